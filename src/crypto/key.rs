@@ -1,0 +1,342 @@
+//! The keys that clients use by name, and all that can be done with one.
+//!
+//! A [`Key`] holds a secret for one cipher, mostly a second secret for HMAC, and says when and by whom it was made.
+//! This file joins the parts: which cipher, which random bytes, which format. Not here: the name of a key and where
+//! it is kept (`keys.rs`).
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+pub use super::algorithm::Algorithm;
+use super::ciphertext::{self, Ciphertext, IV_LEN, NONCE_LEN};
+use super::hmac::hmac_sha256;
+pub use super::random::RandomError;
+use super::secret::Secret;
+use super::stored;
+pub use super::stored::Damaged;
+use super::{aes256, chacha20, random};
+
+/// A key: 32 secret bytes for one cipher, and 32 more for HMAC unless it is older than KES's HMAC API.
+///
+/// Secrets are wiped when it is dropped, and `Debug` prints none of them.
+pub struct Key {
+    pub(super) algorithm: Algorithm,
+    pub(super) secret: Secret,
+    pub(super) hmac_secret: Option<Secret>,
+    pub(super) created_at: Option<OffsetDateTime>,
+    pub(super) created_by: String,
+}
+
+/// A data key: for the client to encrypt with, and sealed, for the client to keep.
+pub struct DataKey {
+    /// 32 random bytes.
+    pub plaintext: Zeroizing<[u8; Key::LEN]>,
+    /// The same, encrypted under the key and the context: 76 bytes.
+    pub ciphertext: Vec<u8>,
+}
+
+/// Why bytes did not become a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The bytes are not [`Key::LEN`] many.
+    #[error("a key has {} bytes, no more and no less", Key::LEN)]
+    KeySize,
+    /// There was no randomness for the HMAC secret.
+    #[error("{RandomError}")]
+    Random,
+}
+
+/// Why a message was not encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EncryptError {
+    /// There was no randomness for iv, nonce or data key.
+    #[error("{RandomError}")]
+    Random,
+    /// The message is longer than the cipher allows, which is 64 GiB (AES256) or 256 GiB (ChaCha20).
+    #[error("the message is longer than the cipher allows")]
+    TooLong,
+}
+
+/// A ciphertext was not made with this key and this context. It says no more on purpose: whatever a decryption tells
+/// about its failure can help to forge the next ciphertext.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("ciphertext is not authentic")]
+pub struct NotAuthentic;
+
+impl Key {
+    /// Length of a key in bytes, for either algorithm.
+    pub const LEN: usize = Secret::LEN;
+
+    /// Makes a key of random bytes.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the system gives none.
+    pub fn generate(algorithm: Algorithm, created_at: OffsetDateTime, created_by: &str) -> Result<Self, RandomError> {
+        Ok(Self {
+            algorithm,
+            secret: Secret::random()?,
+            hmac_secret: Some(Secret::random()?),
+            created_at: Some(created_at),
+            created_by: created_by.to_owned(),
+        })
+    }
+
+    /// Makes a key of bytes from elsewhere. Its HMAC secret is random: the same bytes imported twice decrypt each
+    /// other's ciphertexts and give different HMACs, as with KES.
+    ///
+    /// # Errors
+    /// [`ImportError::KeySize`] unless `secret` has [`Key::LEN`] bytes; [`ImportError::Random`].
+    pub fn import(
+        algorithm: Algorithm,
+        secret: &[u8],
+        created_at: OffsetDateTime,
+        created_by: &str,
+    ) -> Result<Self, ImportError> {
+        Ok(Self {
+            algorithm,
+            secret: Secret::copy_of(secret).ok_or(ImportError::KeySize)?,
+            hmac_secret: Some(Secret::random()?),
+            created_at: Some(created_at),
+            created_by: created_by.to_owned(),
+        })
+    }
+
+    /// The cipher that the key is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// When the key was made; `None` when the store does not say.
+    pub fn created_at(&self) -> Option<OffsetDateTime> {
+        self.created_at
+    }
+
+    /// The identity that made the key; empty when the store does not say.
+    pub fn created_by(&self) -> &str {
+        &self.created_by
+    }
+
+    /// Encrypts and authenticates `plaintext`, and authenticates `context` with it. The ciphertext is 44 bytes longer.
+    ///
+    /// # Errors
+    /// [`EncryptError::Random`]; [`EncryptError::TooLong`].
+    pub fn encrypt(&self, plaintext: &[u8], context: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        let (mut iv, mut nonce) = ([0; IV_LEN], [0; NONCE_LEN]);
+        random::fill(&mut iv)?;
+        random::fill(&mut nonce)?;
+        // Sized for the whole ciphertext: growing later would leave a copy of the plaintext behind.
+        let mut buffer = Vec::with_capacity(plaintext.len() + ciphertext::OVERHEAD);
+        buffer.extend_from_slice(plaintext);
+        match self.algorithm {
+            Algorithm::Aes256 => aes256::seal(&self.secret, &iv, &nonce, context, &mut buffer)?,
+            Algorithm::ChaCha20 => chacha20::seal(&self.secret, &iv, &nonce, context, &mut buffer)?,
+        }
+        Ok(ciphertext::write(buffer, &iv, &nonce))
+    }
+
+    /// Decrypts a ciphertext of any of the three formats that KES has written.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] for everything but a ciphertext made with this key, its algorithm and this context.
+    pub fn decrypt(&self, ciphertext: &[u8], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(ciphertext).ok_or(NotAuthentic)?;
+        // A format that names its algorithm must name ours: one secret never serves two ciphers.
+        if algorithm.is_some_and(|named| named != self.algorithm) {
+            return Err(NotAuthentic);
+        }
+        let mut buffer = Zeroizing::new(sealed.into_owned());
+        match self.algorithm {
+            Algorithm::Aes256 => aes256::open(&self.secret, &iv, &nonce, context, &mut buffer)?,
+            Algorithm::ChaCha20 => chacha20::open(&self.secret, &iv, &nonce, context, &mut buffer)?,
+        }
+        Ok(buffer)
+    }
+
+    /// HMAC-SHA-256 of `message`; `None` when the key has no HMAC secret.
+    pub fn hmac(&self, message: &[u8]) -> Option<[u8; 32]> {
+        self.hmac_secret.as_ref().map(|secret| *hmac_sha256(secret, message).as_bytes())
+    }
+
+    /// Makes a random data key and encrypts it under `context`.
+    ///
+    /// # Errors
+    /// [`EncryptError::Random`].
+    pub fn generate_data_key(&self, context: &[u8]) -> Result<DataKey, EncryptError> {
+        let mut plaintext = Zeroizing::new([0; Self::LEN]);
+        random::fill(plaintext.as_mut_slice())?;
+        let ciphertext = self.encrypt(plaintext.as_slice(), context)?;
+        Ok(DataKey { plaintext, ciphertext })
+    }
+
+    /// The key as a store holds it, byte for byte as KES writes it.
+    pub fn to_stored(&self) -> Zeroizing<Vec<u8>> {
+        stored::write(self)
+    }
+
+    /// The key in a value of a store, in either of the forms that KES has written.
+    ///
+    /// # Errors
+    /// [`Damaged`] says what is wrong with the value, without a byte of it.
+    pub fn from_stored(value: &[u8]) -> Result<Self, Damaged> {
+        stored::read(value)
+    }
+}
+
+impl From<RandomError> for ImportError {
+    fn from(RandomError: RandomError) -> Self {
+        Self::Random
+    }
+}
+
+impl From<RandomError> for EncryptError {
+    fn from(RandomError: RandomError) -> Self {
+        Self::Random
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("algorithm", &self.algorithm)
+            .field("created_at", &self.created_at)
+            .field("created_by", &self.created_by)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKey").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOTH: [Algorithm; 2] = [Algorithm::Aes256, Algorithm::ChaCha20];
+
+    fn key(algorithm: Algorithm) -> Key {
+        Key::generate(algorithm, OffsetDateTime::UNIX_EPOCH, "someone").unwrap()
+    }
+
+    /// Two keys of the same secret bytes, for either algorithm.
+    fn twins() -> [Key; 2] {
+        BOTH.map(|algorithm| Key::import(algorithm, &[7; 32], OffsetDateTime::UNIX_EPOCH, "").unwrap())
+    }
+
+    #[test]
+    fn a_ciphertext_is_44_bytes_longer_than_its_plaintext() {
+        for key in BOTH.map(key) {
+            for (plaintext, ciphertext) in [(0, 44), (1, 45), (32, 76), (1 << 20, (1 << 20) + 44)] {
+                assert_eq!(key.encrypt(&vec![0; plaintext], b"").unwrap().len(), ciphertext);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_message_never_encrypts_to_the_same_ciphertext() {
+        for key in BOTH.map(key) {
+            assert_ne!(key.encrypt(b"message", b"").unwrap(), key.encrypt(b"message", b"").unwrap());
+        }
+    }
+
+    #[test]
+    fn a_mebibyte_comes_back() {
+        let plaintext: Vec<u8> = (0..1 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
+        for key in BOTH.map(key) {
+            let ciphertext = key.encrypt(&plaintext, b"context").unwrap();
+            assert_eq!(*key.decrypt(&ciphertext, b"context").unwrap(), plaintext);
+        }
+    }
+
+    #[test]
+    fn encrypting_never_moves_the_plaintext_to_a_larger_buffer() {
+        for key in BOTH.map(key) {
+            let ciphertext = key.encrypt(&[1; 1000], b"").unwrap();
+            assert_eq!(ciphertext.capacity(), ciphertext.len());
+        }
+    }
+
+    #[test]
+    fn a_data_key_is_32_bytes_and_its_ciphertext_holds_them() {
+        for key in BOTH.map(key) {
+            let data_key = key.generate_data_key(b"context").unwrap();
+            assert_eq!(data_key.ciphertext.len(), 76);
+            let opened = key.decrypt(&data_key.ciphertext, b"context").unwrap();
+            assert_eq!(opened.as_slice(), data_key.plaintext.as_slice());
+            assert_ne!(data_key.plaintext, key.generate_data_key(b"context").unwrap().plaintext);
+            assert!(key.decrypt(&data_key.ciphertext, b"").is_err());
+        }
+    }
+
+    #[test]
+    fn the_same_secret_for_another_algorithm_decrypts_nothing() {
+        let [aes256, chacha20] = twins();
+        assert!(chacha20.decrypt(&aes256.encrypt(b"message", b"").unwrap(), b"").is_err());
+        assert!(aes256.decrypt(&chacha20.encrypt(b"message", b"").unwrap(), b"").is_err());
+    }
+
+    #[test]
+    fn a_key_of_the_same_algorithm_decrypts_nothing_of_another() {
+        for algorithm in BOTH {
+            let ciphertext = key(algorithm).encrypt(b"message", b"").unwrap();
+            assert_eq!(key(algorithm).decrypt(&ciphertext, b""), Err(NotAuthentic));
+        }
+    }
+
+    #[test]
+    fn only_32_bytes_can_be_imported() {
+        for algorithm in BOTH {
+            for len in [0, 16, 31, 33, 64] {
+                let imported = Key::import(algorithm, &vec![1; len], OffsetDateTime::UNIX_EPOCH, "");
+                assert_eq!(imported.unwrap_err(), ImportError::KeySize);
+            }
+        }
+    }
+
+    #[test]
+    fn an_imported_secret_decrypts_what_its_twin_encrypted_and_has_its_own_hmac() {
+        for (one, other) in twins().iter().zip(&twins()) {
+            let ciphertext = one.encrypt(b"message", b"").unwrap();
+            assert_eq!(other.decrypt(&ciphertext, b"").unwrap().as_slice(), b"message");
+            assert_ne!(one.hmac(b"message").unwrap(), other.hmac(b"message").unwrap());
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_key_bytes() {
+        for key in twins() {
+            let text = format!("{key:?} {:?}", key.generate_data_key(b"").unwrap());
+            assert!(!text.contains("7, 7") && !text.contains("0707") && !text.contains("plaintext"), "{text}");
+            assert!(text.contains("1970") && text.contains(&format!("{:?}", key.algorithm())), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encrypted_decrypts_under_the_same_context_alone(
+            plaintext: Vec<u8>, context: Vec<u8>, other: Vec<u8>
+        ) {
+            for key in BOTH.map(key) {
+                let ciphertext = key.encrypt(&plaintext, &context).unwrap();
+                prop_assert_eq!(&*key.decrypt(&ciphertext, &context).unwrap(), &plaintext);
+                prop_assert_eq!(key.decrypt(&ciphertext, &other).is_ok(), other == context);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_not_authentic(start in "\\{|\\x15|", bytes: Vec<u8>) {
+            // 0x15 stands for 0x95, which is no character of its own.
+            let start = start.as_bytes().iter().map(|byte| if *byte == 0x15 { 0x95 } else { *byte });
+            let ciphertext: Vec<u8> = start.chain(bytes).collect();
+            for key in BOTH.map(key) {
+                prop_assert_eq!(key.decrypt(&ciphertext, b""), Err(NotAuthentic));
+            }
+        }
+    }
+}

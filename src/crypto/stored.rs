@@ -1,0 +1,229 @@
+//! The form a key has in a store. It must stay byte for byte what KES writes: operators switch in place, and back.
+//!
+//! Written: base64 (RFC 4648 section 4, padded, one line) of the protobuf message `KeyVersion` below. Read also: the
+//! JSON object `{"bytes","algorithm","created_at","created_by"}` of older releases, which has no HMAC secret. A value
+//! that begins with `{` is JSON. Line breaks anywhere and white space at either end are ignored, because editors and
+//! `echo` add them. Unknown fields are ignored.
+//!
+//! Source: vectors in `tests/vectors/kes.json`, made with KES. Not here: sealing of values (the backends do that).
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use prost::Message;
+use serde::Deserialize;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::algorithm::Algorithm;
+use super::key::Key;
+use super::secret::Secret;
+
+/// Largest stored value that is looked at, in bytes. KES writes about 200; only `created_by` has no fixed size.
+const MAX_LEN: usize = 64 * 1024;
+
+/// Number of HMAC-SHA-256 in the field `hash`.
+const SHA256: u32 = 1;
+
+/// What is wrong with a stored key. It holds nothing of the value but sizes and numbers of algorithms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Damaged {
+    /// Nothing, or white space alone: perhaps a write that was cut off.
+    #[error("it is empty")]
+    Empty,
+    /// More than any key needs: perhaps not a key at all.
+    #[error("it has {0} bytes, more than the {MAX_LEN} that a key may have")]
+    TooLong(usize),
+    /// Neither base64 nor JSON.
+    #[error("it is neither base64 nor JSON, or it is cut off")]
+    Encoding,
+    /// Base64 of something else.
+    #[error("it is base64 of something that is not a key, or it is cut off")]
+    Protobuf,
+    /// JSON, but of something else.
+    #[error("it begins like a key in JSON but is not one, or it is cut off")]
+    Json,
+    /// A key without secret bytes.
+    #[error("it holds no key bytes")]
+    NoKey,
+    /// A secret of another size.
+    #[error("its key has {0} bytes instead of {len}", len = Key::LEN)]
+    KeySize(usize),
+    /// An HMAC secret of another size.
+    #[error("its HMAC key has {0} bytes instead of {len}", len = Key::LEN)]
+    HmacKeySize(usize),
+    /// A key for a cipher that has this number, or in JSON a name instead.
+    #[error("its key is for an algorithm that is neither AES256 nor ChaCha20")]
+    Algorithm,
+    /// An HMAC key for another hash.
+    #[error("its HMAC key is for hash function {0}, which is not SHA-256")]
+    Hash(u32),
+    /// A time that no calendar has, or in JSON not one of RFC 3339.
+    #[error("its time of creation is not a valid time")]
+    CreatedAt,
+}
+
+/// The key as a store holds it.
+pub(super) fn write(key: &Key) -> Zeroizing<Vec<u8>> {
+    let message = KeyVersion {
+        key: Some(SecretKey { key: key.secret.as_bytes().to_vec(), algorithm: number(key.algorithm) }),
+        hmac_key: key.hmac_secret.as_ref().map(|hmac| HmacKey { key: hmac.as_bytes().to_vec(), hash: SHA256 }),
+        created_at: key.created_at.map(|time| Timestamp {
+            seconds: time.unix_timestamp(),
+            nanos: i32::try_from(time.nanosecond()).unwrap_or_default(), // below 10^9
+        }),
+        created_by: key.created_by.clone(),
+    };
+    let bytes = Zeroizing::new(message.encode_to_vec());
+    Zeroizing::new(BASE64_STANDARD.encode(&*bytes).into_bytes())
+}
+
+/// The key in a stored value.
+///
+/// # Errors
+/// [`Damaged`] says what is wrong.
+pub(super) fn read(value: &[u8]) -> Result<Key, Damaged> {
+    if value.len() > MAX_LEN {
+        return Err(Damaged::TooLong(value.len()));
+    }
+    match value.trim_ascii() {
+        [] => Err(Damaged::Empty),
+        json @ [b'{', ..] => read_json(json),
+        text => read_protobuf(text),
+    }
+}
+
+fn read_protobuf(text: &[u8]) -> Result<Key, Damaged> {
+    let mut line = Zeroizing::new(Vec::with_capacity(text.len()));
+    line.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(line.len())]);
+    let len = BASE64_STANDARD.decode_slice(&*line, &mut bytes).map_err(|_| Damaged::Encoding)?;
+    bytes.truncate(len);
+    let message = KeyVersion::decode(bytes.as_slice()).map_err(|_| Damaged::Protobuf)?;
+
+    let key = message.key.as_ref().ok_or(Damaged::NoKey)?;
+    Ok(Key {
+        algorithm: algorithm(key.algorithm).ok_or(Damaged::Algorithm)?,
+        secret: secret(&key.key)?,
+        hmac_secret: message.hmac_key.as_ref().map(hmac_secret).transpose()?,
+        created_at: message.created_at.as_ref().map(created_at).transpose()?,
+        created_by: message.created_by.clone(),
+    })
+}
+
+fn read_json(text: &[u8]) -> Result<Key, Damaged> {
+    #[derive(Deserialize)]
+    struct Json<'a> {
+        #[serde(borrow, default)] // borrowed, so that no copy is left behind
+        bytes: Cow<'a, str>,
+        algorithm: Option<String>,
+        created_at: Option<String>,
+        created_by: Option<String>,
+    }
+    // The error of serde_json can quote the value: it is dropped.
+    let json: Json<'_> = serde_json::from_slice(text).map_err(|_| Damaged::Json)?;
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(json.bytes.len())]);
+    let len = BASE64_STANDARD.decode_slice(&*json.bytes, &mut bytes).map_err(|_| Damaged::Json)?;
+    bytes.truncate(len);
+    let given = |text: &String| !text.is_empty();
+    Ok(Key {
+        algorithm: match json.algorithm.filter(given) {
+            None => Algorithm::Aes256,
+            Some(name) => Algorithm::parse(&name).ok_or(Damaged::Algorithm)?,
+        },
+        secret: secret(&bytes)?,
+        hmac_secret: None,
+        created_at: match json.created_at.filter(given) {
+            None => None,
+            Some(text) => Some(rfc3339(&text).ok_or(Damaged::CreatedAt)?),
+        },
+        created_by: json.created_by.unwrap_or_default(),
+    })
+}
+
+fn secret(bytes: &[u8]) -> Result<Secret, Damaged> {
+    if bytes.is_empty() {
+        return Err(Damaged::NoKey);
+    }
+    Secret::copy_of(bytes).ok_or(Damaged::KeySize(bytes.len()))
+}
+
+fn hmac_secret(key: &HmacKey) -> Result<Secret, Damaged> {
+    if key.hash != SHA256 {
+        return Err(Damaged::Hash(key.hash));
+    }
+    Secret::copy_of(&key.key).ok_or(Damaged::HmacKeySize(key.key.len()))
+}
+
+fn created_at(time: &Timestamp) -> Result<OffsetDateTime, Damaged> {
+    let nanos = u32::try_from(time.nanos).map_err(|_| Damaged::CreatedAt)?;
+    OffsetDateTime::from_unix_timestamp(time.seconds)
+        .and_then(|whole| whole.replace_nanosecond(nanos))
+        .map_err(|_| Damaged::CreatedAt)
+}
+
+/// In UTC, whatever the offset of the text; `None` when that would be before the year -9999 or after 9999.
+fn rfc3339(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)
+}
+
+fn number(algorithm: Algorithm) -> u32 {
+    match algorithm {
+        Algorithm::Aes256 => 1,
+        Algorithm::ChaCha20 => 2,
+    }
+}
+
+fn algorithm(number_read: u32) -> Option<Algorithm> {
+    [Algorithm::Aes256, Algorithm::ChaCha20].into_iter().find(|algorithm| number(*algorithm) == number_read)
+}
+
+/// What KES stores. None of these messages has `Debug`: it would print the key.
+#[derive(Message)]
+#[prost(skip_debug)]
+struct KeyVersion {
+    #[prost(message, optional, tag = "1")]
+    key: Option<SecretKey>,
+    #[prost(message, optional, tag = "2")]
+    hmac_key: Option<HmacKey>,
+    #[prost(message, optional, tag = "3")]
+    created_at: Option<Timestamp>,
+    #[prost(string, tag = "4")]
+    created_by: String,
+}
+
+#[derive(Message, Zeroize, ZeroizeOnDrop)]
+#[prost(skip_debug)]
+struct SecretKey {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    /// 1 is AES256, 2 is ChaCha20.
+    #[prost(uint32, tag = "2")]
+    algorithm: u32,
+}
+
+#[derive(Message, Zeroize, ZeroizeOnDrop)]
+#[prost(skip_debug)]
+struct HmacKey {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    /// 1 is SHA-256.
+    #[prost(uint32, tag = "2")]
+    hash: u32,
+}
+
+/// `google.protobuf.Timestamp`: since 1970-01-01T00:00:00Z.
+#[derive(Message)]
+#[prost(skip_debug)]
+struct Timestamp {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    /// 0 to 999,999,999, also before 1970.
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! What an identity may do: path patterns, policies, and the one set of them that a server runs with.
+//!
+//! Pure data and pure decisions; `access.rs` asks, `config.rs` builds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::identity::Identity;
+
+/// A pattern over decoded request paths: equal to the path, or, ending in `*`, a prefix of it.
+/// A `*` anywhere else is an ordinary character, which no API path holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Takes any text; whether it can match a path of the API is the config's question.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether the pattern covers `path`. `/v1/key/create/app*` covers `/v1/key/create/app` too.
+    pub fn matches(&self, path: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix),
+            None => self.0 == path,
+        }
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A set of rules: a path passes when no `deny` and at least one `allow` pattern matches it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Patterns of which one must match.
+    pub allow: Vec<Pattern>,
+    /// Patterns of which none may match; they win over `allow`.
+    pub deny: Vec<Pattern>,
+}
+
+/// What a policy says of a path, and which rule said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision<'a> {
+    /// This `allow` rule matches and no `deny` rule does.
+    Allowed(&'a Pattern),
+    /// This `deny` rule matches.
+    Denied(&'a Pattern),
+    /// No rule matches; the `allow` rule that shares the longest beginning with the path, if any.
+    NoRule(Option<&'a Pattern>),
+}
+
+impl Policy {
+    /// Decides on a decoded path.
+    pub fn decide(&self, path: &str) -> Decision<'_> {
+        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(path)) {
+            return Decision::Denied(rule);
+        }
+        if let Some(rule) = self.allow.iter().find(|rule| rule.matches(path)) {
+            return Decision::Allowed(rule);
+        }
+        let common = |rule: &Pattern| rule.0.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+        Decision::NoRule(self.allow.iter().max_by_key(|rule| common(rule)))
+    }
+}
+
+/// Why a request may not pass. The client hears none of this; the log and the audit event do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The config names the identity nowhere.
+    #[error("identity {0} has no policy: add it to the `identities` of one")]
+    NoPolicy(Identity),
+    /// A `deny` rule matches.
+    #[error("rule '{rule}' of policy '{policy}' denies it")]
+    Denied {
+        /// The policy of the identity.
+        policy: Arc<str>,
+        /// The rule that matched.
+        rule: Pattern,
+    },
+    /// No `allow` rule matches.
+    #[error("no rule of policy '{policy}' allows it{}", nearest.as_ref().map(|rule| format!("; the nearest one is '{rule}'")).unwrap_or_default())]
+    NoRule {
+        /// The policy of the identity.
+        policy: Arc<str>,
+        /// The rule that came nearest.
+        nearest: Option<Pattern>,
+    },
+}
+
+/// Admin, policies and identities of a running server. Identities have at most one policy each.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    admin: Identity,
+    created_at: OffsetDateTime,
+    by_name: BTreeMap<Arc<str>, Policy>,
+    assigned: HashMap<Identity, Arc<str>>,
+}
+
+impl Policies {
+    /// Builds the set. `created_at` is what the API gives as the creation time of every policy and identity.
+    pub fn new(
+        admin: Identity,
+        policies: impl IntoIterator<Item = (String, Policy)>,
+        assigned: impl IntoIterator<Item = (Identity, String)>,
+        created_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            admin,
+            created_at,
+            by_name: policies.into_iter().map(|(name, policy)| (Arc::from(name), policy)).collect(),
+            assigned: assigned.into_iter().map(|(identity, name)| (identity, Arc::from(name))).collect(),
+        }
+    }
+
+    /// Whether `identity` may ask for the decoded `path`. The admin may do anything.
+    ///
+    /// # Errors
+    /// The [`Refusal`] says which rule decided or came nearest.
+    pub fn check(&self, identity: &Identity, path: &str) -> Result<(), Refusal> {
+        if self.is_admin(identity) {
+            return Ok(());
+        }
+        let (policy, rules) = self.of(identity).ok_or_else(|| Refusal::NoPolicy(identity.clone()))?;
+        match rules.decide(path) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Denied(rule) => Err(Refusal::Denied { policy: policy.clone(), rule: rule.clone() }),
+            Decision::NoRule(nearest) => Err(Refusal::NoRule { policy: policy.clone(), nearest: nearest.cloned() }),
+        }
+    }
+
+    /// Whether this is the admin identity.
+    pub fn is_admin(&self, identity: &Identity) -> bool {
+        self.admin == *identity
+    }
+
+    /// The admin identity.
+    pub fn admin(&self) -> &Identity {
+        &self.admin
+    }
+
+    /// When the server took this set into use.
+    pub fn created_at(&self) -> OffsetDateTime {
+        self.created_at
+    }
+
+    /// The policy of an identity, with its name.
+    pub fn of(&self, identity: &Identity) -> Option<(&Arc<str>, &Policy)> {
+        self.by_name.get_key_value(self.assigned.get(identity)?)
+    }
+
+    /// A policy by name.
+    pub fn get(&self, name: &str) -> Option<&Policy> {
+        self.by_name.get(name)
+    }
+
+    /// Names of all policies, sorted by bytes.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
+    }
+
+    /// The admin and all identities with a policy, sorted by bytes.
+    pub fn identities(&self) -> Vec<&Identity> {
+        let mut identities: Vec<_> = self.assigned.keys().chain([&self.admin]).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        identities
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(allow: &[&str], deny: &[&str]) -> Policy {
+        let patterns = |rules: &[&str]| rules.iter().map(|rule| Pattern::new(*rule)).collect();
+        Policy { allow: patterns(allow), deny: patterns(deny) }
+    }
+
+    #[test]
+    fn a_pattern_matches_exactly_or_as_a_prefix() {
+        assert!(Pattern::new("/v1/status").matches("/v1/status"));
+        assert!(!Pattern::new("/v1/status").matches("/v1/status/"));
+        assert!(Pattern::new("/v1/key/create/app*").matches("/v1/key/create/app"));
+        assert!(Pattern::new("/v1/key/create/app*").matches("/v1/key/create/app-1"));
+        assert!(!Pattern::new("/v1/key/create/app*").matches("/v1/key/create/ap"));
+        assert!(!Pattern::new("/v1/key/*/app").matches("/v1/key/create/app"));
+        assert!(Pattern::new("*").matches("/anything"));
+    }
+
+    #[test]
+    fn deny_wins_over_allow() {
+        let policy = policy(&["/v1/key/*"], &["/v1/key/delete/*"]);
+        assert!(matches!(policy.decide("/v1/key/create/a"), Decision::Allowed(_)));
+        assert_eq!(policy.decide("/v1/key/delete/a"), Decision::Denied(&Pattern::new("/v1/key/delete/*")));
+    }
+
+    #[test]
+    fn a_path_without_a_rule_is_told_the_nearest_one() {
+        let policy = policy(&["/v1/status", "/v1/key/create/my-*"], &[]);
+        assert_eq!(
+            policy.decide("/v1/key/create/your-1"),
+            Decision::NoRule(Some(&Pattern::new("/v1/key/create/my-*")))
+        );
+    }
+
+    #[test]
+    fn the_admin_passes_and_a_stranger_does_not() {
+        let [admin, app, stranger] = ["a", "b", "c"].map(Identity::from_text);
+        let policies = Policies::new(
+            admin.clone(),
+            [("app".to_owned(), policy(&["/v1/status"], &[]))],
+            [(app.clone(), "app".to_owned())],
+            OffsetDateTime::UNIX_EPOCH,
+        );
+        assert_eq!(policies.check(&admin, "/v1/key/delete/x"), Ok(()));
+        assert_eq!(policies.check(&app, "/v1/status"), Ok(()));
+        assert!(matches!(policies.check(&app, "/v1/api"), Err(Refusal::NoRule { .. })));
+        assert_eq!(policies.check(&stranger, "/v1/status"), Err(Refusal::NoPolicy(stranger.clone())));
+        assert_eq!(policies.identities(), [&admin, &app]);
+    }
+}
