@@ -1,0 +1,216 @@
+//! The config file: YAML as KES reads it, `version: v1`, to a [`Config`].
+//!
+//! Everything is checked before anything is used, and everything that is wrong is told at once, each with its line,
+//! its key path and what to do. `config/keyway.yml` is the reference for those who write config files. What a key
+//! means to the server is not known here.
+//!
+//! The way of a file: `node.rs` makes a tree of the text, `sections.rs` goes through it key by key with the means of
+//! `section.rs` and `field.rs` and the readers in `values.rs`, `rules.rs` compares policies with the API, and
+//! `report.rs` collects what is wrong, at the lines that `locate.rs` finds.
+
+mod address;
+pub mod duration;
+mod field;
+mod level;
+mod locate;
+mod node;
+mod policies;
+mod report;
+mod rules;
+mod section;
+mod sections;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backends::{BackendConfig, Name};
+use zeroize::Zeroizing;
+
+use crate::identity::Identity;
+use crate::policy::Policy;
+use field::Field;
+use node::NoTree;
+use report::Report;
+
+pub use address::{InvalidAddress, parse_address};
+pub use level::Level;
+pub use report::{ConfigError, Problem, Warning};
+
+/// All that a config file says. Relative paths are relative to the working directory of the process, as in KES.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `address`: where to listen. Default 0.0.0.0:7373. `localhost` is 127.0.0.1, and no host is 0.0.0.0.
+    pub address: SocketAddr,
+    /// `admin.identity`: who may do anything. Required.
+    pub admin: Identity,
+    /// `tls`: certificate of the server and treatment of those of clients.
+    pub tls: Tls,
+    /// `api`: options of single APIs by their path in [`crate::router::ROUTES`].
+    pub api: BTreeMap<String, Api>,
+    /// `policy`: rules by policy name.
+    pub policies: BTreeMap<String, Policy>,
+    /// `policy.NAME.identities`: the name of the one policy of each identity.
+    pub identities: BTreeMap<Identity, String>,
+    /// `cache.expiry`: how long keys stay in memory.
+    pub cache: Cache,
+    /// `log`: what is written to the console.
+    pub log: Log,
+    /// `keys`: created at start when absent.
+    pub keys: Vec<Name>,
+    /// `keystore`: where keys are kept. Required, exactly one.
+    pub keystore: BackendConfig,
+    /// What is doubtful about the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// `tls`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `tls.key`: PEM file with the private key of the server. Required.
+    pub key: PathBuf,
+    /// `tls.cert`: PEM file with its certificate and those between it and the root. Required.
+    pub cert: PathBuf,
+    /// `tls.password`: decrypts the private key. Default none.
+    pub password: Option<Password>,
+    /// `tls.ca`: PEM file or directory with roots for client certificates, besides those of the system. Default none.
+    pub ca: Option<PathBuf>,
+    /// `tls.auth`: whether the chain of client certificates is verified. Default off: the key decides.
+    pub auth: bool,
+    /// `tls.proxy`: who may speak for other clients. Default nobody.
+    pub proxy: Option<Proxy>,
+}
+
+/// A password: wiped from memory after use, and printed nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+/// `tls.proxy`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// `tls.proxy.identities`: the proxies; at least one.
+    pub identities: Vec<Identity>,
+    /// `tls.proxy.header.cert`: the name of the header in which they pass on the certificate of the client.
+    pub header: String,
+}
+
+/// `api.PATH`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Api {
+    /// `skip_auth`: whether clients without a certificate may ask. Default off; only APIs without key material.
+    pub skip_auth: bool,
+    /// `timeout`: how long a request may take; zero: no limit. Default: the API's own.
+    pub timeout: Option<Duration>,
+}
+
+/// `cache.expiry`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// `any`: how long a key is served without asking the keystore again; zero: not at all. Default 5 minutes.
+    pub any: Duration,
+    /// `unused`: the same, counted from its last use. Default 30 seconds.
+    pub unused: Duration,
+    /// `offline`: how long keys are served while the keystore cannot be reached; zero: not at all. Default zero.
+    pub offline: Duration,
+}
+
+/// `log`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`: what the server says of itself, from this level on. Default on.
+    pub error: Level,
+    /// `audit`: one event per request: success is INFO, a refusal WARN, a failure ERROR. Default off.
+    pub audit: Level,
+    /// `format`: the form of both. Default text. Not a key of KES.
+    pub format: Format,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `text`: lines for people.
+    #[default]
+    Text,
+    /// `json`: one object a line.
+    Json,
+}
+
+impl Config {
+    /// Whether TLS insists on a client certificate: unless some API lets clients without one ask (as in KES).
+    pub fn certificate_required(&self) -> bool {
+        !self.api.values().any(|api| api.skip_auth)
+    }
+}
+
+impl Password {
+    /// The password as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The password as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { any: Duration::from_mins(5), unused: Duration::from_secs(30), offline: Duration::ZERO }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { error: Level::ON, audit: Level::Off, format: Format::Text }
+    }
+}
+
+/// Reads a config file. Environment variables that it names are taken from the process.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong with the file, or why it cannot be read.
+pub fn read(file: &Path) -> Result<Config, ConfigError> {
+    let bytes = fs::read(file).map(Zeroizing::new).map_err(|error| {
+        ConfigError::unreadable(file, None, format!("cannot be read: {error}; check the path and its permissions"))
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let mut lines = before.rsplit(|byte| *byte == b'\n');
+        let column = 1 + lines.next().map_or(0, <[u8]>::len);
+        let position = (1 + lines.count(), column);
+        ConfigError::unreadable(file, Some(position), "is not UTF-8; save the file as UTF-8".into())
+    })?;
+    parse(file, text)
+}
+
+/// Reads the text of a config file; `file` is its name in errors.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong.
+pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    parse_with(file, text, &|name| std::env::var(name).ok())
+}
+
+fn parse_with(file: &Path, text: &str, env: field::Env<'_>) -> Result<Config, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark, which editors may leave
+    let root = node::read(text).map_err(|NoTree(position, why)| ConfigError::unreadable(file, position, why))?;
+    let report = Report::new(file, text);
+    let config = sections::config(Field::root(&report, env, &root));
+    let (mut config, warnings) = report.finish(config)?;
+    config.warnings = warnings;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

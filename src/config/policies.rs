@@ -1,0 +1,69 @@
+//! The section `policy`: rules, and which identity has which policy. Which paths a rule can match is in `rules.rs`.
+
+use std::collections::BTreeMap;
+
+use backends::Name;
+
+use super::field::Field;
+use super::rules::{self, Reach};
+use super::section::Section;
+use super::values::{IDENTITY_TODO, identity, warn_if_nobody};
+use crate::identity::Identity;
+use crate::policy::{Pattern, Policy};
+
+pub(super) const POLICY: [&str; 3] = ["allow", "deny", "identities"];
+
+/// The rules of each policy, and the name of the policy of each identity.
+pub(super) fn policies(
+    top: &Section<'_>,
+    admin: Option<&Identity>,
+) -> (BTreeMap<String, Policy>, BTreeMap<Identity, String>) {
+    let mut policies = BTreeMap::new();
+    let mut assigned: BTreeMap<Identity, (&str, Field<'_>)> = BTreeMap::new();
+    for (name, field) in top.get("policy").map(Field::entries).unwrap_or_default() {
+        if !Name::is_valid(name) {
+            field.warn("the API cannot name this policy; use 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end");
+        }
+        let policy = Section::new(field, &POLICY);
+        policies.insert(name.to_owned(), Policy { allow: rules(&policy, "allow"), deny: rules(&policy, "deny") });
+        for item in policy.get("identities").map(Field::items).unwrap_or_default() {
+            let Some(identity) = identity(&item, IDENTITY_TODO) else { continue };
+            warn_if_nobody(&item, &identity);
+            if admin == Some(&identity) {
+                item.warn("is the admin identity, which may do anything; the rules of this policy do not bind it");
+            }
+            match assigned.get(&identity) {
+                Some((other, first)) => item.error(format!(
+                    "is in policy '{other}'{} and in policy '{name}'{}; an identity has one policy, remove it from one place",
+                    first.line(),
+                    item.line(),
+                )),
+                None => {
+                    assigned.insert(identity, (name, item));
+                }
+            }
+        }
+    }
+    let assigned = assigned.into_iter().map(|(identity, (name, _))| (identity, name.to_owned()));
+    (policies, assigned.collect())
+}
+
+fn rules(policy: &Section<'_>, key: &str) -> Vec<Pattern> {
+    let rule = |item: Field<'_>| {
+        item.parse_required("write a path such as /v1/key/create/my-app*, or remove the line", |text| {
+            match rules::reach(text.as_str()) {
+                Reach::Api => {}
+                Reach::Dropped => item.warn(format!(
+                    "{} is an API that KES had once and dropped, so the rule has no effect; remove it",
+                    text.shown()
+                )),
+                Reach::Nothing(_) if text.is_private() => {
+                    return Err(format!("{} matches no path of the API; write a path", text.shown()));
+                }
+                Reach::Nothing(advice) => return Err(format!("{} {advice}", text.shown())),
+            }
+            Ok(Pattern::new(text.as_str()))
+        })
+    };
+    policy.get(key).map(Field::items).unwrap_or_default().into_iter().filter_map(rule).collect()
+}

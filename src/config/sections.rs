@@ -1,0 +1,256 @@
+//! What the keys of a config file are, one function per section. Each says what is wrong with its own and goes on, so
+//! that one run tells all.
+
+use std::collections::BTreeMap;
+
+use backends::{BackendConfig, Name};
+
+use super::field::{Field, Text};
+use super::policies::policies;
+use super::section::{Section, unknown};
+use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, parsed, path, told, warn_if_nobody};
+use super::{Api, Cache, Config, Format, Level, Log, Password, Proxy, Tls, address, rules};
+use crate::identity::Identity;
+use crate::router::{Access, ROUTES};
+
+const TOP: [&str; 10] = ["version", "address", "admin", "tls", "api", "policy", "cache", "log", "keys", "keystore"];
+const ADMIN: [&str; 1] = ["identity"];
+const TLS: [&str; 6] = ["key", "cert", "password", "ca", "auth", "proxy"];
+const PROXY: [&str; 2] = ["identities", "header"];
+const HEADER: [&str; 1] = ["cert"];
+const API: [&str; 2] = ["skip_auth", "timeout"];
+const CACHE: [&str; 1] = ["expiry"];
+const EXPIRY: [&str; 3] = ["any", "unused", "offline"];
+const LOG: [&str; 3] = ["error", "audit", "format"];
+const KEY: [&str; 1] = ["name"];
+const KEYSTORE: [&str; 3] = ["fs", "sqlite", "memory"];
+const PATH: [&str; 1] = ["path"];
+
+/// Keystores of KES that are not here.
+const KEYSTORES_OF_KES: [&str; 7] = ["vault", "aws", "gcp", "azure", "fortanix", "gemalto", "entrust"];
+
+/// Words for an admin that does not exist.
+const NOBODY: [&str; 2] = ["disabled", "_"];
+
+/// The whole file. Nothing only when the report has an error.
+pub(super) fn config(root: Field<'_>) -> Option<Config> {
+    let top = Section::new(root, &TOP);
+    top.parse("version", |text| match text.as_str() {
+        "v1" => Ok(()),
+        _ => Err(format!("{} is no known version; write v1", text.shown())),
+    });
+    let address = top.parse("address", |text| address::parse(text.as_str()).map_err(|why| told(text, &why)));
+    let admin = admin(&top);
+    let tls = tls(&top);
+    let (policies, identities) = policies(&top, admin.as_ref());
+    let (api, cache, log, keys) = (apis(&top), cache(&top), log(&top), keys(&top));
+    let keystore = keystore(&top);
+    Some(Config {
+        address: address.unwrap_or(address::DEFAULT),
+        admin: admin?,
+        tls: tls?,
+        api,
+        policies,
+        identities,
+        cache,
+        log,
+        keys,
+        keystore: keystore?,
+        warnings: Vec::new(),
+    })
+}
+
+fn admin(top: &Section<'_>) -> Option<Identity> {
+    const TODO: &str = "write the identity of the admin, 64 hex digits, or disabled for none";
+    let Some(admin) = top.section("admin", &ADMIN) else {
+        top.missing("admin.identity", TODO);
+        return None;
+    };
+    let Some(field) = admin.get_or_null("identity") else {
+        admin.missing("identity", TODO);
+        return None;
+    };
+    let identity = identity(field, TODO)?;
+    if !NOBODY.contains(&identity.as_str()) {
+        warn_if_nobody(field, &identity);
+    }
+    Some(identity)
+}
+
+fn tls(top: &Section<'_>) -> Option<Tls> {
+    const KEY_TODO: &str = "write the path of the PEM file with the private key of the server";
+    const CERT_TODO: &str = "write the path of the PEM file with the certificate of the server";
+    let Some(tls) = top.section("tls", &TLS) else {
+        top.missing("tls.key", KEY_TODO);
+        top.missing("tls.cert", CERT_TODO);
+        return None;
+    };
+    let key = tls.parse_required("key", KEY_TODO, path);
+    let cert = tls.parse_required("cert", CERT_TODO, path);
+    let password = tls.get("password").and_then(|field| field.text().ok()?);
+    let ca = tls.parse("ca", path);
+    let auth = tls.parse("auth", flag).unwrap_or(false);
+    let proxy = tls.section("proxy", &PROXY).and_then(|section| proxy(&section));
+    let password = password.map(|text| Password(text.into_value()));
+    Some(Tls { key: key?, cert: cert?, password, ca, auth, proxy })
+}
+
+fn proxy(proxy: &Section<'_>) -> Option<Proxy> {
+    const TODO: &str = "write the name of the header in which the proxies pass on the client's certificate";
+    let mut identities: Vec<Identity> = Vec::new();
+    for item in proxy.get("identities").map(Field::items).unwrap_or_default() {
+        if let Some(identity) = identity(&item, IDENTITY_TODO) {
+            warn_if_nobody(&item, &identity);
+            identities.push(identity);
+        }
+    }
+    let header = proxy.section("header", &HEADER);
+    let name = |text: &Text| match text.as_str() {
+        name if name.bytes().all(is_token) => Ok(name.to_owned()),
+        _ => Err(format!("{} is no name of an HTTP header; write one such as X-Tls-Client-Cert", text.shown())),
+    };
+    if identities.is_empty() {
+        header.and_then(|header| header.parse("cert", name));
+        return None;
+    }
+    let Some(header) = header else {
+        proxy.missing("header.cert", TODO);
+        return None;
+    };
+    Some(Proxy { identities, header: header.parse_required("cert", TODO, name)? })
+}
+
+fn apis(top: &Section<'_>) -> BTreeMap<String, Api> {
+    let mut found: BTreeMap<String, (Api, Field<'_>)> = BTreeMap::new();
+    for (path, field) in top.get("api").map(Field::entries).unwrap_or_default() {
+        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
+        if bare(path) == "/ready" {
+            field.error_at_key("is another name of /v1/ready and has its options; write /v1/ready");
+            continue;
+        }
+        let Some(route) = ROUTES.iter().find(|route| bare(route.path) == bare(path)) else {
+            let nearest = rules::nearest(path).unwrap_or_default();
+            field.error_at_key(format!("is the path of no API; did you mean '{nearest}'?"));
+            continue;
+        };
+        if let Some((_, first)) = found.get(route.path) {
+            field.error_at_key(format!("is the same API as '{}'{}; remove one of the two", first.path(), first.line()));
+            continue;
+        }
+        let api = Section::new(field.clone(), &API);
+        let skip_auth = api.parse("skip_auth", flag).unwrap_or(false);
+        if let (true, false, Some(field)) = (skip_auth, matches!(route.access, Access::Skippable), api.get("skip_auth"))
+        {
+            field.error(
+                "clients of this API must authenticate; remove skip_auth here, it is for \
+                 /v1/ready, /v1/status, /v1/metrics and /v1/api alone",
+            );
+        }
+        found.insert(route.path.to_owned(), (Api { skip_auth, timeout: api.parse("timeout", duration) }, field));
+    }
+    found.into_iter().map(|(path, (api, _))| (path, api)).collect()
+}
+
+fn cache(top: &Section<'_>) -> Cache {
+    let default = Cache::default();
+    let expiry = top.section("cache", &CACHE).and_then(|cache| cache.section("expiry", &EXPIRY));
+    let time = |key: &str| expiry.as_ref()?.parse(key, duration);
+    Cache {
+        any: time("any").unwrap_or(default.any),
+        unused: time("unused").unwrap_or(default.unused),
+        offline: time("offline").unwrap_or(default.offline),
+    }
+}
+
+fn log(top: &Section<'_>) -> Log {
+    let default = Log::default();
+    let log = top.section("log", &LOG);
+    let level = |key: &str| log.as_ref()?.parse(key, parsed::<Level>);
+    let format = log.as_ref().and_then(|log| {
+        log.parse("format", |text| match text.as_str() {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err(format!("{} is no format; write text or json", text.shown())),
+        })
+    });
+    Log {
+        error: level("error").unwrap_or(default.error),
+        audit: level("audit").unwrap_or(default.audit),
+        format: format.unwrap_or(default.format),
+    }
+}
+
+fn keys(top: &Section<'_>) -> Vec<Name> {
+    let mut found: BTreeMap<Name, Field<'_>> = BTreeMap::new();
+    let mut names = Vec::new();
+    for item in top.get("keys").map(Field::items).unwrap_or_default() {
+        let key = Section::new(item, &KEY);
+        let name = key.parse_required("name", "write the name of the key, or remove the item", |text| {
+            Name::parse(text.as_str()).map_err(|_| {
+                format!("{} is no key name; use 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end", text.shown())
+            })
+        });
+        let (Some(name), Some(field)) = (name, key.get("name")) else { continue };
+        if let Some(first) = found.get(&name) {
+            field.error(format!("names the same key as {}{}; remove one of the two", first.path(), first.line()));
+        } else {
+            found.insert(name.clone(), field.clone());
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
+    let available = KEYSTORE.join(", ");
+    let entries = top.get("keystore").map(Field::entries).unwrap_or_default();
+    if entries.is_empty() && top.get("keystore").is_none_or(Field::is_mapping) {
+        top.missing("keystore", &format!("choose one of {available}"));
+    }
+    if let [(name, first), (other, second), ..] = entries.as_slice() {
+        second.error_at_key(format!(
+            "there are two keystores, '{name}'{} and '{other}'{}; keep one",
+            first.line(),
+            second.line(),
+        ));
+    }
+    let todo = "write the path of the directory (fs) or file (sqlite) that holds the keys";
+    let file = |field| Section::new(field, &PATH).parse_required("path", todo, path);
+    let mut found = None;
+    for (name, field) in entries {
+        match name {
+            "fs" => found = file(field).map(|path| BackendConfig::Fs { path }),
+            "sqlite" => found = file(field).map(|path| BackendConfig::Sqlite { path }),
+            "memory" => {
+                Section::new(field, &[]);
+                found = Some(BackendConfig::Memory);
+            }
+            _ if KEYSTORES_OF_KES.contains(&name) => field.error_at_key(format!(
+                "the keystore '{name}' of KES is not available here yet; choose one of {available}"
+            )),
+            _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
+        }
+    }
+    found
+}
+
+/// Every key of the file, for the test of the reference config.
+#[cfg(test)]
+pub(super) fn keys_of_the_reference() -> impl Iterator<Item = &'static str> {
+    let sections: [&[&str]; 13] = [
+        &TOP,
+        &ADMIN,
+        &TLS,
+        &PROXY,
+        &HEADER,
+        &API,
+        &super::policies::POLICY,
+        &CACHE,
+        &EXPIRY,
+        &LOG,
+        &KEY,
+        &KEYSTORE,
+        &PATH,
+    ];
+    sections.into_iter().flatten().copied()
+}
