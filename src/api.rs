@@ -1,0 +1,100 @@
+//! The APIs. The URL is the path: `/v1/key/generate/NAME` lives in `api/key/generate.rs`, its wire types with it.
+//!
+//! A handler gets a [`Call`] that has passed the gate and answers with a response or an [`ApiError`]; it writes
+//! no status on its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use backends::Name;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::crypto::key::Key;
+use crate::error::ApiError;
+use crate::identity::Identity;
+use crate::keys::Operation;
+use crate::state::State;
+
+pub mod api_list;
+pub mod base64;
+pub mod identity;
+pub mod key;
+pub mod log;
+pub mod metrics;
+pub mod pattern;
+pub mod policy;
+pub mod ready;
+pub mod status;
+pub mod version;
+
+/// One request, past the gate: the client is known and may ask, the body is complete.
+#[derive(Debug)]
+pub struct Call {
+    /// The running server.
+    pub state: Arc<State>,
+    /// Who asks; `None` only where the API is open to all.
+    pub identity: Option<Identity>,
+    /// The address of the client.
+    pub ip: IpAddr,
+    /// What follows the route's path, percent-decoded: a name, a pattern, an identity, or nothing.
+    pub argument: String,
+    /// The body; empty where the API takes none.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// The identity as the creator of a key.
+    pub fn created_by(&self) -> &str {
+        self.identity.as_ref().map_or("", Identity::as_str)
+    }
+
+    /// The argument as the name of a key.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidKeyName`].
+    pub fn key_name(&self) -> Result<Name, ApiError> {
+        Name::parse(&self.argument).map_err(|_| ApiError::InvalidKeyName(self.argument.clone()))
+    }
+
+    /// The key of a name.
+    ///
+    /// # Errors
+    /// [`ApiError::KeyNotFound`]; [`ApiError::Damaged`]; [`ApiError::Keystore`].
+    pub async fn key(&self, name: &Name) -> Result<Arc<Key>, ApiError> {
+        self.state.keys.get(name).await.map_err(|error| ApiError::from_keys(Operation::Read, error))
+    }
+
+    /// The body as JSON. Fields that `T` does not have are ignored, as KES ignores them.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidBody`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.body).map_err(|_| ApiError::InvalidBody)
+    }
+}
+
+/// 200 with a JSON body.
+///
+/// # Errors
+/// [`ApiError::Internal`] when `body` has no JSON form, which no wire type here can do.
+pub fn reply(body: &impl Serialize) -> Result<Response, ApiError> {
+    let json = serde_json::to_vec(body).map_err(|_| ApiError::Internal("a response has no JSON form"))?;
+    let json_type = HeaderValue::from_static("application/json");
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, json_type)], json).into_response())
+}
+
+/// 200 with `Content-Length: 0`.
+pub fn done() -> Response {
+    (StatusCode::OK, [(header::CONTENT_LENGTH, HeaderValue::from_static("0"))], ()).into_response()
+}
+
+/// A time on the wire: RFC 3339. A key that has none gets the year 1, the zero time of KES's clients.
+pub fn timestamp(time: Option<OffsetDateTime>) -> String {
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned())
+}

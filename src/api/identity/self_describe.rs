@@ -1,0 +1,42 @@
+//! `GET /v1/identity/self/describe`: who the client is, and what it may do. Any client certificate may ask.
+
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::api::policy::read::Rules;
+use crate::api::{Call, reply, timestamp};
+use crate::error::ApiError;
+use crate::identity::Identity;
+
+#[derive(Serialize)]
+struct Description<'a> {
+    identity: &'a Identity,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    admin: bool,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<&'a Identity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Rules<'a>>,
+}
+
+/// Answers with the identity and its policy.
+///
+/// # Errors
+/// [`ApiError::IdentityNotFound`] when the config does not name it.
+pub async fn self_describe(call: Call) -> Result<Response, ApiError> {
+    let policies = &call.state.policies;
+    let identity = call.identity.as_ref().ok_or(ApiError::IdentityNotFound)?;
+    let created_at = timestamp(Some(policies.created_at()));
+    if policies.is_admin(identity) {
+        return reply(&Description { identity, admin: true, created_at, created_by: None, policy: None });
+    }
+    let (name, policy) = policies.of(identity).ok_or(ApiError::IdentityNotFound)?;
+    reply(&Description {
+        identity,
+        admin: false,
+        created_at,
+        created_by: Some(policies.admin()),
+        policy: Some(Rules::of(name, policy, policies)),
+    })
+}

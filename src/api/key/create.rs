@@ -1,0 +1,21 @@
+//! `PUT /v1/key/create/NAME`: makes a key.
+
+use axum::response::Response;
+
+use crate::api::{Call, done};
+use crate::error::ApiError;
+use crate::keys::Operation;
+
+/// Makes a key of fresh random bytes; a body is ignored.
+///
+/// # Errors
+/// [`ApiError::KeyExists`] when the name is taken.
+pub async fn create(call: Call) -> Result<Response, ApiError> {
+    let name = call.key_name()?;
+    call.state
+        .keys
+        .create(&name, call.created_by())
+        .await
+        .map_err(|error| ApiError::from_keys(Operation::Create, error))?;
+    Ok(done())
+}

@@ -1,0 +1,30 @@
+//! `GET /v1/key/describe/NAME`: what a key is, without its secret.
+
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::api::{Call, reply, timestamp};
+use crate::error::ApiError;
+
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    algorithm: &'a str,
+    created_at: String,
+    created_by: &'a str,
+}
+
+/// Answers with algorithm and origin.
+///
+/// # Errors
+/// [`ApiError::KeyNotFound`].
+pub async fn describe(call: Call) -> Result<Response, ApiError> {
+    let name = call.key_name()?;
+    let key = call.key(&name).await?;
+    reply(&Description {
+        name: name.as_str(),
+        algorithm: key.algorithm().as_str(),
+        created_at: timestamp(key.created_at()),
+        created_by: key.created_by(),
+    })
+}

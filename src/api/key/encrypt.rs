@@ -1,0 +1,35 @@
+//! `PUT /v1/key/encrypt/NAME`: encrypts up to what the body limit allows.
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::api::base64::{self, Bytes};
+use crate::api::{Call, reply};
+use crate::error::ApiError;
+
+#[derive(Deserialize)]
+struct Request {
+    #[serde(default)]
+    plaintext: Bytes,
+    #[serde(default)]
+    context: Bytes,
+}
+
+#[derive(Serialize)]
+struct Encrypted {
+    ciphertext: String,
+}
+
+/// Encrypts `plaintext`, bound to `context`.
+///
+/// # Errors
+/// [`ApiError::KeyNotFound`].
+pub async fn encrypt(call: Call) -> Result<Response, ApiError> {
+    let name = call.key_name()?;
+    let request: Request = call.json()?;
+    let key = call.key(&name).await?;
+    let ciphertext = key
+        .encrypt(&request.plaintext.0, &request.context.0)
+        .map_err(|_| ApiError::Internal("a message could not be encrypted"))?;
+    reply(&Encrypted { ciphertext: base64::encode(&ciphertext) })
+}

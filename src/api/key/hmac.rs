@@ -1,0 +1,31 @@
+//! `PUT /v1/key/hmac/NAME`: the HMAC-SHA-256 of a message under the named key.
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use crate::api::base64::{self, Bytes};
+use crate::api::{Call, reply};
+use crate::error::ApiError;
+
+#[derive(Deserialize)]
+struct Request {
+    #[serde(default)]
+    message: Bytes,
+}
+
+#[derive(Serialize)]
+struct Sum {
+    hmac: String,
+}
+
+/// Answers with base64, as SDKs read it.
+///
+/// # Errors
+/// [`ApiError::HmacNotSupported`] for a key from a time before HMAC keys; [`ApiError::KeyNotFound`].
+pub async fn hmac(call: Call) -> Result<Response, ApiError> {
+    let name = call.key_name()?;
+    let request: Request = call.json()?;
+    let key = call.key(&name).await?;
+    let sum = key.hmac(&request.message.0).ok_or(ApiError::HmacNotSupported)?;
+    reply(&Sum { hmac: base64::encode(&sum) })
+}

@@ -1,0 +1,44 @@
+//! `PUT /v1/key/import/NAME`: stores a key that was made elsewhere.
+
+use axum::response::Response;
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::api::base64::Bytes;
+use crate::api::{Call, done};
+use crate::crypto::key::{Algorithm, ImportError, Key};
+use crate::error::ApiError;
+use crate::keys::Operation;
+
+/// Both forms: the SDK's `{"key","cipher"}` and the HTTP documentation's `{"bytes"}`, which is always AES256.
+#[derive(Deserialize)]
+struct Request {
+    #[serde(default)]
+    key: Option<Bytes>,
+    #[serde(default)]
+    bytes: Option<Bytes>,
+    #[serde(default)]
+    cipher: Option<String>,
+}
+
+/// Stores the key under a name that is not taken.
+///
+/// # Errors
+/// [`ApiError::Algorithm`], [`ApiError::KeySize`], [`ApiError::KeyExists`].
+pub async fn import(call: Call) -> Result<Response, ApiError> {
+    let name = call.key_name()?;
+    let request: Request = serde_json::from_slice(&call.body).map_err(|_| ApiError::InvalidImportBody)?;
+    let algorithm = match request.cipher.as_deref() {
+        None | Some("") => Algorithm::Aes256,
+        Some(text) => Algorithm::parse(text).ok_or_else(|| ApiError::Algorithm(text.to_owned()))?,
+    };
+    let secret = request.key.or(request.bytes).unwrap_or_default();
+    let key = Key::import(algorithm, &secret.0, OffsetDateTime::now_utc(), call.created_by()).map_err(
+        |error| match error {
+            ImportError::KeySize => ApiError::KeySize(algorithm),
+            ImportError::Random => ApiError::Internal("the system gives no random numbers"),
+        },
+    )?;
+    call.state.keys.store(&name, &key).await.map_err(|error| ApiError::from_keys(Operation::Create, error))?;
+    Ok(done())
+}

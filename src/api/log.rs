@@ -1,0 +1,35 @@
+//! `/v1/log/...`: streams of what happens, one JSON object a line, until the client leaves or the server stops.
+
+pub mod audit;
+pub mod error;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::error::ApiError;
+use crate::state::State;
+use crate::stream::{Broadcast, MAX_SUBSCRIBERS};
+
+/// An endless answer of the lines that are sent to `events` from now on. A subscriber that does not keep up misses
+/// lines; it never makes anybody wait.
+fn stream(state: &State, events: &Broadcast) -> Result<Response, ApiError> {
+    let receiver = events.subscribe().ok_or(ApiError::TooManySubscribers(MAX_SUBSCRIBERS))?;
+    let counter = events.missed_counter();
+    let lines = BroadcastStream::new(receiver).filter_map(move |line| {
+        let line = match line {
+            Ok(line) => Some(Ok::<Bytes, std::convert::Infallible>(line)),
+            Err(tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged(missed)) => {
+                counter.inc_by(missed);
+                None
+            }
+        };
+        std::future::ready(line)
+    });
+    let lines = lines.take_until(state.stopping.clone().cancelled_owned());
+    let json_lines = HeaderValue::from_static("application/x-ndjson");
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, json_lines)], Body::from_stream(lines)).into_response())
+}

@@ -1,0 +1,14 @@
+//! `GET /v1/log/audit`: one event for each request, whatever became of it.
+
+use axum::response::Response;
+
+use crate::api::Call;
+use crate::error::ApiError;
+
+/// Streams audit events; their shape is [`crate::audit::Event`].
+///
+/// # Errors
+/// [`ApiError::TooManySubscribers`].
+pub async fn audit(call: Call) -> Result<Response, ApiError> {
+    super::stream(&call.state, call.state.audit.events())
+}

@@ -1,0 +1,14 @@
+//! `GET /v1/log/error`: the server's warnings and errors.
+
+use axum::response::Response;
+
+use crate::api::Call;
+use crate::error::ApiError;
+
+/// Streams log lines of level WARN and above as `{"message": "..."}`.
+///
+/// # Errors
+/// [`ApiError::TooManySubscribers`].
+pub async fn error(call: Call) -> Result<Response, ApiError> {
+    super::stream(&call.state, &call.state.errors)
+}

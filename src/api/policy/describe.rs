@@ -1,0 +1,29 @@
+//! `GET /v1/policy/describe/NAME`: the origin of a policy.
+
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::api::{Call, reply, timestamp};
+use crate::error::ApiError;
+use crate::identity::Identity;
+
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    created_at: String,
+    created_by: &'a Identity,
+}
+
+/// Answers with the server's start and its admin: policies come from the config.
+///
+/// # Errors
+/// [`ApiError::PolicyNotFound`].
+pub async fn describe(call: Call) -> Result<Response, ApiError> {
+    super::named(&call)?;
+    let policies = &call.state.policies;
+    reply(&Description {
+        name: &call.argument,
+        created_at: timestamp(Some(policies.created_at())),
+        created_by: policies.admin(),
+    })
+}

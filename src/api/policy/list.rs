@@ -1,0 +1,26 @@
+//! `GET /v1/policy/list/PREFIX`: names of policies.
+
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::api::pattern::Pattern;
+use crate::api::{Call, reply};
+use crate::error::ApiError;
+
+#[derive(Serialize)]
+struct Names<'a> {
+    names: Vec<&'a str>,
+    /// Always empty: all policies of a config fit on one page.
+    continue_at: &'static str,
+}
+
+/// Answers with names in byte order.
+///
+/// # Errors
+/// [`ApiError::InvalidPattern`].
+pub async fn list(call: Call) -> Result<Response, ApiError> {
+    let pattern = Pattern::parse(&call.argument)?;
+    let names =
+        call.state.policies.names().map(|name| &**name).filter(|name| name.starts_with(&pattern.prefix)).collect();
+    reply(&Names { names, continue_at: "" })
+}

@@ -1,0 +1,49 @@
+//! `GET /v1/policy/read/NAME`: the rules of a policy.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::api::{Call, reply, timestamp};
+use crate::error::ApiError;
+use crate::identity::Identity;
+use crate::policy::{Pattern, Policies, Policy};
+
+/// A policy on the wire. Rules are objects without fields, their patterns the names; a side without rules is
+/// left out.
+#[derive(Debug, Serialize)]
+pub struct Rules<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    allow: BTreeMap<&'a str, Rule>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    deny: BTreeMap<&'a str, Rule>,
+    created_at: String,
+    created_by: &'a Identity,
+}
+
+#[derive(Debug, Serialize)]
+struct Rule {}
+
+impl<'a> Rules<'a> {
+    /// The wire form of `policy`.
+    pub fn of(name: &'a str, policy: &'a Policy, policies: &'a Policies) -> Self {
+        let rules = |patterns: &'a [Pattern]| patterns.iter().map(|rule| (rule.as_str(), Rule {})).collect();
+        Self {
+            name,
+            allow: rules(&policy.allow),
+            deny: rules(&policy.deny),
+            created_at: timestamp(Some(policies.created_at())),
+            created_by: policies.admin(),
+        }
+    }
+}
+
+/// Answers with all rules.
+///
+/// # Errors
+/// [`ApiError::PolicyNotFound`].
+pub async fn read(call: Call) -> Result<Response, ApiError> {
+    reply(&Rules::of(&call.argument, super::named(&call)?, &call.state.policies))
+}

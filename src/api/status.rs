@@ -1,0 +1,66 @@
+//! `GET /v1/status`: the server's state, and the latency of its store.
+
+use axum::response::Response;
+use backends::StoreError;
+use serde::Serialize;
+use tracing::warn;
+
+use super::{Call, reply};
+use crate::VERSION;
+use crate::error::{ApiError, chain};
+use crate::process;
+
+/// Field names and units as KES's clients read them.
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+    /// Whole seconds.
+    uptime: u64,
+    num_cpu: usize,
+    num_cpu_used: usize,
+    /// Bytes.
+    mem_heap_used: u64,
+    /// Bytes.
+    mem_stack_used: u64,
+    /// Milliseconds, at least 1: clients take 0 as absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keystore_latency: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keystore_unreachable: bool,
+    /// Goes with `keystore_unreachable` too: the official SDK takes one without the other as a broken answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    keystore_unavailable: bool,
+}
+
+/// Answers 200 whether the store is well or not.
+///
+/// # Errors
+/// None of its own.
+pub async fn status(call: Call) -> Result<Response, ApiError> {
+    let ping = call.state.keys.ping().await;
+    if let Err(error) = &ping {
+        warn!(error = chain(&**error), "key store is not well");
+    }
+    let memory = process::Usage::now();
+    reply(&Status {
+        version: VERSION,
+        os: std::env::consts::OS,
+        arch: match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        },
+        uptime: call.state.started.elapsed().as_secs(),
+        num_cpu: process::cpus(),
+        num_cpu_used: call.state.worker_threads,
+        mem_heap_used: memory.heap,
+        mem_stack_used: memory.stack,
+        keystore_latency: ping.as_ref().ok().map(|latency| {
+            u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)
+        }),
+        keystore_unreachable: matches!(&ping, Err(error) if matches!(**error, StoreError::Unreachable { .. })),
+        keystore_unavailable: ping.is_err(),
+    })
+}

@@ -1,0 +1,25 @@
+//! `keyway check FILE`: everything that `keyway server --config FILE` checks before it opens anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::{config, tls};
+
+/// The arguments of `keyway check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The config file.
+    file: PathBuf,
+}
+
+/// Reads the config and the TLS files it names. Warnings go to standard error.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what the command is for")]
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = config::read(&args.file)?;
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    tls::server_config(&config.tls, config.certificate_required())?;
+    println!("{}: ok", args.file.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,167 @@
+//! `keyway server --dev`: what a server needs, made on the spot and kept in one directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use x509_parser::extensions::GeneralName;
+
+use super::server::DEV_ADDRESS;
+use crate::api_key::ApiKey;
+use crate::config::{self, Config};
+
+/// The data directory of a development server, and who may use it.
+pub(super) struct Dev {
+    directory: PathBuf,
+    /// Removes the directory at the end, when it was not given.
+    temporary: Option<tempfile::TempDir>,
+    address: SocketAddr,
+    admin: ApiKey,
+}
+
+impl Dev {
+    /// Makes what is missing in the directory, or in a new temporary one: the admin's API key, its certificate for
+    /// curl, and the server's certificate.
+    pub(super) fn prepare(directory: Option<PathBuf>, address: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let address = address.unwrap_or(DEV_ADDRESS);
+        let (directory, temporary) = match directory {
+            Some(directory) => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).with_context(|| {
+                    format!("cannot make the data directory {}", directory.display())
+                })?;
+                (directory, None)
+            }
+            None => {
+                let temporary = tempfile::Builder::new().prefix("keyway-dev-").tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let directory = directory.canonicalize()?;
+        let admin = admin(&directory)?;
+        server_certificate(&directory, address.ip())?;
+        Ok(Self { directory, temporary, address, admin })
+    }
+
+    /// The config of the server: the admin alone, keys in SQLite.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            address: self.address,
+            admin: self.admin.identity(),
+            tls: config::Tls {
+                key: self.directory.join("server.key"),
+                cert: self.directory.join("server.cert"),
+                password: None,
+                ca: None,
+                auth: false,
+                proxy: None,
+            },
+            api: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            cache: config::Cache::default(),
+            log: config::Log::default(),
+            keys: Vec::new(),
+            keystore: backends::BackendConfig::Sqlite { path: self.directory.join("keys.db") },
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Tells how to call the server, ready to paste.
+    #[expect(clippy::print_stdout, reason = "this is what the command is for")]
+    pub(super) fn print(&self, address: SocketAddr) {
+        let host = if address.ip().is_unspecified() {
+            SocketAddr::new(DEV_ADDRESS.ip(), address.port())
+        } else {
+            address
+        };
+        let directory = self.directory.display();
+        let fate = if self.temporary.is_some() {
+            "removed when the server stops; keep them with --data DIR"
+        } else {
+            "kept"
+        };
+        println!(
+            "\nKeyway {version}, a development server on https://{host}\n\
+             Keys: {directory}/keys.db ({fate})\n\
+             Admin identity: {identity}\n\
+             \n\
+             For KES clients:\n\
+             \n    export KES_SERVER=https://{host}\
+             \n    export KES_API_KEY={api_key}\n\
+             \n\
+             A first key with curl:\n\
+             \n    curl --cacert {directory}/server.cert --cert {directory}/admin.cert --key {directory}/admin.key \
+             -X PUT https://{host}/v1/key/create/my-first-key\n",
+            version = crate::VERSION,
+            identity = self.admin.identity(),
+            api_key = self.admin.to_text().as_str(),
+        );
+    }
+}
+
+/// The admin's API key of an earlier start, or a new one.
+fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
+    let file = directory.join("admin.api-key");
+    if file.exists() {
+        let text = zeroize::Zeroizing::new(fs::read_to_string(&file)?);
+        return ApiKey::parse(text.trim()).with_context(|| format!("{} holds no API key; remove it to get a new one", file.display()));
+    }
+    let admin = ApiKey::generate()?;
+    write_private(&directory.join("admin.key"), admin.key_pem().as_bytes())?;
+    write_private(&directory.join("admin.cert"), admin.certificate_pem().as_bytes())?;
+    write_private(&file, format!("{}\n", admin.to_text().as_str()).as_bytes())?;
+    Ok(admin)
+}
+
+/// Makes the server's certificate when there is none for this address.
+fn server_certificate(directory: &Path, ip: IpAddr) -> anyhow::Result<()> {
+    let (key_file, cert_file) = (directory.join("server.key"), directory.join("server.cert"));
+    if key_file.exists() && fs::read(&cert_file).is_ok_and(|pem| covers(&pem, ip)) {
+        return Ok(());
+    }
+    let mut names = vec!["localhost".to_owned()];
+    names.extend(rustix::system::uname().nodename().to_str().ok().map(str::to_owned));
+    let mut params = CertificateParams::new(names)?;
+    let loopback: [IpAddr; 2] = [std::net::Ipv4Addr::LOCALHOST.into(), std::net::Ipv6Addr::LOCALHOST.into()];
+    params.subject_alt_names.extend(loopback.map(SanType::IpAddress));
+    if !ip.is_unspecified() && !loopback.contains(&ip) {
+        params.subject_alt_names.push(SanType::IpAddress(ip));
+    }
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "keyway development server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    write_private(&key_file, key.serialize_pem().as_bytes())?;
+    write_private(&cert_file, certificate.pem().as_bytes())
+}
+
+/// Whether a certificate is good for this address.
+fn covers(pem: &[u8], ip: IpAddr) -> bool {
+    let octets = match ip {
+        _ if ip.is_unspecified() => return true,
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pem) else { return false };
+    let Ok(certificate) = pem.parse_x509() else { return false };
+    let names = certificate.subject_alternative_name().ok().flatten();
+    certificate.validity().is_valid()
+        && names.is_some_and(|names| names.value.general_names.contains(&GeneralName::IPAddress(&octets)))
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut open = fs::OpenOptions::new();
+        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,243 @@
+//! The only place where a failure becomes a status and a message.
+//!
+//! Statuses and messages are part of the API: clients compare both (HTTP API documentation of KES; the vectors in
+//! `tests/vectors/kes-wire.json` pin them). What a client may not see, such as the rule that refused it or the
+//! words of the store, is the [`ApiError::reason`]: it goes to the log and the audit event.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use backends::StoreError;
+use serde::Serialize;
+
+use crate::crypto::key::Algorithm;
+use crate::keys::{KeysError, Operation};
+use crate::policy::Refusal;
+use crate::tls::peer::PeerError;
+
+/// Everything that can go wrong between a request and its answer. `Display` is the message that the client gets.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No API has this path.
+    #[error("not found")]
+    NoSuchApi,
+    /// The path is not UTF-8 or holds a broken percent escape.
+    #[error("invalid path: it is not percent-encoded UTF-8")]
+    InvalidPath,
+    /// The API takes another method.
+    #[error("received method '{received}' expected '{expected}'")]
+    Method {
+        /// What the client sent.
+        received: Method,
+        /// What the API takes; `POST` too wherever this is `PUT`.
+        expected: Method,
+    },
+    /// The client's certificate names nobody.
+    #[error(transparent)]
+    Certificate(#[from] PeerError),
+    /// The policy of the client does not let it pass.
+    #[error("not authorized: insufficient permissions")]
+    NotAuthorized(#[from] Refusal),
+    /// The argument is no valid key name.
+    #[error("key name '{0}' is empty, too long or contains invalid characters")]
+    InvalidKeyName(String),
+    /// The argument is no valid policy name.
+    #[error("policy name '{0}' is empty, too long or contains invalid characters")]
+    InvalidPolicyName(String),
+    /// The argument is no valid identity.
+    #[error("identity '{0}' is empty, too long or contains invalid characters")]
+    InvalidIdentity(String),
+    /// The argument is no valid listing pattern.
+    #[error("listing pattern '{0}' is empty, too long or is invalid")]
+    InvalidPattern(String),
+    /// The body is not the JSON that the API takes.
+    #[error("invalid request body")]
+    InvalidBody,
+    /// The body of an import is not the JSON that it takes.
+    #[error("invalid import key request body")]
+    InvalidImportBody,
+    /// The body is longer than the API takes.
+    #[error("request body is too large: at most {0} bytes are accepted")]
+    BodyTooLarge(usize),
+    /// The body did not arrive within the API's time-out.
+    #[error("request timed out: the body was not received within {}", seconds(.0))]
+    BodyTimeout(Duration),
+    /// The answer was not there within the API's time-out.
+    #[error("request timed out after {}", seconds(.0))]
+    Timeout(Duration),
+    /// Create or import of a name that is taken.
+    #[error("key already exists")]
+    KeyExists,
+    /// No key has the name.
+    #[error("key does not exist")]
+    KeyNotFound,
+    /// No policy has the name.
+    #[error("policy does not exist")]
+    PolicyNotFound,
+    /// The config does not know the identity.
+    #[error("identity does not exist")]
+    IdentityNotFound,
+    /// The ciphertext, its context or the key is another one.
+    #[error("decryption failed: ciphertext is not authentic")]
+    NotAuthentic,
+    /// The key is from a time before HMAC keys. MinIO takes 501 alone as "not supported".
+    #[error("key does not support HMAC")]
+    HmacNotSupported,
+    /// An import names an algorithm that does not exist here.
+    #[error("algorithm '{0}' is not supported")]
+    Algorithm(String),
+    /// An import brings a key of the wrong size.
+    #[error("invalid key size for '{0}'")]
+    KeySize(Algorithm),
+    /// What the store holds under the name is not a key. Never told as "not found": MinIO would make a new key.
+    #[error("stored key is damaged")]
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("failed to {0}")]
+    Keystore(Operation, #[source] std::sync::Arc<StoreError>),
+    /// Readiness: nobody answered at the store's address.
+    #[error("key store is not reachable")]
+    NotReachable(#[source] std::sync::Arc<StoreError>),
+    /// Readiness: the store answers, but not as it should.
+    #[error("key store is unavailable")]
+    NotAvailable(#[source] std::sync::Arc<StoreError>),
+    /// More subscribers of a log stream than the server takes.
+    #[error("too many subscribers: at most {0} at a time")]
+    TooManySubscribers(usize),
+    /// A defect of ours; what it was is in the log.
+    #[error("internal server error")]
+    Internal(&'static str),
+}
+
+/// The body of every error.
+#[derive(Serialize)]
+struct Message {
+    message: String,
+}
+
+/// Why a request was refused or failed, for the audit event; rides on the response, never on the wire.
+#[derive(Clone, Debug)]
+pub struct Reason(pub String);
+
+impl ApiError {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoSuchApi | Self::KeyNotFound | Self::PolicyNotFound | Self::IdentityNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::InvalidPath
+            | Self::Certificate(_)
+            | Self::InvalidKeyName(_)
+            | Self::InvalidPolicyName(_)
+            | Self::InvalidIdentity(_)
+            | Self::InvalidPattern(_)
+            | Self::InvalidBody
+            | Self::InvalidImportBody
+            | Self::KeyExists
+            | Self::NotAuthentic => StatusCode::BAD_REQUEST,
+            Self::NotAuthorized(_) => StatusCode::FORBIDDEN,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Algorithm(_) | Self::KeySize(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
+            Self::TooManySubscribers(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Keystore(..) | Self::NotAvailable(_) => StatusCode::BAD_GATEWAY,
+            Self::NotReachable(_) | Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Damaged { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the operator should know: the message, and behind it what the client is not told.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotAuthorized(refusal) => format!("{self}: {refusal}"),
+            Self::Damaged { reason } => format!("{self}: {reason}"),
+            Self::Keystore(_, source) | Self::NotReachable(source) | Self::NotAvailable(source) => {
+                format!("{self}: {}", chain(&**source))
+            }
+            Self::Internal(what) => format!("{self}: {what}"),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The error of a key operation, in the words of its API.
+    pub fn from_keys(operation: Operation, error: KeysError) -> Self {
+        match error {
+            KeysError::AlreadyExists => Self::KeyExists,
+            KeysError::NotFound => Self::KeyNotFound,
+            KeysError::Damaged { reason } => Self::Damaged { reason },
+            KeysError::Random => Self::Internal("the system gives no random numbers"),
+            KeysError::Store(source) => Self::Keystore(operation, source),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = (status, Json(Message { message: self.to_string() })).into_response();
+        if let Self::Method { expected, .. } = &self {
+            let allow = if *expected == Method::PUT { "PUT, POST" } else { expected.as_str() };
+            if let Ok(allow) = HeaderValue::from_str(allow) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+        }
+        response.extensions_mut().insert(Reason(self.reason()));
+        response
+    }
+}
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A duration for a message: whole seconds without a fraction.
+fn seconds(duration: &Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    #[test]
+    fn the_reason_of_a_refusal_is_not_in_the_message() {
+        let error = ApiError::from(Refusal::NoPolicy(Identity::from_text("abc")));
+        assert_eq!(error.to_string(), "not authorized: insufficient permissions");
+        assert!(error.reason().contains("identity abc has no policy"));
+    }
+
+    #[test]
+    fn a_wrong_method_is_answered_with_what_is_allowed() {
+        let response = ApiError::Method { received: Method::GET, expected: Method::PUT }.into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[header::ALLOW], "PUT, POST");
+    }
+
+    #[test]
+    fn the_words_of_the_store_are_in_the_reason_alone() {
+        let source = StoreError::Unavailable { reason: "disk is full".into(), source: None };
+        let error = ApiError::from_keys(Operation::Create, KeysError::Store(source.into()));
+        assert_eq!((error.status().as_u16(), error.to_string().as_str()), (502, "failed to create key"));
+        assert!(error.reason().contains("disk is full"));
+    }
+}

@@ -1,0 +1,387 @@
+//! From a request to its handler and back: the route table, the deadline, the body, the record of what happened.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::http::{Method, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use percent_encoding::percent_decode_str;
+use time::OffsetDateTime;
+use tracing::{debug, error, warn};
+
+use crate::access::{self, Client};
+use crate::api::{self, Call};
+use crate::audit;
+use crate::error::{ApiError, Reason};
+use crate::state::State;
+use crate::tls::peer::Peer;
+
+/// One API.
+#[derive(Debug)]
+pub struct Route {
+    /// The method; `POST` is taken wherever this is `PUT`.
+    pub method: Method,
+    /// The path. One that ends in `/` takes an argument after it: a name, a pattern or an identity.
+    pub path: &'static str,
+    /// Bytes of body that are read. Where this is 0 a body is ignored.
+    pub max_body: usize,
+    /// How long body, queue and store may take together, unless the config says otherwise; zero: no limit.
+    pub timeout: Duration,
+    /// Who may ask.
+    pub access: Access,
+    /// Whether it changes the store: then it runs to its end even when the client has left or the time is up.
+    pub mutates: bool,
+    /// What answers.
+    handler: Handler,
+}
+
+/// Who may ask an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Every client with a certificate.
+    Certificate,
+    /// Clients whose policy allows it, and the admin.
+    Policy,
+    /// As [`Access::Policy`], or everybody when the config says `skip_auth` (only APIs without key material).
+    Skippable,
+}
+
+type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+
+/// The body limit of APIs that take one (HTTP API documentation of KES).
+const MIB: usize = 1 << 20;
+
+/// Bytes of an unread body that are read and thrown away, so that the client gets its answer and not a reset.
+const MAX_DRAIN: usize = 4 * MIB;
+
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// The status of a request whose client left before the answer; nobody receives it (nginx's convention).
+const CLIENT_LEFT: u16 = 499;
+
+macro_rules! route {
+    ($method:ident $path:literal, $max_body:expr, $timeout:literal s, $access:ident, $handler:path) => {
+        route!(@ $method $path, $max_body, $timeout, $access, $handler, false)
+    };
+    ($method:ident $path:literal, $max_body:expr, $timeout:literal s, $access:ident, $handler:path, mutates) => {
+        route!(@ $method $path, $max_body, $timeout, $access, $handler, true)
+    };
+    (@ $method:ident $path:literal, $max_body:expr, $timeout:literal, $access:ident, $handler:path, $mutates:literal) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            max_body: $max_body,
+            timeout: Duration::from_secs($timeout),
+            access: Access::$access,
+            mutates: $mutates,
+            handler: |call| Box::pin($handler(call)),
+        }
+    };
+}
+
+/// Every API, with the figures of KES's HTTP API documentation. `/v1/api` answers with this table.
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    route!(GET "/version",                    0, 10 s, Open,        api::version::version),
+    route!(GET "/v1/ready",                   0, 15 s, Skippable,   api::ready::ready),
+    route!(GET "/ready",                      0, 15 s, Skippable,   api::ready::ready),
+    route!(GET "/v1/status",                  0, 15 s, Skippable,   api::status::status),
+    route!(GET "/v1/metrics",                 0, 15 s, Skippable,   api::metrics::metrics),
+    route!(GET "/v1/api",                     0, 10 s, Skippable,   api::api_list::api_list),
+    route!(PUT "/v1/key/create/",             0, 15 s, Policy,      api::key::create::create, mutates),
+    route!(PUT "/v1/key/import/",           MIB, 15 s, Policy,      api::key::import::import, mutates),
+    route!(GET "/v1/key/describe/",           0, 15 s, Policy,      api::key::describe::describe),
+    route!(DELETE "/v1/key/delete/",          0, 15 s, Policy,      api::key::delete::delete, mutates),
+    route!(GET "/v1/key/list/",               0, 15 s, Policy,      api::key::list::list),
+    route!(PUT "/v1/key/generate/",         MIB, 15 s, Policy,      api::key::generate::generate),
+    route!(PUT "/v1/key/encrypt/",          MIB, 15 s, Policy,      api::key::encrypt::encrypt),
+    route!(PUT "/v1/key/decrypt/",          MIB, 15 s, Policy,      api::key::decrypt::decrypt),
+    route!(PUT "/v1/key/hmac/",             MIB, 15 s, Policy,      api::key::hmac::hmac),
+    route!(GET "/v1/policy/describe/",        0, 15 s, Policy,      api::policy::describe::describe),
+    route!(GET "/v1/policy/read/",            0, 15 s, Policy,      api::policy::read::read),
+    route!(GET "/v1/policy/list/",            0, 15 s, Policy,      api::policy::list::list),
+    route!(GET "/v1/identity/describe/",      0, 15 s, Policy,      api::identity::describe::describe),
+    route!(GET "/v1/identity/self/describe",  0, 15 s, Certificate, api::identity::self_describe::self_describe),
+    route!(GET "/v1/identity/list/",          0, 15 s, Policy,      api::identity::list::list),
+    route!(GET "/v1/log/error",               0,  0 s, Policy,      api::log::error::error),
+    route!(GET "/v1/log/audit",               0,  0 s, Policy,      api::log::audit::audit),
+];
+
+impl Route {
+    /// The path under which the config gives this route's options: an alias has those of its original.
+    pub fn options_path(&self) -> &'static str {
+        if self.path == "/ready" { "/v1/ready" } else { self.path }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        *method == self.method || (self.method == Method::PUT && *method == Method::POST)
+    }
+}
+
+/// The HTTP service of a server. Requests must carry a [`Peer`] extension.
+pub fn router(state: Arc<State>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let answer = any(move |Shared(state), request| answer(Some(route), state, request));
+        if route.path.ends_with('/') {
+            router = router.route(&format!("{}{{*argument}}", route.path), answer.clone());
+        }
+        router = router.route(route.path, answer);
+    }
+    router.fallback(|Shared(state), request| answer(None, state, request)).with_state(state)
+}
+
+/// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
+/// that its audit event tells what really happened.
+async fn answer(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
+    let exchange = exchange(route, state, request);
+    if route.is_some_and(|route| route.mutates) {
+        tokio::spawn(exchange)
+            .await
+            .unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
+    } else {
+        exchange.await
+    }
+}
+
+/// One request and its response, recorded whatever happens.
+async fn exchange(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let no_peer = || Peer::unknown(); // only a defect of ours leaves the extension out
+    let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(no_peer);
+    let path = decode(head.uri.path());
+    let client = Client::of(&state, &peer, &head.headers);
+    let record = Record::begin(&state, &client, path.as_deref().unwrap_or(head.uri.path()));
+
+    let mut unread = Unread { body, drain: !head.headers.contains_key(header::EXPECT) };
+    let handled = handle(route, &state, &client, path.as_deref(), &head.method, &mut unread);
+    let outcome = AssertUnwindSafe(handled).catch_unwind().await;
+    let response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => failure.into_response(),
+        Err(_) => ApiError::Internal("a handler panicked").into_response(),
+    };
+    record.finish(&response);
+    unread.drain().await;
+    response
+}
+
+/// The steps of a request: route, method, access, body, handler; the first that fails ends it.
+async fn handle(
+    route: Option<&'static Route>,
+    state: &Arc<State>,
+    client: &Client,
+    path: Option<&str>,
+    method: &Method,
+    body: &mut Unread,
+) -> Result<Response, ApiError> {
+    let path = path.ok_or(ApiError::InvalidPath)?;
+    let route = route.ok_or(ApiError::NoSuchApi)?;
+    if !route.takes(method) {
+        return Err(ApiError::Method { received: method.clone(), expected: route.method.clone() });
+    }
+    let identity = access::check(state, route, client, path)?;
+    let timeout = state.timeout(route);
+    let deadline = Deadline::after(timeout);
+    let body = body.read(route.max_body, &deadline).await?;
+    let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
+    let call = Call { state: state.clone(), identity, ip: client.ip, argument, body };
+    let answer = (route.handler)(call);
+    if !route.mutates {
+        return deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))?;
+    }
+    let path = path.to_owned();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        if let Err(late) = sender.send(answer.await) {
+            let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
+            warn!(path, outcome, "finished after its time was up");
+        }
+    });
+    match deadline.bound(receiver).await {
+        Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),
+        None => Err(ApiError::Timeout(timeout)),
+    }
+}
+
+/// The end of a request's time.
+struct Deadline {
+    at: Option<tokio::time::Instant>,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Self {
+        Self { at: (!timeout.is_zero()).then(|| tokio::time::Instant::now() + timeout), timeout }
+    }
+
+    /// What `future` gives, or nothing when the time is up before.
+    async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match self.at {
+            Some(at) => tokio::time::timeout_at(at, future).await.ok(),
+            None => Some(future.await),
+        }
+    }
+}
+
+/// A request's body, as far as it is not read.
+struct Unread {
+    body: Body,
+    /// Whether the rest may be read: a client that waits for `100 Continue` has not sent it.
+    drain: bool,
+}
+
+impl Unread {
+    /// The whole body; nothing when `limit` is 0.
+    async fn read(&mut self, limit: usize, deadline: &Deadline) -> Result<Bytes, ApiError> {
+        if limit == 0 {
+            return Ok(Bytes::new());
+        }
+        let expected = hyper::body::Body::size_hint(&self.body).lower();
+        if expected > limit as u64 {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        let mut read = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
+        loop {
+            let Some(frame) = deadline.bound(self.body.frame()).await else {
+                self.drain = false;
+                return Err(ApiError::BodyTimeout(deadline.timeout));
+            };
+            let Some(frame) = frame else { return Ok(read.freeze()) };
+            let Ok(frame) = frame else {
+                self.drain = false;
+                return Err(ApiError::InvalidBody);
+            };
+            let data = frame.into_data().unwrap_or_default();
+            if read.len() + data.len() > limit {
+                return Err(ApiError::BodyTooLarge(limit));
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+
+    /// Reads on for a moment: closing a connection on which bytes are still arriving would reset it, and the
+    /// client might never see its answer.
+    async fn drain(mut self) {
+        if !self.drain || hyper::body::Body::is_end_stream(&self.body) {
+            return;
+        }
+        let rest = async {
+            let mut left = MAX_DRAIN;
+            while let Some(Ok(frame)) = self.body.frame().await {
+                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(less) => left = less,
+                    None => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
+    }
+}
+
+/// A request on its way: counted as active until it is dropped, and recorded exactly once, as abandoned when
+/// nothing else is said.
+struct Record {
+    state: Arc<State>,
+    client: Client,
+    path: String,
+    start: Instant,
+    recorded: bool,
+}
+
+impl Record {
+    fn begin(state: &Arc<State>, client: &Client, path: &str) -> Self {
+        state.metrics.active.inc();
+        Self {
+            state: state.clone(),
+            client: client.clone(),
+            path: path.to_owned(),
+            start: Instant::now(),
+            recorded: false,
+        }
+    }
+
+    fn finish(mut self, response: &Response) {
+        let reason = response.extensions().get::<Reason>().map(|reason| reason.0.as_str());
+        self.record(response.status().as_u16(), reason);
+    }
+
+    fn record(&mut self, code: u16, reason: Option<&str>) {
+        self.recorded = true;
+        let time = self.start.elapsed();
+        let identity = self.client.identity.as_ref().map_or("", |identity| identity.as_str());
+        self.state.metrics.finished(code, time);
+        self.state.audit.record(&audit::Event {
+            time: OffsetDateTime::now_utc(),
+            request: audit::Request { ip: self.client.ip, path: &self.path, identity },
+            response: audit::Response { code, time },
+            reason,
+        });
+        let (path, ip) = (&self.path, self.client.ip);
+        let reason = reason.unwrap_or_default();
+        match code {
+            500.. => error!(code, path, identity, %ip, reason, "request failed"),
+            403 => warn!(code, path, identity, %ip, reason, "request refused"),
+            400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request refused"),
+            400.. => debug!(code, path, identity, %ip, reason, "request refused"),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.recorded {
+            self.record(CLIENT_LEFT, Some("the client left before the answer"));
+        }
+        self.state.metrics.active.dec();
+    }
+}
+
+/// The path that routes, rules and names are compared with: percent-decoded once. Nothing when an escape is
+/// broken or the result is not UTF-8.
+fn decode(path: &str) -> Option<String> {
+    let mut escapes = path.split('%').skip(1);
+    let complete = escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
+    complete.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_once_and_strictly() {
+        assert_eq!(decode("/v1/key/create/a%2Fb").as_deref(), Some("/v1/key/create/a/b"));
+        assert_eq!(decode("/%252F").as_deref(), Some("/%2F"));
+        for bad in ["/%", "/%2", "/%zz", "/%ff", "/a%2"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn there_are_22_apis_and_one_alias() {
+        assert_eq!(ROUTES.iter().filter(|route| route.path == route.options_path()).count(), 22);
+        assert_eq!(ROUTES.len(), 23);
+    }
+
+    #[test]
+    fn authentication_can_be_skipped_only_where_no_key_is_at_stake() {
+        let skippable: Vec<_> =
+            ROUTES.iter().filter(|route| route.access == Access::Skippable).map(Route::options_path).collect();
+        assert_eq!(skippable, ["/v1/ready", "/v1/ready", "/v1/status", "/v1/metrics", "/v1/api"]);
+    }
+}

@@ -1,0 +1,278 @@
+//! Connections: accept, shake hands in a task of its own, serve, drain.
+//!
+//! Every wait on a client has an end: the handshake, the head of a request, an idle connection. Requests have
+//! their own deadline in `router.rs`.
+
+mod activity;
+mod header_deadline;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service as _;
+use tracing::{debug, info, warn};
+
+use crate::error::chain;
+use crate::process;
+use crate::router::router;
+use crate::state::State;
+use crate::tls::peer::Peer;
+use activity::Activity;
+use header_deadline::HeaderDeadline;
+
+/// Connections at a time; further ones wait in the system's queue. Fewer where the process may not open as many.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// Descriptors left for everything else: the store, its connections, the log.
+const SPARE_FILES: usize = 64;
+
+/// From the first byte to a finished handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the first byte of a request's head to its last.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be open without a request (KES: 90 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long an idle client that was told to go may stay.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a request's head, HTTP/1.1 and HTTP/2 alike.
+const MAX_HEADER: usize = 64 << 10;
+
+/// Requests of one HTTP/2 connection at a time (Go's default).
+const MAX_STREAMS: u32 = 250;
+
+/// HTTP/2 pings, which find peers that are gone.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// TCP keep-alive, for the same in HTTP/1.1.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Pause after a failed accept: without descriptors it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The answer to a client that speaks plain HTTP: its first byte is a letter, and no TLS record begins with one
+/// (RFC 8446 section 5.1).
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
+    Content-Length: 71\r\n\r\n{\"message\":\"this port speaks HTTPS: use an https:// URL, not http://\"}\n";
+
+/// Serves until `state.stopping` is cancelled, then lets open requests finish for at most `drain` and closes the
+/// keys. The answer is whether all finished.
+pub async fn run(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State>, drain: Duration) -> bool {
+    let acceptor = TlsAcceptor::from(tls);
+    let router = router(state.clone());
+    let tasks = TaskTracker::new();
+    let cap = MAX_CONNECTIONS.min(process::max_open_files().saturating_sub(SPARE_FILES)).max(1);
+    let free = Arc::new(Semaphore::new(cap));
+    loop {
+        let next = async {
+            let permit = free.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            biased;
+            () = state.stopping.cancelled() => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let connection = Connection { address, acceptor: acceptor.clone(), router: router.clone() };
+                let (open, stopping) = (state.metrics.connection(), state.stopping.clone());
+                tasks.spawn(async move {
+                    connection.serve(stream, stopping).await;
+                    drop((permit, open));
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping: open requests may finish");
+    let drained = timeout(drain, tasks.wait()).await.is_ok();
+    if !drained {
+        warn!(connections = tasks.len(), "some requests did not finish in time");
+    }
+    state.keys.close().await;
+    drained
+}
+
+/// One connection, from its first byte on.
+struct Connection {
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, stopping: CancellationToken) {
+        let address = self.address;
+        if let Err(error) = set_options(&stream) {
+            debug!(%address, %error, "socket options could not be set");
+        }
+        let handshake = timeout(HANDSHAKE_TIMEOUT, self.handshake(stream));
+        let stream = tokio::select! {
+            () = stopping.cancelled() => return,
+            stream = handshake => stream,
+        };
+        let stream = match stream {
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) => return,
+            // A port check connects and leaves; that is no news.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
+            Ok(Err(error)) => {
+                info!(ip = %address.ip(), reason = explain(&error), "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                info!(ip = %address.ip(), "TLS handshake failed: it was not finished within 10 s");
+                return;
+            }
+        };
+        if let Err(error) = self.http(stream, stopping).await {
+            debug!(%address, error = chain(&error), "connection ended");
+        }
+    }
+
+    /// The TLS stream, or nothing when the client has been told that this is no plain HTTP port.
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0].is_ascii_alphabetic() {
+            info!(ip = %self.address.ip(), "client speaks plain HTTP on the TLS port");
+            stream.write_all(PLAIN_HTTP).await?;
+            stream.shutdown().await?;
+            // Read what it still sends, or closing would reset the connection before the answer is seen.
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            return Ok(None);
+        }
+        self.acceptor.accept(stream).await.map(Some)
+    }
+
+    /// Serves requests until one side ends the connection.
+    async fn http(self, stream: TlsStream<TcpStream>, stopping: CancellationToken) -> hyper::Result<()> {
+        let (_, session) = stream.get_ref();
+        let peer = Peer::new(self.address, session.peer_certificates());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let activity = Activity::new();
+        let (router, counted) = (self.router, activity.clone());
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            let open = counted.begin();
+            request.extensions_mut().insert(peer.clone());
+            let answer = router.clone().call(request.map(Body::new));
+            async move {
+                let response: axum::response::Response = answer.await?;
+                Ok::<_, std::convert::Infallible>(response.map(|body| open.until_end_of(body)))
+            }
+        });
+        if http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX))
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            drive(connection, &activity, &stopping).await
+        } else {
+            let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None) // hyper counts it from the end of the last request, as `drive` does
+                .max_buf_size(MAX_HEADER)
+                .writev(false) // TLS copies anyway; one flat buffer makes fewer records
+                .serve_connection(TokioIo::new(stream), service);
+            drive(connection, &activity, &stopping).await
+        }
+    }
+}
+
+/// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.
+async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken) -> hyper::Result<()>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let mut told = false;
+    loop {
+        let idle_end = activity.last() + IDLE_TIMEOUT;
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = stopping.cancelled(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(idle_end), if !told => {
+                if activity.is_idle() && activity.last() + IDLE_TIMEOUT <= Instant::now() {
+                    connection.as_mut().graceful_shutdown();
+                    return timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()));
+                }
+                activity.touch();
+            }
+        }
+    }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Why a handshake failed, and what to do about it.
+fn explain(error: &io::Error) -> String {
+    use rustls::{AlertDescription, CertificateError, Error};
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::NoCertificatesPresented) => "the client sent no certificate; give it one, or an API key",
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "tls.auth is on and the client's certificate is signed by no CA of tls.ca"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "the client's certificate has expired; renew it"
+        }
+        Some(Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        )) => "the client does not trust tls.cert; give it the CA that signed it",
+        Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => "tls.cert has expired; renew it",
+        _ => return chain(error),
+    };
+    format!("{error}: {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_plain_http_has_the_length_it_says() {
+        let text = std::str::from_utf8(PLAIN_HTTP).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+    }
+}

@@ -1,0 +1,130 @@
+//! What a connection is doing: requests under way, and when the last one ended.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+/// Shared between a connection and its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Activity(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    opened: Instant,
+    /// Requests whose response has not ended.
+    open: AtomicUsize,
+    /// Requests that ever began.
+    begun: AtomicUsize,
+    /// Milliseconds from `opened` to the last begin or end of a request.
+    last: AtomicU64,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Inner {
+            opened: Instant::now(),
+            open: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+        }))
+    }
+
+    /// A request begins; it is open until the guard is dropped.
+    pub(super) fn begin(&self) -> Open {
+        self.0.open.fetch_add(1, Ordering::AcqRel);
+        self.0.begun.fetch_add(1, Ordering::AcqRel);
+        self.touch();
+        Open(self.clone())
+    }
+
+    /// Whether no request is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.open.load(Ordering::Acquire) == 0
+    }
+
+    /// How many requests ever began.
+    pub(super) fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Acquire)
+    }
+
+    /// When a request began or ended last, or the connection was opened.
+    pub(super) fn last(&self) -> Instant {
+        self.0.opened + Duration::from_millis(self.0.last.load(Ordering::Acquire))
+    }
+
+    /// Counts now as activity.
+    pub(super) fn touch(&self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last.fetch_max(now, Ordering::AcqRel);
+    }
+}
+
+/// An open request.
+#[derive(Debug)]
+pub(super) struct Open(Activity);
+
+impl Open {
+    /// The body, with the request open until it ends.
+    pub(super) fn until_end_of(self, body: Body) -> Tracked {
+        Tracked { body, _open: self }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.0.touch();
+    }
+}
+
+/// A response body that keeps its request open.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    body: Body,
+    _open: Open,
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_open_until_its_body_is_dropped() {
+        let activity = Activity::new();
+        assert!(activity.is_idle());
+        let body = activity.begin().until_end_of(Body::empty());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!activity.is_idle());
+        let before = activity.last();
+        drop(body);
+        assert!(activity.is_idle() && activity.last() == before + Duration::from_secs(3));
+        assert_eq!(activity.begun(), 1);
+    }
+}

@@ -1,0 +1,97 @@
+//! What a handshake asks of a client certificate. In every mode the client proves that it holds the key.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use tracing::warn;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::TlsError;
+
+/// `tls.auth: off`: any certificate will do, whoever signed it and however old it is; the policy decides by its key.
+pub fn any(required: bool, provider: &CryptoProvider) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(AnyCertificate { required, algorithms: provider.signature_verification_algorithms })
+}
+
+/// `tls.auth: on`: the chain must end at one of `authorities` or at a root of the system.
+///
+/// # Errors
+/// [`TlsError::Verifier`] when there is no root at all.
+pub fn chain(
+    authorities: Vec<CertificateDer<'static>>,
+    required: bool,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        if let Err(error) = roots.add(authority) {
+            warn!(%error, "a certificate of tls.ca cannot be used as a root");
+        }
+    }
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        warn!(%error, "a system root could not be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    Ok(if required { builder } else { builder.allow_unauthenticated() }.build()?)
+}
+
+/// Accepts every certificate and verifies every signature.
+#[derive(Debug)]
+struct AnyCertificate {
+    required: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion()) // of the certificate alone; the key is proved below
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    /// Over the public key itself: webpki reads X.509 v3 alone, and `openssl x509 -req` makes v1.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let (_, certificate) = X509Certificate::from_der(certificate)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let key = SubjectPublicKeyInfoDer::from(certificate.tbs_certificate.subject_pki.raw);
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

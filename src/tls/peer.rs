@@ -1,0 +1,173 @@
+//! From the certificates of a connection, or the header of a trusted proxy, to an [`Identity`].
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::identity::Identity;
+
+/// The other end of a connection. Its identity is that of a key which the handshake has proved it holds.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// Who it is, or why it is nobody.
+    pub identity: Result<Identity, PeerError>,
+}
+
+/// Why a client has no identity. `Display` is what the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// No certificate.
+    #[error("tls: client certificate is required")]
+    Missing,
+    /// More than one certificate that is not a CA's.
+    #[error("tls: received more than one client certificate")]
+    Several,
+    /// A CA's certificate, which is nobody's identity. `openssl req -x509` makes such ones by default.
+    #[error(
+        "tls: client certificate is required: '{subject}' is a CA certificate; make one with the extension \
+         basicConstraints=CA:FALSE"
+    )]
+    Authority {
+        /// Its subject.
+        subject: String,
+    },
+    /// Not a certificate.
+    #[error("tls: client certificate is not valid X.509")]
+    Invalid,
+    /// A proxy sent no certificate, or more than one.
+    #[error("tls: the proxy must send exactly one client certificate in the header '{0}'")]
+    NotOneHeader(String),
+    /// A proxy sent something that is no certificate.
+    #[error("tls: the header '{0}' holds neither a URL-escaped PEM certificate nor base64 of a DER one")]
+    InvalidHeader(String),
+}
+
+impl Peer {
+    /// The peer of a finished handshake.
+    pub fn new(address: SocketAddr, certificates: Option<&[CertificateDer<'_>]>) -> Self {
+        Self { address, identity: identity(certificates.unwrap_or_default()) }
+    }
+
+    /// Nobody, from nowhere.
+    pub fn unknown() -> Self {
+        Self { address: (Ipv4Addr::UNSPECIFIED, 0).into(), identity: Err(PeerError::Missing) }
+    }
+}
+
+/// The identity of a client that sent `certificates`.
+///
+/// Only the first one counts: it alone is the certificate whose key signed the handshake (RFC 8446 section 4.4.2).
+/// Taking the first that is not a CA's, as KES does, would let a client put its own CA certificate before the
+/// certificate of somebody else, and be that somebody.
+fn identity(certificates: &[CertificateDer<'_>]) -> Result<Identity, PeerError> {
+    let (first, rest) = certificates.split_first().ok_or(PeerError::Missing)?;
+    let leaf = parse(first)?;
+    if leaf.is_ca() {
+        return Err(PeerError::Authority { subject: leaf.subject().to_string() });
+    }
+    for other in rest {
+        if !parse(other)?.is_ca() {
+            return Err(PeerError::Several);
+        }
+    }
+    Ok(Identity::of_public_key(leaf.tbs_certificate.subject_pki.raw))
+}
+
+/// The identity of the client that a proxy speaks for, from the header that the config names.
+///
+/// # Errors
+/// [`PeerError::NotOneHeader`], [`PeerError::InvalidHeader`], and what is wrong with the certificate.
+pub fn identity_in_header(headers: &HeaderMap, name: &str) -> Result<Identity, PeerError> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(PeerError::NotOneHeader(name.to_owned()));
+    };
+    let invalid = || PeerError::InvalidHeader(name.to_owned());
+    let certificates = certificates_in(value.to_str().map_err(|_| invalid())?).ok_or_else(invalid)?;
+    identity(&certificates)
+}
+
+/// Reads what proxies write: nginx's `$ssl_client_escaped_cert` (URL-escaped PEM), or base64 of DER.
+fn certificates_in(text: &str) -> Option<Vec<CertificateDer<'static>>> {
+    use rustls::pki_types::pem::PemObject as _;
+    if text.starts_with("-----BEGIN") {
+        let pem = percent_decode_str(text).collect::<Vec<u8>>();
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().ok()?;
+        return (!certificates.is_empty()).then_some(certificates);
+    }
+    let der = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?;
+    Some(vec![CertificateDer::from(der)])
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PeerError> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(PeerError::Invalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+
+    fn certificate(ca: bool) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        if ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    #[test]
+    fn the_identity_is_that_of_the_first_certificate() {
+        let (leaf, ca) = (certificate(false), certificate(true));
+        let expected = Identity::of_certificate(&leaf).unwrap();
+        assert_eq!(identity(&[leaf.clone()]), Ok(expected.clone()));
+        assert_eq!(identity(&[leaf, ca]), Ok(expected));
+    }
+
+    #[test]
+    fn a_leaf_behind_a_ca_certificate_is_nobody_because_nothing_proves_its_key() {
+        let (leaf, ca) = (certificate(false), certificate(true));
+        assert!(matches!(identity(&[ca.clone(), leaf]), Err(PeerError::Authority { .. })));
+        assert!(matches!(identity(&[ca]), Err(PeerError::Authority { .. })));
+    }
+
+    #[test]
+    fn two_leaves_and_no_certificate_are_refused() {
+        assert_eq!(identity(&[certificate(false), certificate(false)]), Err(PeerError::Several));
+        assert_eq!(identity(&[]), Err(PeerError::Missing));
+        assert_eq!(identity(&[CertificateDer::from(vec![0; 40])]), Err(PeerError::Invalid));
+    }
+
+    #[test]
+    fn a_header_holds_exactly_one_certificate_in_either_form() {
+        let leaf = certificate(false);
+        let expected = Ok(Identity::of_certificate(&leaf).unwrap());
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&leaf);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        let escaped = pem.replace('+', "%2B").replace('\n', "%0A").replace(' ', "%20").replace('/', "%2F");
+        let escaped = escaped.replace("-----BEGIN%20", "-----BEGIN%20");
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-tls-client-cert", value.parse().unwrap());
+            }
+            identity_in_header(&headers, "X-Tls-Client-Cert")
+        };
+        assert_eq!(read(&[&escaped]), expected);
+        assert_eq!(read(&[&base64]), expected);
+        assert!(matches!(read(&[]), Err(PeerError::NotOneHeader(_))));
+        assert!(matches!(read(&[&base64, &base64]), Err(PeerError::NotOneHeader(_))));
+        for bad in ["", "hello", "-----BEGIN%20CERTIFICATE", "%2D"] {
+            assert!(read(&[bad]).is_err(), "{bad}");
+        }
+    }
+}
