@@ -95,20 +95,16 @@ fn line(event: &Event<'_>) -> Bytes {
 /// The event as a line for people. Path and reason come from the client and are quoted.
 fn text(event: &Event<'_>) -> String {
     let identity = event.request.identity;
-    let mut line = format!(
-        "{} AUDIT {} {:?} by {} from {} in {:.3} ms",
+    let reason = event.reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
+    format!(
+        "{} AUDIT {} {:?} by {} from {} in {:.3} ms{reason}\n",
         timestamp(Some(event.time)),
         event.response.code,
         event.request.path,
         if identity.is_empty() { "nobody" } else { identity },
         event.request.ip,
         event.response.time.as_secs_f64() * 1e3,
-    );
-    if let Some(reason) = event.reason {
-        line.push_str(&format!(": {reason:?}"));
-    }
-    line.push('\n');
-    line
+    )
 }
 
 fn level(code: u16) -> tracing::Level {

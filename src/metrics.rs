@@ -160,12 +160,9 @@ impl StreamCounters {
     /// When `kind` makes no metric name.
     pub fn new(kind: &str) -> prometheus::Result<Self> {
         Ok(Self {
-            sent: IntCounter::new(
-                format!("kes_log_{kind}_events"),
-                format!("Events of the {kind} log."),
-            )?,
+            sent: IntCounter::new(format!("kes_log_{kind}_events"), format!("Events of the {kind} log."))?,
             missed: IntCounter::new(
-                format!("keyway_log_{kind}_events_missed"),
+                format!("keyway_log_{kind}_events_missed_total"),
                 format!("Events of the {kind} log that a slow subscriber did not get."),
             )?,
         })

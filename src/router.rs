@@ -355,7 +355,8 @@ impl Drop for Record {
 /// broken or the result is not UTF-8.
 fn decode(path: &str) -> Option<String> {
     let mut escapes = path.split('%').skip(1);
-    let complete = escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
+    let complete =
+        escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
     complete.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::into)
 }
 

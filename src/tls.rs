@@ -5,8 +5,8 @@
 
 pub mod certificates;
 pub mod client_auth;
-mod pem_file;
 pub mod peer;
+mod pem_file;
 pub mod private_key;
 
 use std::path::{Path, PathBuf};

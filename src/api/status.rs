@@ -57,9 +57,10 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
         num_cpu_used: call.state.worker_threads,
         mem_heap_used: memory.heap,
         mem_stack_used: memory.stack,
-        keystore_latency: ping.as_ref().ok().map(|latency| {
-            u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)
-        }),
+        keystore_latency: ping
+            .as_ref()
+            .ok()
+            .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
         keystore_unreachable: matches!(&ping, Err(error) if matches!(**error, StoreError::Unreachable { .. })),
         keystore_unavailable: ping.is_err(),
     })

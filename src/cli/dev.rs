@@ -29,17 +29,13 @@ impl Dev {
     /// curl, and the server's certificate.
     pub(super) fn prepare(directory: Option<PathBuf>, address: Option<SocketAddr>) -> anyhow::Result<Self> {
         let address = address.unwrap_or(DEV_ADDRESS);
-        let (directory, temporary) = match directory {
-            Some(directory) => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).with_context(|| {
-                    format!("cannot make the data directory {}", directory.display())
-                })?;
-                (directory, None)
-            }
-            None => {
-                let temporary = tempfile::Builder::new().prefix("keyway-dev-").tempdir()?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
+        let (directory, temporary) = if let Some(directory) = directory {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            made.with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+            (directory, None)
+        } else {
+            let temporary = tempfile::Builder::new().prefix("keyway-dev-").tempdir()?;
+            (temporary.path().to_owned(), Some(temporary))
         };
         let directory = directory.canonicalize()?;
         let admin = admin(&directory)?;
@@ -74,17 +70,11 @@ impl Dev {
     /// Tells how to call the server, ready to paste.
     #[expect(clippy::print_stdout, reason = "this is what the command is for")]
     pub(super) fn print(&self, address: SocketAddr) {
-        let host = if address.ip().is_unspecified() {
-            SocketAddr::new(DEV_ADDRESS.ip(), address.port())
-        } else {
-            address
-        };
+        let host =
+            if address.ip().is_unspecified() { SocketAddr::new(DEV_ADDRESS.ip(), address.port()) } else { address };
         let directory = self.directory.display();
-        let fate = if self.temporary.is_some() {
-            "removed when the server stops; keep them with --data DIR"
-        } else {
-            "kept"
-        };
+        let fate =
+            if self.temporary.is_some() { "removed when the server stops; keep them with --data DIR" } else { "kept" };
         println!(
             "\nKeyway {version}, a development server on https://{host}\n\
              Keys: {directory}/keys.db ({fate})\n\
@@ -109,7 +99,8 @@ fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
     let file = directory.join("admin.api-key");
     if file.exists() {
         let text = zeroize::Zeroizing::new(fs::read_to_string(&file)?);
-        return ApiKey::parse(text.trim()).with_context(|| format!("{} holds no API key; remove it to get a new one", file.display()));
+        return ApiKey::parse(text.trim())
+            .with_context(|| format!("{} holds no API key; remove it to get a new one", file.display()));
     }
     let admin = ApiKey::generate()?;
     write_private(&directory.join("admin.key"), admin.key_pem().as_bytes())?;

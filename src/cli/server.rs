@@ -31,6 +31,9 @@ const INTERRUPTED: u8 = 130;
 
 /// The arguments of `keyway server`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "keyway server --config FILE [--addr IP:PORT]\n       keyway server --dev [--data DIR] [--addr IP:PORT]"
+)]
 pub(super) struct Args {
     /// The config file: KES's own (`version: v1`), or one with Keyway's stores.
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
@@ -49,16 +52,13 @@ pub(super) struct Args {
 /// Runs a server until it is told to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
-    let (config, dev) = match args.config {
-        Some(file) => {
-            let mut config = config::read(&file)?;
-            config.address = address.unwrap_or(config.address);
-            (config, None)
-        }
-        None => {
-            let dev = Dev::prepare(args.data, address)?;
-            (dev.config(), Some(dev))
-        }
+    let (config, dev) = if let Some(file) = args.config {
+        let mut config = config::read(&file)?;
+        config.address = address.unwrap_or(config.address);
+        (config, None)
+    } else {
+        let dev = Dev::prepare(args.data, address)?;
+        (dev.config(), Some(dev))
     };
     let worker_threads = process::usable_cpus();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
@@ -73,6 +73,9 @@ async fn serve(config: Config, dev: Option<Dev>, worker_threads: usize) -> anyho
     log::init(log_console, config.log.error, config.log.format, errors.clone());
     for warning in &config.warnings {
         warn!("{warning}");
+    }
+    if !config.cache.offline.is_zero() {
+        warn!("cache.expiry.offline has no effect in this version: keys are not served while the keystore is down");
     }
     process::harden();
 

@@ -39,7 +39,11 @@ impl<S> HeaderDeadline<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let begun = this.activity.begun();
         if this.pending.as_ref().is_some_and(|pending| pending.begun != begun) {

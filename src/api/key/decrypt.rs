@@ -29,8 +29,7 @@ pub async fn decrypt(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json()?;
     let key = call.key(&name).await?;
-    let plaintext =
-        key.decrypt(&request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
+    let plaintext = key.decrypt(&request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
     let plaintext = Zeroizing::new(base64::encode(&plaintext));
     reply(&Decrypted { plaintext: &plaintext })
 }

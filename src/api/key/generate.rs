@@ -28,9 +28,8 @@ pub async fn generate(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = if call.body.is_empty() { Request::default() } else { call.json()? };
     let key = call.key(&name).await?;
-    let data_key = key
-        .generate_data_key(&request.context.0)
-        .map_err(|_| ApiError::Internal("a data key could not be made"))?;
+    let data_key =
+        key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("a data key could not be made"))?;
     let plaintext = Zeroizing::new(base64::encode(&*data_key.plaintext));
     reply(&DataKey { plaintext: &plaintext, ciphertext: base64::encode(&data_key.ciphertext) })
 }

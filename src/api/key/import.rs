@@ -33,12 +33,13 @@ pub async fn import(call: Call) -> Result<Response, ApiError> {
         Some(text) => Algorithm::parse(text).ok_or_else(|| ApiError::Algorithm(text.to_owned()))?,
     };
     let secret = request.key.or(request.bytes).unwrap_or_default();
-    let key = Key::import(algorithm, &secret.0, OffsetDateTime::now_utc(), call.created_by()).map_err(
-        |error| match error {
-            ImportError::KeySize => ApiError::KeySize(algorithm),
-            ImportError::Random => ApiError::Internal("the system gives no random numbers"),
-        },
-    )?;
+    let key =
+        Key::import(algorithm, &secret.0, OffsetDateTime::now_utc(), call.created_by()).map_err(
+            |error| match error {
+                ImportError::KeySize => ApiError::KeySize(algorithm),
+                ImportError::Random => ApiError::Internal("the system gives no random numbers"),
+            },
+        )?;
     call.state.keys.store(&name, &key).await.map_err(|error| ApiError::from_keys(Operation::Create, error))?;
     Ok(done())
 }

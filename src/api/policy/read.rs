@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::api::{Call, reply, timestamp};
 use crate::error::ApiError;
@@ -16,20 +17,17 @@ use crate::policy::{Pattern, Policies, Policy};
 pub struct Rules<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    allow: BTreeMap<&'a str, Rule>,
+    allow: BTreeMap<&'a str, Map<String, Value>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    deny: BTreeMap<&'a str, Rule>,
+    deny: BTreeMap<&'a str, Map<String, Value>>,
     created_at: String,
     created_by: &'a Identity,
 }
 
-#[derive(Debug, Serialize)]
-struct Rule {}
-
 impl<'a> Rules<'a> {
     /// The wire form of `policy`.
     pub fn of(name: &'a str, policy: &'a Policy, policies: &'a Policies) -> Self {
-        let rules = |patterns: &'a [Pattern]| patterns.iter().map(|rule| (rule.as_str(), Rule {})).collect();
+        let rules = |patterns: &'a [Pattern]| patterns.iter().map(|rule| (rule.as_str(), Map::new())).collect();
         Self {
             name,
             allow: rules(&policy.allow),
