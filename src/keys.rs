@@ -338,3 +338,6 @@ pub async fn create_absent(keys: &Keys, names: &[Name], created_by: &str) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,14 +147,11 @@ pub fn router(state: Arc<State>) -> Router {
 /// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
 /// that its audit event tells what really happened.
 async fn answer(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
-    let exchange = exchange(route, state, request);
-    if route.is_some_and(|route| route.mutates) {
-        tokio::spawn(exchange)
-            .await
-            .unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
-    } else {
-        exchange.await
+    if !route.is_some_and(|route| route.mutates) {
+        return exchange(route, state, request).await;
     }
+    let task = state.mutations.spawn(exchange(route, state.clone(), request));
+    task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
 }
 
 /// One request and its response, recorded whatever happens.
@@ -205,7 +202,7 @@ async fn handle(
     }
     let path = path.to_owned();
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
+    state.mutations.spawn(async move {
         if let Err(late) = sender.send(answer.await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
             warn!(path, outcome, "finished after its time was up");

@@ -113,7 +113,13 @@ pub async fn run(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State
     drop(listener);
     tasks.close();
     info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping: open requests may finish");
-    let drained = timeout(drain, tasks.wait()).await.is_ok();
+    let drained = timeout(drain, async {
+        tasks.wait().await;
+        state.mutations.close();
+        state.mutations.wait().await;
+    })
+    .await
+    .is_ok();
     if !drained {
         warn!(connections = tasks.len(), "some requests did not finish in time");
     }

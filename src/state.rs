@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
 use crate::config;
@@ -35,6 +36,8 @@ pub struct State {
     pub started: Instant,
     /// Threads that serve requests.
     pub worker_threads: usize,
+    /// What must come to its end although nobody waits for it: creates, imports and deletes.
+    pub mutations: TaskTracker,
     /// Cancelled when the server begins to stop: endless responses end then.
     pub stopping: CancellationToken,
 }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::dev::Dev;
@@ -104,6 +105,7 @@ async fn serve(config: Config, dev: Option<Dev>, worker_threads: usize) -> anyho
         errors,
         started: Instant::now(),
         worker_threads,
+        mutations: TaskTracker::new(),
         stopping: CancellationToken::new(),
     });
     let listener = TcpListener::bind(config.address)

@@ -1,0 +1,206 @@
+//! The cache in front of a store whose reads can be held up.
+
+use std::sync::atomic::AtomicUsize;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::*;
+
+const LONG: Lifetime = Lifetime { any: Duration::from_mins(5), unused: Duration::from_secs(30) };
+
+/// A store in memory that counts reads, and answers one only when it is let.
+#[derive(Debug)]
+struct Gated {
+    store: Arc<dyn Store>,
+    reads: AtomicUsize,
+    gate: Semaphore,
+}
+
+impl Gated {
+    async fn open(permits: usize) -> Arc<Self> {
+        let store = backends::open(&backends::BackendConfig::Memory).await.unwrap();
+        Arc::new(Self { store, reads: AtomicUsize::new(0), gate: Semaphore::new(permits) })
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `count` reads have begun.
+    async fn until_reads(&self, count: usize) {
+        while self.reads() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Gated {
+    async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
+        self.store.create(name, value).await
+    }
+
+    /// Reads first and waits then: what it answers may be old by the time it does.
+    async fn get(&self, name: &Name) -> Result<Value, StoreError> {
+        let value = self.store.get(name).await;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        value
+    }
+
+    async fn delete(&self, name: &Name) -> Result<(), StoreError> {
+        self.store.delete(name).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
+        self.store.list(prefix, after, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_thousand_requests_for_one_cold_key_read_the_store_once() {
+    let store = Gated::open(0).await;
+    let keys = Keys::new(store.clone(), LONG);
+    keys.create(&name("key"), "me").await.unwrap();
+    let requests: Vec<_> = (0..1000)
+        .map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move { keys.get(&name("key")).await.unwrap() })
+        })
+        .collect();
+    store.until_reads(1).await;
+    store.gate.add_permits(1000);
+    for request in requests {
+        request.await.unwrap();
+    }
+    assert_eq!(store.reads(), 1);
+    keys.get(&name("key")).await.unwrap();
+    assert_eq!(store.reads(), 1, "a cached key is not read again");
+}
+
+#[tokio::test]
+async fn a_failed_load_is_shared_by_those_who_wait_and_not_kept() {
+    let store = Gated::open(0).await;
+    let keys = Keys::new(store.clone(), LONG);
+    let requests: Vec<_> = (0..100)
+        .map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+        })
+        .collect();
+    store.until_reads(1).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    store.gate.add_permits(1000);
+    for request in requests {
+        assert!(matches!(request.await.unwrap(), Err(KeysError::NotFound)));
+    }
+    assert_eq!(store.reads(), 1);
+    keys.create(&name("key"), "me").await.unwrap();
+    keys.get(&name("key")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_goes_on_when_the_first_to_ask_has_left() {
+    let store = Gated::open(0).await;
+    let keys = Keys::new(store.clone(), LONG);
+    keys.create(&name("key"), "me").await.unwrap();
+    let first = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+    };
+    store.until_reads(1).await;
+    first.abort();
+    assert!(first.await.is_err());
+    store.gate.add_permits(10);
+    keys.get(&name("key")).await.unwrap();
+    assert_eq!(store.reads(), 1);
+}
+
+#[tokio::test]
+async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
+    let store = Gated::open(0).await;
+    let keys = Keys::new(store.clone(), LONG);
+    keys.create(&name("key"), "me").await.unwrap();
+    let late = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+    };
+    store.until_reads(1).await; // it holds the key by now
+    keys.delete(&name("key")).await.unwrap();
+    store.gate.add_permits(10);
+    assert!(matches!(late.await.unwrap(), Err(KeysError::NotFound)));
+    assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_key_made_again_under_its_name_is_used_at_once() {
+    let store = Gated::open(1000).await;
+    let keys = Keys::new(store, LONG);
+    for _ in 0..50 {
+        keys.create(&name("key"), "me").await.unwrap();
+        let ciphertext = keys.get(&name("key")).await.unwrap().encrypt(b"data", b"").unwrap();
+        assert_eq!(*keys.get(&name("key")).await.unwrap().decrypt(&ciphertext, b"").unwrap(), b"data");
+        keys.delete(&name("key")).await.unwrap();
+        assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_of_zero_reads_the_store_each_time() {
+    let store = Gated::open(1000).await;
+    let keys = Keys::new(store.clone(), Lifetime { any: Duration::ZERO, unused: Duration::ZERO });
+    keys.create(&name("key"), "me").await.unwrap();
+    for reads in 1..=3 {
+        keys.get(&name("key")).await.unwrap();
+        assert_eq!(store.reads(), reads);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_key_is_damaged_and_not_absent() {
+    let store = Gated::open(1000).await;
+    let keys = Keys::new(store.clone(), LONG);
+    for (number, value) in ["", "A", "{}", "CiQKIC"].into_iter().enumerate() {
+        let name = name(&format!("key-{number}"));
+        store.create(&name, &Value::from(value.as_bytes().to_vec())).await.unwrap();
+        assert!(matches!(keys.get(&name).await, Err(KeysError::Damaged { .. })), "{value:?}");
+        assert!(matches!(keys.create(&name, "me").await, Err(KeysError::AlreadyExists)));
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_listing_hold_as_many_names_as_fit_and_continue() {
+    let store = Gated::open(0).await;
+    let keys = Keys::new(store.clone(), LONG);
+    for number in 0..100 {
+        store.create(&name(&format!("key-{number:02}")), &Value::from(Vec::new())).await.unwrap();
+    }
+    let size = r#""key-00","#.len();
+    let (mut after, mut seen) = (None, 0);
+    loop {
+        let page = keys.list("key-", after.as_ref(), 7 * size + 3).await.unwrap();
+        seen += page.names.len();
+        after = page.names.last().cloned();
+        if !page.more {
+            break;
+        }
+        assert_eq!(page.names.len(), 7);
+    }
+    assert_eq!(seen, 100);
+    assert!(!keys.list("key-", None, 100 * size).await.unwrap().more);
+}
