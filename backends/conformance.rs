@@ -1,0 +1,585 @@
+//! The contract of [`Store`] as code. [`run`] is the suite that every backend passes, [`survives_reopening`] the part
+//! for those that outlast the process, and [`differential`] does the same random operations on several stores and
+//! compares the answers.
+//!
+//! Not here: what is particular to one backend (modes of files, locks of databases), which is in its own tests.
+
+use std::fmt::{self, Debug};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::{Name, Store, StoreError, Value};
+
+/// What a check found: nothing, or what was expected and what came.
+type Outcome = Result<(), String>;
+type Check = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// The checks, in the words of the contract.
+const CHECKS: &[(&str, Check)] = &[
+    ("an empty store answers, lists nothing and knows no name", |s| Box::pin(empty(s))),
+    ("a created value is read back as it was", |s| Box::pin(created_is_read(s))),
+    ("a second create fails and the first value stands", |s| Box::pin(second_create(s))),
+    ("of concurrent creates exactly one wins, and all see its value", |s| Box::pin(race(s))),
+    ("every valid name is a name of its own", |s| Box::pin(names_at_the_limits(s))),
+    ("a listing is in byte order", |s| Box::pin(byte_order(s))),
+    ("pages of any size add up to the whole listing", |s| Box::pin(pages(s))),
+    ("a prefix is text, no pattern", |s| Box::pin(prefixes(s))),
+    ("a listing goes on after names that do not exist", |s| Box::pin(after_absent(s))),
+    ("values of any size and content are kept", |s| Box::pin(values_at_the_limits(s))),
+    ("a value that is too long is refused and nothing is stored", |s| Box::pin(too_long(s))),
+    ("a deleted name is not found", |s| Box::pin(deleted(s))),
+    ("a name that was deleted can be created with another value", |s| Box::pin(created_again(s))),
+    ("a name that comes and goes is whole or not found", |s| Box::pin(comes_and_goes(s))),
+    ("a name that stands is in every listing while others come and go", |s| Box::pin(listed_in_turmoil(s))),
+    ("a dropped create has happened or has not", |s| Box::pin(dropped_creates(s))),
+    ("a store can be closed twice", |s| Box::pin(closed_twice(s))),
+];
+
+/// Runs every check, each on a store of its own from `open_empty`.
+///
+/// Some checks race: use a runtime with several threads.
+///
+/// # Panics
+/// With the sentence of the check that fails, what was expected, and what came.
+pub async fn run<F, Fut>(open_empty: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Store>>,
+{
+    for (sentence, check) in CHECKS {
+        let store = open_empty().await;
+        let outcome = check(Arc::clone(&store)).await;
+        store.close().await;
+        demand(sentence, &format!("{store:?}"), outcome);
+    }
+}
+
+/// Checks that what was stored is there after the store was closed and opened again. `open` opens the same place each
+/// time, which is empty at first.
+///
+/// # Panics
+/// With what was expected and what came.
+pub async fn survives_reopening<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Store>>,
+{
+    let before = open().await;
+    let outcome = to_be_reopened(&*before).await;
+    demand("values are stored and deleted", &format!("{before:?}"), outcome);
+    before.close().await;
+    drop(before);
+    let after = open().await;
+    let outcome = reopened(&*after).await;
+    demand("what was stored is there after closing and opening", &format!("{after:?}"), outcome);
+    after.close().await;
+}
+
+/// Does the same `operations` random operations on all stores, all of them empty at first, and compares every answer
+/// and in the end all that they hold. The same seed makes the same operations.
+///
+/// # Panics
+/// With the operation on which two stores disagree.
+pub async fn differential(stores: Vec<Arc<dyn Store>>, seed: u64, operations: usize) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let names = random_names(&mut random);
+    for step in 0..operations {
+        let operation = Operation::random(&mut random, &names);
+        demand_agreement(&stores, &operation, &format!("operation {step} of seed {seed}")).await;
+    }
+    demand_agreement(&stores, &Operation::List(String::new(), None, usize::MAX), "the listing in the end").await;
+    for name in names {
+        demand_agreement(&stores, &Operation::Get(name), "what is stored in the end").await;
+    }
+}
+
+#[expect(clippy::panic, reason = "a suite tells by panicking")]
+fn demand(sentence: &str, place: &str, outcome: Outcome) {
+    if let Err(why) = outcome {
+        panic!("{sentence}: {why} [{place}]");
+    }
+}
+
+/// An answer in a form that can be compared. The texts of errors are shown, but are no part of the contract.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Done,
+    Value(Value),
+    Names(Vec<Name>),
+    AlreadyExists,
+    NotFound,
+    Damaged(Text),
+    Unreachable(Text),
+    Unavailable(Text),
+}
+
+/// A text that equals any other one.
+struct Text(String);
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<()> for Answer {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
+}
+
+impl From<Value> for Answer {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<Vec<Name>> for Answer {
+    fn from(names: Vec<Name>) -> Self {
+        Self::Names(names)
+    }
+}
+
+fn answer<T: Into<Answer>>(result: Result<T, StoreError>) -> Answer {
+    match result {
+        Ok(found) => found.into(),
+        Err(StoreError::AlreadyExists) => Answer::AlreadyExists,
+        Err(StoreError::NotFound) => Answer::NotFound,
+        Err(error @ StoreError::Damaged { .. }) => Answer::Damaged(Text(error.to_string())),
+        Err(error @ StoreError::Unreachable { .. }) => Answer::Unreachable(Text(error.to_string())),
+        Err(error @ StoreError::Unavailable { .. }) => Answer::Unavailable(Text(error.to_string())),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the callers make both sides on the spot")]
+fn expect(what: &str, got: Answer, wanted: Answer) -> Outcome {
+    if got == wanted { Ok(()) } else { Err(format!("{what}: expected {wanted:?}, got {got:?}")) }
+}
+
+fn ensure(condition: bool, what: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(what()) }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+fn names(texts: &[&str]) -> Result<Vec<Name>, String> {
+    texts.iter().map(|text| name(text)).collect()
+}
+
+fn value(text: impl AsRef<[u8]>) -> Value {
+    Value::from(text.as_ref().to_vec())
+}
+
+/// Creates these names, each with a value that follows from it.
+async fn fill(store: &dyn Store, texts: &[&str]) -> Outcome {
+    for text in texts {
+        let created = store.create(&name(text)?, &value(format!("value of {text}"))).await;
+        expect(&format!("create {text}"), answer(created), Answer::Done)?;
+    }
+    Ok(())
+}
+
+async fn empty(store: Arc<dyn Store>) -> Outcome {
+    expect("ping", answer(store.ping().await), Answer::Done)?;
+    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![]))?;
+    expect("get", answer(store.get(&name("absent")?).await), Answer::NotFound)?;
+    expect("delete", answer(store.delete(&name("absent")?).await), Answer::NotFound)
+}
+
+async fn created_is_read(store: Arc<dyn Store>) -> Outcome {
+    let key = name("my-key")?;
+    expect("create", answer(store.create(&key, &value("one")).await), Answer::Done)?;
+    for _ in 0..2 {
+        expect("get", answer(store.get(&key).await), Answer::Value(value("one")))?;
+    }
+    expect("get of another name", answer(store.get(&name("my-ke")?).await), Answer::NotFound)?;
+    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![key]))?;
+    expect("ping", answer(store.ping().await), Answer::Done)
+}
+
+async fn second_create(store: Arc<dyn Store>) -> Outcome {
+    let key = name("my-key")?;
+    expect("first create", answer(store.create(&key, &value("first")).await), Answer::Done)?;
+    for other in ["second", "first", ""] {
+        expect("second create", answer(store.create(&key, &value(other)).await), Answer::AlreadyExists)?;
+        expect("get", answer(store.get(&key).await), Answer::Value(value("first")))?;
+    }
+    Ok(())
+}
+
+async fn race(store: Arc<dyn Store>) -> Outcome {
+    const TASKS: usize = 32;
+    const NAMES: usize = 50;
+    let start = Arc::new(Barrier::new(TASKS));
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let (store, start) = (Arc::clone(&store), Arc::clone(&start));
+        tasks.spawn(async move {
+            let mut seen = Vec::new();
+            for number in 0..NAMES {
+                start.wait().await;
+                let Ok(key) = Name::parse(&format!("key-{number}")) else { continue };
+                let created = answer(store.create(&key, &value(format!("{number} by {task}"))).await);
+                seen.push((created, answer(store.get(&key).await)));
+            }
+            (task, seen)
+        });
+    }
+    let mut winners = vec![Vec::new(); NAMES];
+    let mut read = Vec::new();
+    while let Some(task) = tasks.join_next().await {
+        let (task, seen) = task.map_err(|error| error.to_string())?;
+        for ((number, winners), (created, got)) in winners.iter_mut().enumerate().zip(seen) {
+            match created {
+                Answer::Done => winners.push(task),
+                Answer::AlreadyExists => {}
+                other => {
+                    return Err(format!("create {number} by {task}: expected a win or AlreadyExists, got {other:?}"));
+                }
+            }
+            read.push((number, got));
+        }
+    }
+    for (number, winners) in winners.iter().enumerate() {
+        ensure(winners.len() == 1, || format!("key {number}: expected one winner, got {winners:?}"))?;
+    }
+    for (number, got) in read {
+        let winner = winners.get(number).and_then(|winners| winners.first()).copied().unwrap_or_default();
+        let wanted = Answer::Value(value(format!("{number} by {winner}")));
+        expect(&format!("get of key {number} by one who raced"), got, wanted)?;
+    }
+    Ok(())
+}
+
+async fn names_at_the_limits(store: Arc<dyn Store>) -> Outcome {
+    let (longest, other) = ("k".repeat(Name::MAX_LEN), format!("{}j", "k".repeat(Name::MAX_LEN - 1)));
+    let mut all = vec![
+        "a", "0", "__", "_a", "a_", "Key", "key", "KEY", "a-b", "a--b", "007", "7", "nul", "con", &longest, &other,
+    ];
+    fill(&*store, &all).await?;
+    for text in &all {
+        let wanted = Answer::Value(value(format!("value of {text}")));
+        expect(&format!("get {text}"), answer(store.get(&name(text)?).await), wanted)?;
+    }
+    all.sort_unstable();
+    expect("list", answer(store.list("", None, 100).await), Answer::Names(names(&all)?))
+}
+
+async fn byte_order(store: Arc<dyn Store>) -> Outcome {
+    fill(&*store, &["ka", "k_", "kA", "kZ", "k9", "k0", "k-0", "k", "K", "__", "z", "0"]).await?;
+    let wanted = names(&["0", "K", "__", "k", "k-0", "k0", "k9", "kA", "kZ", "k_", "ka", "z"])?;
+    expect("list", answer(store.list("", None, 100).await), Answer::Names(wanted))
+}
+
+async fn pages(store: Arc<dyn Store>) -> Outcome {
+    const COUNT: usize = 60;
+    let texts: Vec<String> = (0..COUNT).map(|number| format!("{}-key_{number}", number % 7)).collect();
+    fill(&*store, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let whole = store.list("", None, usize::MAX).await.map_err(|error| error.to_string())?;
+    ensure(whole.len() == COUNT, || format!("expected {COUNT} names, got {}", whole.len()))?;
+    ensure(whole.is_sorted(), || format!("expected byte order, got {whole:?}"))?;
+    for size in 1..=COUNT + 1 {
+        let mut pages: Vec<Name> = Vec::new();
+        loop {
+            let page = store.list("", pages.last(), size).await.map_err(|error| error.to_string())?;
+            ensure(page.len() <= size, || format!("expected at most {size} names, got {}", page.len()))?;
+            let full = page.len() == size;
+            pages.extend(page);
+            if !full || pages.len() > COUNT {
+                break;
+            }
+        }
+        expect(&format!("pages of {size}"), Answer::Names(pages), Answer::Names(whole.clone()))?;
+    }
+    expect("a page of none", answer(store.list("", None, 0).await), Answer::Names(vec![]))
+}
+
+async fn prefixes(store: Arc<dyn Store>) -> Outcome {
+    let longest = "z".repeat(Name::MAX_LEN);
+    fill(&*store, &["app", "app-1", "app-2", "app_1", "appX1", "apz", "ap", "App-1", "a_b", "axb", "z", &longest])
+        .await?;
+    let cases: &[(&str, &[&str])] = &[
+        ("app", &["app", "app-1", "app-2", "appX1", "app_1"]),
+        ("app-", &["app-1", "app-2"]),
+        ("app_", &["app_1"]),
+        ("a_", &["a_b"]),
+        ("_", &[]),
+        ("app-1", &["app-1"]),
+        ("app-10", &[]),
+        ("A", &["App-1"]),
+        ("z", &["z", &longest]),
+        ("zz", &[&longest]),
+        ("%", &[]),
+        ("*", &[]),
+        ("a*", &[]),
+        ("", &["App-1", "a_b", "ap", "app", "app-1", "app-2", "appX1", "app_1", "apz", "axb", "z", &longest]),
+    ];
+    for (prefix, wanted) in cases {
+        let got = answer(store.list(prefix, None, 100).await);
+        expect(&format!("list of prefix '{prefix}'"), got, Answer::Names(names(wanted)?))?;
+    }
+    let got = answer(store.list("app", Some(&name("app-1")?), 2).await);
+    expect("list of prefix and after", got, Answer::Names(names(&["app-2", "appX1"])?))
+}
+
+async fn after_absent(store: Arc<dyn Store>) -> Outcome {
+    fill(&*store, &["b", "d", "f-1", "f-2"]).await?;
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("", "a", &["b", "d", "f-1", "f-2"]),
+        ("", "b", &["d", "f-1", "f-2"]),
+        ("", "c", &["d", "f-1", "f-2"]),
+        ("", "f-1-1", &["f-2"]),
+        ("", "z", &[]),
+        ("f-", "a", &["f-1", "f-2"]),
+        ("f-", "f-1", &["f-2"]),
+        ("f-", "z", &[]),
+        ("b", "d", &[]),
+    ];
+    for (prefix, after, wanted) in cases {
+        let got = answer(store.list(prefix, Some(&name(after)?), 100).await);
+        expect(&format!("list of prefix '{prefix}' after {after}"), got, Answer::Names(names(wanted)?))?;
+    }
+    Ok(())
+}
+
+async fn values_at_the_limits(store: Arc<dyn Store>) -> Outcome {
+    let mut longest = vec![0; Value::MAX_LEN];
+    StdRng::seed_from_u64(1).fill_bytes(&mut longest);
+    let every_byte: Vec<u8> = (0..=u8::MAX).collect();
+    let values: &[(&str, &[u8])] = &[
+        ("none", b""),
+        ("one", b"x"),
+        ("nul", b"\0"),
+        ("line", b"text\n"),
+        ("no-text", b"\xff\xfe'\"\\"),
+        ("every-byte", &every_byte),
+        ("longest", &longest),
+    ];
+    for (text, bytes) in values {
+        expect(&format!("create {text}"), answer(store.create(&name(text)?, &value(bytes)).await), Answer::Done)?;
+    }
+    for (text, bytes) in values {
+        expect(&format!("get {text}"), answer(store.get(&name(text)?).await), Answer::Value(value(bytes)))?;
+    }
+    Ok(())
+}
+
+async fn too_long(store: Arc<dyn Store>) -> Outcome {
+    let key = name("my-key")?;
+    let long = Value::from(vec![7; Value::MAX_LEN + 1]);
+    let refused = || Answer::Unavailable(Text("a refusal".into()));
+    expect("create", answer(store.create(&key, &long).await), refused())?;
+    expect("get", answer(store.get(&key).await), Answer::NotFound)?;
+    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![]))?;
+    expect("a shorter value", answer(store.create(&key, &value("short")).await), Answer::Done)
+}
+
+async fn deleted(store: Arc<dyn Store>) -> Outcome {
+    fill(&*store, &["gone", "gone-too", "stays"]).await?;
+    expect("delete", answer(store.delete(&name("gone")?).await), Answer::Done)?;
+    expect("get", answer(store.get(&name("gone")?).await), Answer::NotFound)?;
+    expect("second delete", answer(store.delete(&name("gone")?).await), Answer::NotFound)?;
+    expect("list", answer(store.list("", None, 10).await), Answer::Names(names(&["gone-too", "stays"])?))?;
+    expect("get of another", answer(store.get(&name("stays")?).await), Answer::Value(value("value of stays")))
+}
+
+async fn created_again(store: Arc<dyn Store>) -> Outcome {
+    let key = name("my-key")?;
+    for round in ["a long first value", "short", ""] {
+        expect("create", answer(store.create(&key, &value(round)).await), Answer::Done)?;
+        expect("get", answer(store.get(&key).await), Answer::Value(value(round)))?;
+        expect("delete", answer(store.delete(&key).await), Answer::Done)?;
+    }
+    expect("get", answer(store.get(&key).await), Answer::NotFound)
+}
+
+async fn comes_and_goes(store: Arc<dyn Store>) -> Outcome {
+    const ROUNDS: usize = 50;
+    const READERS: usize = 6;
+    // Long enough that a write by half would be seen.
+    let long = || Value::from(vec![9; 100_000]);
+    let key = name("my-key")?;
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS {
+        let (store, key) = (Arc::clone(&store), key.clone());
+        readers.spawn(async move {
+            loop {
+                match answer(store.get(&key).await) {
+                    Answer::NotFound => {}
+                    got => expect("get", got, Answer::Value(long()))?,
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for _ in 0..ROUNDS {
+        expect("create", answer(store.create(&key, &long()).await), Answer::Done)?;
+        expect("delete", answer(store.delete(&key).await), Answer::Done)?;
+    }
+    // A reader ends by itself only when it saw what must not be.
+    match readers.try_join_next() {
+        Some(ended) => ended.map_err(|error| error.to_string())?,
+        None => Ok(()),
+    }
+}
+
+async fn listed_in_turmoil(store: Arc<dyn Store>) -> Outcome {
+    const ROUNDS: usize = 20;
+    let stable: Vec<String> = (0..40).map(|number| format!("stable-{number}")).collect();
+    fill(&*store, &stable.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let wanted = store.list("stable", None, 100).await.map_err(|error| error.to_string())?;
+    let (other, key) = (Arc::clone(&store), name("passing")?);
+    let turmoil = tokio::spawn(async move {
+        for _ in 0..ROUNDS {
+            expect("create", answer(other.create(&key, &value("passing")).await), Answer::Done)?;
+            expect("delete", answer(other.delete(&key).await), Answer::Done)?;
+        }
+        Outcome::Ok(())
+    });
+    while !turmoil.is_finished() {
+        let mut all = store.list("", None, 100).await.map_err(|error| error.to_string())?;
+        all.retain(|name| name.as_str() != "passing");
+        expect("list", Answer::Names(all), Answer::Names(wanted.clone()))?;
+        tokio::task::yield_now().await;
+    }
+    turmoil.await.map_err(|error| error.to_string())?
+}
+
+async fn dropped_creates(store: Arc<dyn Store>) -> Outcome {
+    const CREATES: u64 = 60;
+    let long = |number: u64| Value::from(number.to_le_bytes().repeat(10_000));
+    let mut random = StdRng::seed_from_u64(2);
+    for number in 0..CREATES {
+        let (other, key) = (Arc::clone(&store), name(&format!("key-{number}"))?);
+        let create = tokio::spawn(async move { other.create(&key, &long(number)).await });
+        tokio::time::sleep(Duration::from_micros(random.random_range(0..2_000))).await;
+        create.abort();
+    }
+    for number in 0..CREATES {
+        let key = name(&format!("key-{number}"))?;
+        // It may still be about to happen, so this create may find the name taken after a get that did not.
+        match answer(store.get(&key).await) {
+            Answer::NotFound => {}
+            got => expect("get", got, Answer::Value(long(number)))?,
+        }
+        match answer(store.create(&key, &value("instead")).await) {
+            Answer::Done => expect("get", answer(store.get(&key).await), Answer::Value(value("instead")))?,
+            Answer::AlreadyExists => expect("get", answer(store.get(&key).await), Answer::Value(long(number)))?,
+            other => return Err(format!("create: expected success or AlreadyExists, got {other:?}")),
+        }
+    }
+    Ok(())
+}
+
+async fn closed_twice(store: Arc<dyn Store>) -> Outcome {
+    fill(&*store, &["my-key"]).await?;
+    store.close().await;
+    store.close().await;
+    // What it answers now is its own matter, but never that the key does not exist.
+    let got = answer(store.get(&name("my-key")?).await);
+    ensure(got != Answer::NotFound, || format!("get after close: expected anything but NotFound, got {got:?}"))
+}
+
+async fn to_be_reopened(store: &dyn Store) -> Outcome {
+    fill(store, &["kept", "deleted"]).await?;
+    expect("delete", answer(store.delete(&name("deleted")?).await), Answer::Done)
+}
+
+async fn reopened(store: &dyn Store) -> Outcome {
+    expect("get", answer(store.get(&name("kept")?).await), Answer::Value(value("value of kept")))?;
+    expect("get", answer(store.get(&name("deleted")?).await), Answer::NotFound)?;
+    expect("create", answer(store.create(&name("kept")?, &value("new")).await), Answer::AlreadyExists)?;
+    expect("list", answer(store.list("", None, 10).await), Answer::Names(names(&["kept"])?))
+}
+
+/// One call of a store; `Debug` is how a disagreement is told.
+#[derive(Debug)]
+enum Operation {
+    Create(Name, Value),
+    Get(Name),
+    Delete(Name),
+    List(String, Option<Name>, usize),
+    Ping,
+}
+
+impl Operation {
+    fn random(random: &mut StdRng, names: &[Name]) -> Self {
+        let mut pick = || names.get(random.random_range(0..names.len())).cloned();
+        let (Some(name), after) = (pick(), pick()) else { return Self::Ping };
+        match random.random_range(0..100) {
+            0..35 => {
+                // Mostly the size of a key; sometimes at the bound, on either side of it.
+                let len = match random.random_range(0..50) {
+                    0 => Value::MAX_LEN + random.random_range(0..2),
+                    1 => 0,
+                    _ => random.random_range(1..400),
+                };
+                let mut bytes = vec![0; len];
+                random.fill_bytes(&mut bytes);
+                Self::Create(name, bytes.into())
+            }
+            35..60 => Self::Get(name),
+            60..80 => Self::Delete(name),
+            80..98 => {
+                let text = name.as_str();
+                let prefix = text.get(..random.random_range(0..=text.len())).unwrap_or_default().to_owned();
+                Self::List(prefix, after.filter(|_| random.random_bool(0.5)), random.random_range(0..30))
+            }
+            _ => Self::Ping,
+        }
+    }
+
+    async fn on(&self, store: &dyn Store) -> Answer {
+        match self {
+            Self::Create(name, value) => answer(store.create(name, value).await),
+            Self::Get(name) => answer(store.get(name).await),
+            Self::Delete(name) => answer(store.delete(name).await),
+            Self::List(prefix, after, limit) => answer(store.list(prefix, after.as_ref(), *limit).await),
+            Self::Ping => answer(store.ping().await),
+        }
+    }
+}
+
+/// Names over a small alphabet, so that many share prefixes.
+fn random_names(random: &mut StdRng) -> Vec<Name> {
+    const ALPHABET: &[u8] = b"a0A_-bz";
+    let mut names = Vec::new();
+    while names.len() < 40 {
+        let len = if random.random_bool(0.1) { Name::MAX_LEN } else { random.random_range(1..6) };
+        let text: String = (0..len)
+            .filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())))
+            .map(|byte| char::from(*byte))
+            .collect();
+        names.extend(Name::parse(&text).ok());
+    }
+    names
+}
+
+async fn demand_agreement(stores: &[Arc<dyn Store>], operation: &Operation, when: &str) {
+    let mut answers = Vec::new();
+    for store in stores {
+        answers.push((store, operation.on(&**store).await));
+    }
+    if let Some((first, wanted)) = answers.first() {
+        for (store, got) in &answers {
+            let outcome = ensure(got == wanted, || {
+                format!("{operation:?}: {first:?} answers {wanted:?}, {store:?} answers {got:?}")
+            });
+            demand("stores agree", when, outcome);
+        }
+    }
+}

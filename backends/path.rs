@@ -1,0 +1,112 @@
+//! What the backends that live in files share: which file it is, directories that outlast a power cut, and what to do
+//! about errors of the system.
+
+use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// A file or directory as the system tells it from all others. A path may come to mean another one: a volume is
+/// unmounted, a directory replaced. The number of a file is not given to another one as long as it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of the file that this was asked of.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// Makes sure that what is at a path now is still this file; else says what is there instead.
+    ///
+    /// `now` is what the system says of the path.
+    pub(crate) fn check(self, now: io::Result<Metadata>) -> Result<(), (&'static str, Option<io::Error>)> {
+        match now {
+            Ok(metadata) if Self::of(&metadata) == self => Ok(()),
+            Ok(_) => Err(("has been replaced, mounted over or unmounted since it was opened", None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(("has been removed, renamed or unmounted since it was opened", Some(error)))
+            }
+            Err(error) => Err(("can no longer be looked up", Some(error))),
+        }
+    }
+}
+
+/// Makes a directory and its parents, mode 0700 whatever the umask, and makes that durable. What exists is left as
+/// it is. Tells whether the directory is new.
+///
+/// # Errors
+/// The system's; `NotADirectory` when there is something else.
+pub(crate) fn create_directory(path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(false),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let parent = parent(path);
+    create_directory(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o700))?,
+        // Another process was faster. (A symbolic link to nothing ends here, too, and is an error.)
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    sync_directory(parent)?;
+    Ok(true)
+}
+
+/// Makes durable which names a directory holds.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// What an operator can do about an error of the system.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "free some disk space",
+        io::ErrorKind::QuotaExceeded => "raise the quota or free some space",
+        io::ErrorKind::FileTooLarge => "raise the limit on file sizes (ulimit -f)",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the file system writable",
+        io::ErrorKind::PermissionDenied => "let the user that runs this program read and write it",
+        io::ErrorKind::NotADirectory => "name a path whose directories are directories",
+        io::ErrorKind::StaleNetworkFileHandle => "mount the network file system again",
+        _ => "look at the file system and the system's log",
+    }
+}
+
+/// The directory that holds this path.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => Path::new("/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_made_with_their_parents_for_the_owner_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        assert!(create_directory(&path).unwrap());
+        assert!(!create_directory(&path).unwrap());
+        for made in [&path, &root.path().join("a")] {
+            assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o7777, 0o700);
+        }
+        std::fs::write(path.join("file"), "").unwrap();
+        assert_eq!(create_directory(&path.join("file")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(create_directory(&path.join("file/c")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        std::os::unix::fs::symlink("nowhere", path.join("link")).unwrap();
+        create_directory(&path.join("link")).unwrap_err();
+    }
+}

@@ -1,0 +1,222 @@
+//! What is particular to keys in files.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use backends::{BackendConfig, StoreError, Value};
+use tempfile::tempdir;
+
+use crate::support::{self, Accident, damaged, file_names, limited, mode, name, run_limited, unavailable, value};
+
+async fn open_error(path: &Path) -> String {
+    unavailable(backends::open(&BackendConfig::Fs { path: path.to_owned() }).await)
+}
+
+#[tokio::test]
+async fn a_key_is_a_file_of_its_name_for_the_owner_alone() {
+    let root = tempdir().unwrap();
+    let path = root.path().join("deep/keys");
+    let store = support::fs(&path).await;
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    assert_eq!((mode(&root.path().join("deep")), mode(&path)), (0o700, 0o700));
+    assert_eq!((mode(&path.join("my-key")), fs::read(path.join("my-key")).unwrap()), (0o600, b"value".to_vec()));
+    assert_eq!(file_names(&path), ["my-key"]);
+    assert_eq!(fs::metadata(path.join("my-key")).unwrap().nlink(), 1);
+}
+
+#[tokio::test]
+async fn modes_do_not_depend_on_the_umask() {
+    if let Some(path) = limited() {
+        let store = support::fs(&path.join("keys")).await;
+        store.create(&name("my-key"), &value("value")).await.unwrap();
+        return;
+    }
+    for umask in ["000", "077", "777"] {
+        let root = tempdir().unwrap();
+        run_limited(&format!("umask {umask}"), "fs::modes_do_not_depend_on_the_umask", root.path());
+        assert_eq!(mode(&root.path().join("keys")), 0o700, "umask {umask}");
+        assert_eq!(mode(&root.path().join("keys/my-key")), 0o600, "umask {umask}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_or_cut_file_is_returned_as_it_is_and_never_overwritten() {
+    let root = tempdir().unwrap();
+    let store = support::fs(root.path()).await;
+    for (text, content) in [("empty", ""), ("cut", "CiUKIA")] {
+        fs::write(root.path().join(text), content).unwrap();
+        assert_eq!(store.get(&name(text)).await.unwrap(), value(content));
+        let created = store.create(&name(text), &value("new")).await;
+        assert!(matches!(created, Err(StoreError::AlreadyExists)), "{created:?}");
+        assert_eq!(fs::read_to_string(root.path().join(text)).unwrap(), content);
+    }
+    assert_eq!(store.list("", None, 10).await.unwrap(), [name("cut"), name("empty")]);
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_damaged_and_never_replaced() {
+    let root = tempdir().unwrap();
+    let store = support::fs(root.path()).await;
+    fs::create_dir(root.path().join("directory")).unwrap();
+    symlink("nothing", root.path().join("dangling")).unwrap();
+    symlink("loop", root.path().join("loop")).unwrap();
+    symlink("directory", root.path().join("to-directory")).unwrap();
+    fs::write(root.path().join("file"), "value").unwrap();
+    symlink("file/below", root.path().join("through-file")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(root.path().join("pipe")).status().unwrap().success());
+    fs::write(root.path().join("long"), vec![0; Value::MAX_LEN + 1]).unwrap();
+    for text in ["directory", "dangling", "loop", "to-directory", "through-file", "socket", "pipe", "long"] {
+        let reason = damaged(store.get(&name(text)).await);
+        assert!(reason.contains(text) && reason.contains(root.path().to_str().unwrap()), "{reason}");
+        let created = store.create(&name(text), &value("new")).await;
+        assert!(matches!(created, Err(StoreError::AlreadyExists)), "{text}: {created:?}");
+    }
+    damaged(store.delete(&name("directory")).await);
+    store.delete(&name("dangling")).await.unwrap();
+    assert!(matches!(store.get(&name("dangling")).await, Err(StoreError::NotFound)));
+    assert!(!root.path().join("nothing").exists());
+}
+
+#[tokio::test]
+async fn links_to_files_are_read_as_kubernetes_mounts_them() {
+    let root = tempdir().unwrap();
+    fs::create_dir(root.path().join("..2026_11_01")).unwrap();
+    fs::write(root.path().join("..2026_11_01/my-key"), "value").unwrap();
+    symlink("..2026_11_01", root.path().join("..data")).unwrap();
+    symlink("..data/my-key", root.path().join("my-key")).unwrap();
+    let store = support::fs(root.path()).await;
+    assert_eq!(store.get(&name("my-key")).await.unwrap(), value("value"));
+    assert_eq!(store.list("", None, 10).await.unwrap(), [name("my-key")]);
+}
+
+#[tokio::test]
+async fn only_keys_are_listed() {
+    let root = tempdir().unwrap();
+    let store = support::fs(root.path()).await;
+    for text in [".hidden", "lost+found", "a.bak", "b~", "-c", "d-", "_", ".keyway-1-2-3.tmp", "ü"] {
+        fs::write(root.path().join(text), "x").unwrap();
+    }
+    fs::create_dir(root.path().join("directory")).unwrap();
+    symlink("directory", root.path().join("to-directory")).unwrap();
+    // Whoever walks all keys should meet the damage, not miss the key.
+    symlink("nothing", root.path().join("dangling")).unwrap();
+    fs::write(root.path().join("key"), "x").unwrap();
+    assert_eq!(store.list("", None, 100).await.unwrap(), [name("dangling"), name("key")]);
+}
+
+#[tokio::test]
+async fn old_temporary_files_are_removed_at_the_next_start() {
+    let root = tempdir().unwrap();
+    let file = |text: &str, age_seconds: u64| {
+        let file = fs::File::create(root.path().join(text)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age_seconds)).unwrap();
+    };
+    file(".keyway-1a-2b-0.tmp", 3_700);
+    file(".keyway-1a-2b-1.tmp", 3_500);
+    file(".keyway-notes.tmp", 9_000);
+    file(".other", 9_000);
+    file("key", 9_000);
+    support::fs(root.path()).await;
+    assert_eq!(file_names(root.path()), [".keyway-1a-2b-1.tmp", ".keyway-notes.tmp", ".other", "key"]);
+}
+
+#[tokio::test]
+async fn a_create_that_was_killed_after_the_link_has_happened() {
+    let root = tempdir().unwrap();
+    let temporary = root.path().join(".keyway-1a-2b-0.tmp");
+    fs::write(&temporary, "value").unwrap();
+    fs::hard_link(&temporary, root.path().join("my-key")).unwrap();
+    let store = support::fs(root.path()).await;
+    assert_eq!(store.get(&name("my-key")).await.unwrap(), value("value"));
+    let created = store.create(&name("my-key"), &value("other")).await;
+    assert!(matches!(created, Err(StoreError::AlreadyExists)), "{created:?}");
+    fs::File::open(&temporary).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let store = support::fs(root.path()).await;
+    assert_eq!(store.get(&name("my-key")).await.unwrap(), value("value"));
+    assert_eq!(file_names(root.path()), ["my-key"]);
+}
+
+/// Every way in which the path can stop to lead to the directory that was opened.
+#[tokio::test]
+async fn a_directory_that_is_gone_or_another_one_is_unavailable_and_not_empty() {
+    let ways: [(&str, Accident); 4] = [
+        ("removed", |keys, _| fs::remove_dir_all(keys).unwrap()),
+        ("renamed", |keys, other| fs::rename(keys, other).unwrap()),
+        ("replaced", |keys, other| {
+            fs::rename(keys, other).unwrap();
+            fs::create_dir(keys).unwrap();
+        }),
+        ("removed and made again", |keys, _| {
+            fs::remove_dir_all(keys).unwrap();
+            fs::create_dir(keys).unwrap();
+        }),
+    ];
+    for (way, act) in ways {
+        let root = tempdir().unwrap();
+        let (keys, other) = (root.path().join("keys"), root.path().join("other"));
+        let store = support::fs(&keys).await;
+        store.create(&name("my-key"), &value("value")).await.unwrap();
+        act(&keys, &other);
+        let (key, new) = (name("absent"), value("new"));
+        for reason in [
+            unavailable(store.get(&key).await),
+            unavailable(store.create(&key, &new).await),
+            unavailable(store.delete(&key).await),
+            unavailable(store.list("", None, 10).await),
+            unavailable(store.ping().await),
+        ] {
+            assert!(
+                reason.contains(keys.to_str().unwrap()) && reason.contains("since it was opened"),
+                "{way}: {reason}"
+            );
+        }
+        let empty = |path: &Path| !path.exists() || file_names(path).is_empty();
+        assert!(empty(&keys), "{way}");
+        assert!(!other.exists() || file_names(&other) == ["my-key"], "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_nothing_and_says_what_to_do() {
+    if let Some(path) = limited() {
+        let store = support::fs(&path).await;
+        for _ in 0..2 {
+            let reason = unavailable(store.create(&name("new"), &value("value")).await);
+            assert!(reason.contains(path.to_str().unwrap()) && reason.contains("File too large"), "{reason}");
+            assert!(reason.ends_with("raise the limit on file sizes (ulimit -f)"), "{reason}");
+        }
+        assert!(matches!(store.get(&name("new")).await, Err(StoreError::NotFound)));
+        assert_eq!(store.get(&name("old")).await.unwrap(), value("value"));
+        return;
+    }
+    let root = tempdir().unwrap();
+    support::fs(root.path()).await.create(&name("old"), &value("value")).await.unwrap();
+    run_limited("trap '' XFSZ; ulimit -f 0", "fs::a_failed_write_leaves_nothing_and_says_what_to_do", root.path());
+    assert_eq!(file_names(root.path()), ["old"]);
+}
+
+/// `/sys` takes no files from anyone, the superuser included, whom modes do not stop.
+#[tokio::test]
+async fn a_directory_that_may_only_be_read_is_a_store_without_create() {
+    let store = support::fs(Path::new("/sys")).await;
+    store.ping().await.unwrap();
+    assert!(matches!(store.get(&name("absent")).await, Err(StoreError::NotFound)));
+    let reason = unavailable(store.create(&name("my-key"), &value("value")).await);
+    assert!(reason.starts_with("cannot create a key in '/sys': ") && reason.contains("; "), "{reason}");
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_directory_is_a_start_error() {
+    let root = tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    symlink("nothing", root.path().join("dangling")).unwrap();
+    for path in [file.clone(), file.join("below"), root.path().join("dangling")] {
+        let reason = open_error(&path).await;
+        assert!(reason.contains(path.to_str().unwrap()), "{reason}");
+    }
+    open_error(Path::new("")).await;
+}

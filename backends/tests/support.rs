@@ -1,0 +1,76 @@
+//! What the tests of several backends need.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use backends::{BackendConfig, Name, Store, StoreError, Value};
+
+/// Something that happens to a file or directory (the first path), perhaps by way of a second path.
+pub(crate) type Accident = fn(&Path, &Path);
+
+/// Where a test that runs again in a limited process finds its directory.
+const LIMITED: &str = "KEYWAY_TEST_LIMITED";
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+pub(crate) fn value(text: &str) -> Value {
+    Value::from(text.as_bytes().to_vec())
+}
+
+pub(crate) async fn fs(path: &Path) -> Arc<dyn Store> {
+    backends::open(&BackendConfig::Fs { path: path.to_owned() }).await.unwrap()
+}
+
+pub(crate) async fn sqlite(path: &Path) -> Arc<dyn Store> {
+    backends::open(&BackendConfig::Sqlite { path: path.to_owned() }).await.unwrap()
+}
+
+pub(crate) fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o7777
+}
+
+pub(crate) fn file_names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The reason of an answer that must be [`StoreError::Unavailable`].
+pub(crate) fn unavailable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Unavailable { reason, .. }) => reason,
+        other => panic!("expected Unavailable, got {other:?}"),
+    }
+}
+
+/// The reason of an answer that must be [`StoreError::Damaged`].
+pub(crate) fn damaged<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Damaged { reason }) => reason,
+        other => panic!("expected Damaged, got {other:?}"),
+    }
+}
+
+/// In a process that [`run_limited`] started: the directory to work in.
+pub(crate) fn limited() -> Option<std::path::PathBuf> {
+    std::env::var_os(LIMITED).map(Into::into)
+}
+
+/// Runs the calling test again, alone in a process that lives under what `limit` (shell) says, and checks that it
+/// passes there. Limits need no rights, so this runs anywhere, unlike a mount.
+pub(crate) fn run_limited(limit: &str, test: &str, directory: &Path) {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(format!(r#"{limit}; exec "$0" --exact {test} --nocapture"#))
+        .arg(std::env::current_exe().unwrap())
+        .env(LIMITED, directory)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{limit}: {printed}{errors}");
+}

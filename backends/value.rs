@@ -1,0 +1,68 @@
+//! What is stored under a name. Its meaning (a key, sealed or not) is no matter of a store.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+
+/// The bytes stored under a name, at most [`Value::MAX_LEN`]. Wiped from memory on drop; `Debug` prints the length alone.
+#[derive(PartialEq, Eq)]
+pub struct Value(Zeroizing<Vec<u8>>);
+
+impl Value {
+    /// Bytes in a value at most: 1 MiB. An own bound, so that no store is asked to hold or read without one; a key
+    /// is some 200 bytes long.
+    pub const MAX_LEN: usize = 1_048_576;
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The number of bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is not a single byte.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A second value of the same bytes. Not `Clone`, so that no copy of key material is made by chance.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// Refuses a value that is too long to be created, in the same words in every store.
+    pub(crate) fn check_len(&self) -> Result<(), StoreError> {
+        if self.len() <= Self::MAX_LEN {
+            return Ok(());
+        }
+        let reason = format!("a value of {} bytes is too long: a store takes {} at most", self.len(), Self::MAX_LEN);
+        Err(StoreError::Unavailable { reason, source: None })
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_has_the_length_and_nothing_of_the_bytes() {
+        assert_eq!(format!("{:?}", Value::from(b"secret".to_vec())), "Value(6 bytes)");
+    }
+}
