@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 
 use crate::error::ApiError;
 use crate::identity::Identity;
+use crate::policy::Refusal;
 use crate::router::{Access, Route};
 use crate::state::State;
 use crate::tls::peer::{Peer, PeerError, identity_in_header};
@@ -47,10 +48,22 @@ pub fn check(state: &State, route: &Route, client: &Client, path: &str) -> Resul
         return Ok(client.identity.as_ref().ok().cloned());
     }
     let identity = client.identity.clone()?;
-    if route.access != Access::Certificate {
-        state.policies.check(&identity, path)?;
+    match route.access {
+        Access::Certificate => {}
+        _ if route.path == route.options_path() => state.policies.check(&identity, path)?,
+        _ => check_alias(state, &identity, path, route.options_path())?,
     }
     Ok(Some(identity))
+}
+
+/// Rules for an API hold for its alias too, and the other way round: what either name denies is denied, and what
+/// either allows is allowed.
+fn check_alias(state: &State, identity: &Identity, alias: &str, original: &str) -> Result<(), Refusal> {
+    match (state.policies.check(identity, alias), state.policies.check(identity, original)) {
+        (Err(refusal @ Refusal::Denied { .. }), _) | (_, Err(refusal @ Refusal::Denied { .. })) => Err(refusal),
+        (Ok(()), _) | (_, Ok(())) => Ok(()),
+        (refused, _) => refused,
+    }
 }
 
 /// The client that the nearest proxy names: the last address of the last `X-Forwarded-For`. What stands before it

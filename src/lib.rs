@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`server`] | accepts the connection, shakes hands in a task of its own, keeps time-outs and limits |
 //! | [`tls`] | the server's certificates; from the client's certificate to an [`identity`] |
-//! | [`router`] | finds the row of the one route table, bounds the time, reads the body, records what happened |
+//! | [`record`] | counts the request from its head on, and records once what became of it |
+//! | [`router`] | finds the row of the one route table, bounds the time, reads the body |
 //! | [`access`] | asks [`policy`] whether the client may |
 //! | [`api`] | `api/key/generate.rs` parses name and body: the URL is the path |
 //! | [`keys`] | returns the decoded key, from the cache or from a backend |
@@ -23,7 +24,7 @@
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
 //! - "key does not exist" is said only when the store is certain. (`keys`, `backends`)
 //! - No answer without proof that the client holds its key. (`tls`)
-//! - The path that routes, rules and names see is one string, decoded once. (`router`)
+//! - The path that routes, rules and names see is one string, decoded once. (`record`)
 //! - Key material is in no log line, no error, no `Debug` output. (`crypto`, `backends::Value`)
 //! - All configuration is read and checked before anything is bound. (`cli/server.rs`)
 
@@ -41,6 +42,7 @@ pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod process;
+pub mod record;
 pub mod router;
 pub mod server;
 pub mod state;

@@ -1,10 +1,10 @@
-//! From a request to its handler and back: the route table, the deadline, the body, the record of what happened.
+//! From a request to its handler and back: the route table, the gate, the deadline, the body.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,16 +15,13 @@ use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
-use percent_encoding::percent_decode_str;
-use time::OffsetDateTime;
-use tracing::{debug, error, warn};
+use tracing::warn;
 
-use crate::access::{self, Client};
+use crate::access;
 use crate::api::{self, Call};
-use crate::audit;
-use crate::error::{ApiError, Reason};
+use crate::error::ApiError;
+use crate::record::Record;
 use crate::state::State;
-use crate::tls::peer::Peer;
 
 /// One API.
 #[derive(Debug)]
@@ -68,9 +65,6 @@ const MAX_DRAIN: usize = 4 * MIB;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
-
-/// The status of a request whose client left before the answer; nobody receives it (nginx's convention).
-const CLIENT_LEFT: u16 = 499;
 
 macro_rules! route {
     ($method:ident $path:literal, $max_body:expr, $timeout:literal s, $access:ident, $handler:path) => {
@@ -131,7 +125,7 @@ impl Route {
     }
 }
 
-/// The HTTP service of a server. Requests must carry a [`Peer`] extension.
+/// The HTTP service of a server. Requests must carry their [`Record`] as an extension.
 pub fn router(state: Arc<State>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
@@ -156,17 +150,13 @@ async fn answer(route: Option<&'static Route>, state: Arc<State>, request: Reque
 
 /// One request and its response, recorded whatever happens.
 async fn exchange(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let no_peer = || Peer::unknown(); // only a defect of ours leaves the extension out
-    let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(no_peer);
-    let path = decode(head.uri.path());
-    let client = Client::of(&state, &peer, &head.headers);
-    let record = Record::begin(&state, &client, path.as_deref().unwrap_or(head.uri.path()));
-
+    let (mut head, body) = request.into_parts();
+    let Some(record) = head.extensions.remove::<Arc<Record>>() else {
+        return ApiError::Internal("a request came without its record").into_response();
+    };
     let mut unread = Unread { body, drain: !head.headers.contains_key(header::EXPECT) };
-    let handled = handle(route, &state, &client, path.as_deref(), &head.method, &mut unread);
-    let outcome = AssertUnwindSafe(handled).catch_unwind().await;
-    let response = match outcome {
+    let handled = handle(route, &state, &record, &head.method, &mut unread);
+    let response = match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => failure.into_response(),
         Err(_) => ApiError::Internal("a handler panicked").into_response(),
@@ -180,22 +170,21 @@ async fn exchange(route: Option<&'static Route>, state: Arc<State>, request: Req
 async fn handle(
     route: Option<&'static Route>,
     state: &Arc<State>,
-    client: &Client,
-    path: Option<&str>,
+    record: &Record,
     method: &Method,
     body: &mut Unread,
 ) -> Result<Response, ApiError> {
-    let path = path.ok_or(ApiError::InvalidPath)?;
+    let path = record.path()?;
     let route = route.ok_or(ApiError::NoSuchApi)?;
     if !route.takes(method) {
         return Err(ApiError::Method { received: method.clone(), expected: route.method.clone() });
     }
-    let identity = access::check(state, route, client, path)?;
+    let identity = access::check(state, route, record.client(), path)?;
     let timeout = state.timeout(route);
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline).await?;
     let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
-    let call = Call { state: state.clone(), identity, ip: client.ip, argument, body };
+    let call = Call { state: state.clone(), identity, argument, body };
     let answer = (route.handler)(call);
     if !route.mutates {
         return deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))?;
@@ -289,86 +278,9 @@ impl Unread {
     }
 }
 
-/// A request on its way: counted as active until it is dropped, and recorded exactly once, as abandoned when
-/// nothing else is said.
-struct Record {
-    state: Arc<State>,
-    client: Client,
-    path: String,
-    start: Instant,
-    recorded: bool,
-}
-
-impl Record {
-    fn begin(state: &Arc<State>, client: &Client, path: &str) -> Self {
-        state.metrics.active.inc();
-        Self {
-            state: state.clone(),
-            client: client.clone(),
-            path: path.to_owned(),
-            start: Instant::now(),
-            recorded: false,
-        }
-    }
-
-    fn finish(mut self, response: &Response) {
-        let reason = response.extensions().get::<Reason>().map(|reason| reason.0.as_str());
-        self.record(response.status().as_u16(), reason);
-    }
-
-    fn record(&mut self, code: u16, reason: Option<&str>) {
-        self.recorded = true;
-        let time = self.start.elapsed();
-        let identity = self.client.identity.as_ref().map_or("", |identity| identity.as_str());
-        self.state.metrics.finished(code, time);
-        self.state.audit.record(&audit::Event {
-            time: OffsetDateTime::now_utc(),
-            request: audit::Request { ip: self.client.ip, path: &self.path, identity },
-            response: audit::Response { code, time },
-            reason,
-        });
-        let (path, ip) = (&self.path, self.client.ip);
-        let reason = reason.unwrap_or_default();
-        match code {
-            500.. => error!(code, path, identity, %ip, reason, "request failed"),
-            403 => warn!(code, path, identity, %ip, reason, "request refused"),
-            400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request refused"),
-            400.. => debug!(code, path, identity, %ip, reason, "request refused"),
-            _ => {}
-        }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if !self.recorded {
-            self.record(CLIENT_LEFT, Some("the client left before the answer"));
-        }
-        self.state.metrics.active.dec();
-    }
-}
-
-/// The path that routes, rules and names are compared with: percent-decoded once. Nothing when an escape is
-/// broken or the result is not UTF-8.
-fn decode(path: &str) -> Option<String> {
-    let mut escapes = path.split('%').skip(1);
-    let complete =
-        escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
-    complete.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::into)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_is_decoded_once_and_strictly() {
-        assert_eq!(decode("/v1/key/create/a%2Fb").as_deref(), Some("/v1/key/create/a/b"));
-        assert_eq!(decode("/%252F").as_deref(), Some("/%2F"));
-        for bad in ["/%", "/%2", "/%zz", "/%ff", "/a%2"] {
-            assert_eq!(decode(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn there_are_22_apis_and_one_alias() {

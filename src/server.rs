@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 
 use crate::error::chain;
 use crate::process;
+use crate::record::Record;
 use crate::router::router;
 use crate::state::State;
 use crate::tls::peer::Peer;
@@ -56,7 +57,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long an idle client that was told to go may stay.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of a request's head, HTTP/1.1 and HTTP/2 alike.
+/// Bytes of a request's head, HTTP/1.1 and HTTP/2 alike. hyper looks at the first after a read, so a little more may pass.
 const MAX_HEADER: usize = 64 << 10;
 
 /// Requests of one HTTP/2 connection at a time (Go's default).
@@ -97,8 +98,9 @@ pub async fn run(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State
         };
         match accepted {
             Ok((stream, address)) => {
-                let connection = Connection { address, acceptor: acceptor.clone(), router: router.clone() };
-                let (open, stopping) = (state.metrics.connection(), state.stopping.clone());
+                let (acceptor, router, state) = (acceptor.clone(), router.clone(), state.clone());
+                let connection = Connection { address, acceptor, router, state };
+                let (open, stopping) = (connection.state.metrics.connection(), connection.state.stopping.clone());
                 tasks.spawn(async move {
                     connection.serve(stream, stopping).await;
                     drop((permit, open));
@@ -132,6 +134,7 @@ struct Connection {
     address: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
+    state: Arc<State>,
 }
 
 impl Connection {
@@ -187,10 +190,11 @@ impl Connection {
         let peer = Peer::new(self.address, session.peer_certificates());
         let http2 = session.alpn_protocol() == Some(b"h2");
         let activity = Activity::new();
-        let (router, counted) = (self.router, activity.clone());
+        let (router, state, counted) = (self.router, self.state, activity.clone());
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let open = counted.begin();
-            request.extensions_mut().insert(peer.clone());
+            let record = Arc::new(Record::begin(&state, &peer, &request));
+            request.extensions_mut().insert(record);
             let answer = router.clone().call(request.map(Body::new));
             async move {
                 let response: axum::response::Response = answer.await?;
@@ -225,21 +229,26 @@ where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
-    let mut told = false;
+    let mut told = None;
     loop {
-        let idle_end = activity.last() + IDLE_TIMEOUT;
+        let limit = if told.is_some() { GOODBYE_TIMEOUT } else { IDLE_TIMEOUT };
+        let end = |told: Option<Instant>| activity.last().max(told.unwrap_or(activity.last())) + limit;
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = stopping.cancelled(), if !told => {
-                told = true;
+            () = stopping.cancelled(), if told.is_none() => {
+                told = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
-            () = sleep_until(idle_end), if !told => {
-                if activity.is_idle() && activity.last() + IDLE_TIMEOUT <= Instant::now() {
+            () = sleep_until(end(told)) => {
+                if !activity.is_idle() {
+                    activity.touch();
+                } else if end(told) <= Instant::now() {
+                    if told.is_some() {
+                        return Ok(());
+                    }
+                    told = Some(Instant::now());
                     connection.as_mut().graceful_shutdown();
-                    return timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()));
                 }
-                activity.touch();
             }
         }
     }
@@ -258,6 +267,10 @@ fn explain(error: &io::Error) -> String {
         Some(Error::NoCertificatesPresented) => "the client sent no certificate; give it one, or an API key",
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "tls.auth is on and the client's certificate is signed by no CA of tls.ca"
+        }
+        Some(Error::InvalidCertificate(CertificateError::BadSignature)) => {
+            "the client's key does not belong to its certificate; or, with tls.auth on, a CA of the same name as one \
+             of tls.ca signed it: was the CA made anew?"
         }
         Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "the client's certificate has expired; renew it"

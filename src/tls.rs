@@ -17,7 +17,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::CertifiedKey;
-use tracing::warn;
 
 use crate::config;
 use certificates::{CertificateError, load_certificates};
@@ -25,6 +24,15 @@ use private_key::PrivateKeyError;
 
 /// Sessions that can be resumed without a full handshake, at about 1 KiB each.
 const SESSIONS: usize = 10_000;
+
+/// What a server needs for TLS.
+#[derive(Debug)]
+pub struct Server {
+    /// The config of rustls.
+    pub config: Arc<ServerConfig>,
+    /// What is doubtful about the files.
+    pub warnings: Vec<String>,
+}
 
 /// What is wrong with the TLS part of a config; names the file.
 #[derive(Debug, thiserror::Error)]
@@ -77,11 +85,12 @@ pub fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// [`TlsError`] names the option and the file.
-pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<ServerConfig, TlsError> {
+pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Server, TlsError> {
+    let mut warnings = Vec::new();
     let password = tls.password.as_ref().map(config::Password::as_bytes);
     let key = private_key::load(&tls.key, password).map_err(TlsError::Key)?;
     let certificates = load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error))?;
-    warn_if_expired(&tls.cert, &certificates);
+    warnings.extend(expired(&tls.cert, &certificates));
 
     let provider = provider();
     let pair = CertifiedKey::from_der(certificates, key, &provider).map_err(|error| TlsError::NotAPair {
@@ -90,7 +99,7 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
         reason: error.to_string(),
     })?;
     // Read even when chains are not checked: a wrong path is told at start and not on the day it is needed.
-    let authorities = tls.ca.as_deref().map(authorities).transpose()?;
+    let authorities = tls.ca.as_deref().map(|path| authorities(path, &mut warnings)).transpose()?;
     let verifier = if tls.auth {
         client_auth::chain(authorities.unwrap_or_default(), certificate_required, provider.clone())?
     } else {
@@ -102,11 +111,11 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-    Ok(config)
+    Ok(Server { config: Arc::new(config), warnings })
 }
 
 /// The certificates of `tls.ca`: a PEM file, or a directory of them, in which files without one are skipped.
-fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if !path.is_dir() {
         return load_certificates(path).map_err(|error| TlsError::Certificates("tls.ca", error));
     }
@@ -119,7 +128,7 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         }
         match load_certificates(&file) {
             Ok(mut certificates) => found.append(&mut certificates),
-            Err(error) => warn!(%error, "skipped a file of the directory tls.ca"),
+            Err(error) => warnings.push(format!("tls.ca: skipped a file of the directory: {error}")),
         }
     }
     if found.is_empty() {
@@ -129,15 +138,14 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 /// Clients refuse an expired certificate with words that seldom name it.
-fn warn_if_expired(path: &Path, certificates: &[CertificateDer<'_>]) {
-    for certificate in certificates {
-        if let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate)
-            && !certificate.validity().is_valid()
-        {
-            let (subject, end) = (certificate.subject().to_string(), certificate.validity().not_after.to_string());
-            warn!(file = %path.display(), subject, end, "certificate is not valid now: clients will refuse it");
-        }
-    }
+fn expired(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<String> {
+    certificates.iter().find_map(|certificate| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let (subject, end) = (certificate.subject(), certificate.validity().not_after);
+        (!certificate.validity().is_valid()).then(|| {
+            format!("tls.cert: {}: '{subject}' is not valid now (until {end}): clients will refuse it", path.display())
+        })
+    })
 }
 
 /// Makes this the provider of the process, for libraries that ask for one; a second call changes nothing.

@@ -1,6 +1,7 @@
 //! `GET /v1/api`: the route table, as clients see it.
 
 use std::future::{Ready, ready};
+use std::time::Duration;
 
 use axum::response::Response;
 use serde::Serialize;
@@ -32,8 +33,13 @@ pub fn api_list(call: Call) -> Ready<Result<Response, ApiError>> {
             method: route.method.as_str(),
             path: route.path,
             max_body: route.max_body,
-            timeout: call.state.timeout(route).as_secs(),
+            timeout: whole_seconds(call.state.timeout(route)),
         })
         .collect();
     ready(reply(&apis))
+}
+
+/// Rounded up: a time-out of less than a second must not read as none.
+fn whole_seconds(timeout: Duration) -> u64 {
+    timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
 }

@@ -19,7 +19,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }
-    tls::server_config(&config.tls, config.certificate_required())?;
+    for warning in tls::server_config(&config.tls, config.certificate_required())?.warnings {
+        eprintln!("warning: {warning}");
+    }
     println!("{}: ok", args.file.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -34,7 +34,10 @@ impl Dev {
             made.with_context(|| format!("cannot make the data directory {}", directory.display()))?;
             (directory, None)
         } else {
-            let temporary = tempfile::Builder::new().prefix("keyway-dev-").tempdir()?;
+            let temporary = tempfile::Builder::new()
+                .prefix("keyway-dev-")
+                .permissions(fs::Permissions::from_mode(0o700))
+                .tempdir()?;
             (temporary.path().to_owned(), Some(temporary))
         };
         let directory = directory.canonicalize()?;

@@ -27,6 +27,9 @@ use crate::{VERSION, log, process, server, tls};
 /// How long open requests may take to finish when the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long tasks that block may go on after the server has ended.
+const LAST_TASKS: Duration = Duration::from_secs(1);
+
 /// The exit code of a process that a second signal ended before its requests were done.
 const INTERRUPTED: u8 = 130;
 
@@ -46,7 +49,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "IP:PORT")]
     addr: Option<String>,
     /// With --dev: keep keys, certificate and API key in this directory, so that they survive a restart.
-    #[arg(long, value_name = "DIR", requires = "dev")]
+    #[arg(long, value_name = "DIR", requires = "dev", conflicts_with = "config")]
     data: Option<PathBuf>,
 }
 
@@ -63,10 +66,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let worker_threads = process::usable_cpus();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
-    runtime.block_on(serve(config, dev, worker_threads))
+    let code = runtime.block_on(serve(config, dev.as_ref(), worker_threads));
+    runtime.shutdown_timeout(LAST_TASKS);
+    drop(dev); // removes its temporary directory, which nothing uses any more
+    code
 }
 
-async fn serve(config: Config, dev: Option<Dev>, worker_threads: usize) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, dev: Option<&Dev>, worker_threads: usize) -> anyhow::Result<ExitCode> {
     let (audit_counters, error_counters) = (StreamCounters::new("audit")?, StreamCounters::new("error")?);
     let errors = error_counters.broadcast();
     let (log_console, _flush_log) = log::console(io::stderr());
@@ -83,6 +89,9 @@ async fn serve(config: Config, dev: Option<Dev>, worker_threads: usize) -> anyho
     let certificate_required = config.certificate_required();
     let tls_options = config.tls.clone();
     let tls = tokio::task::spawn_blocking(move || tls::server_config(&tls_options, certificate_required)).await??;
+    for warning in &tls.warnings {
+        warn!("{warning}");
+    }
 
     let store = backends::open(&config.keystore)
         .await
@@ -108,22 +117,31 @@ async fn serve(config: Config, dev: Option<Dev>, worker_threads: usize) -> anyho
         mutations: TaskTracker::new(),
         stopping: CancellationToken::new(),
     });
+    let interrupted = watch_signals(state.stopping.clone())?;
     let listener = TcpListener::bind(config.address)
         .await
         .with_context(|| format!("cannot listen on {}: is another server running there?", config.address))?;
     let address = listener.local_addr()?;
     info!(%address, version = VERSION, keystore = config.keystore.kind(), "serving");
-    if let Some(dev) = &dev {
+    if let Some(dev) = dev {
         dev.print(address);
     }
-    watch_signals(state.stopping.clone())?;
-    server::run(listener, Arc::new(tls), state, DRAIN).await;
-    info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    tokio::select! {
+        _ = server::run(listener, tls.config, state, DRAIN) => {
+            info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = interrupted.cancelled() => {
+            warn!("stopped at once: a second signal came before open requests were done");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
 }
 
 /// SIGTERM and SIGINT stop the server, a second one at once.
-fn watch_signals(stopping: CancellationToken) -> io::Result<()> {
+fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
+    let interrupted = CancellationToken::new();
+    let interrupt_now = interrupted.clone();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -136,14 +154,14 @@ fn watch_signals(stopping: CancellationToken) -> io::Result<()> {
         any(&mut terminate, &mut interrupt).await;
         stopping.cancel();
         any(&mut terminate, &mut interrupt).await;
-        std::process::exit(INTERRUPTED.into());
+        interrupt_now.cancel();
     });
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             warn!("SIGHUP: this version does not reload its config; restart it to apply changes");
         }
     });
-    Ok(())
+    Ok(interrupted)
 }
 
 /// The address that `--dev` listens on.

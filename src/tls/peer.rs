@@ -96,12 +96,14 @@ pub fn identity_in_header(headers: &HeaderMap, name: &str) -> Result<Identity, P
 /// Reads what proxies write: nginx's `$ssl_client_escaped_cert` (URL-escaped PEM), or base64 of DER.
 fn certificates_in(text: &str) -> Option<Vec<CertificateDer<'static>>> {
     use rustls::pki_types::pem::PemObject as _;
-    if text.starts_with("-----BEGIN") {
-        let pem = percent_decode_str(text).collect::<Vec<u8>>();
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().ok()?;
+    // Go's `url.QueryEscape`, which KES reverses, writes a space as a plus; nobody else's escapes begin so.
+    let spaced = text.strip_prefix("-----BEGIN+").map(|_| text.replace('+', " "));
+    let plain = percent_decode_str(spaced.as_deref().unwrap_or(text)).collect::<Vec<u8>>();
+    if plain.starts_with(b"-----BEGIN") {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&plain).collect::<Result<_, _>>().ok()?;
         return (!certificates.is_empty()).then_some(certificates);
     }
-    let der = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()?;
+    let der = base64::engine::general_purpose::STANDARD.decode(plain.trim_ascii()).ok()?;
     Some(vec![CertificateDer::from(der)])
 }
 

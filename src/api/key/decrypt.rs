@@ -27,7 +27,7 @@ struct Decrypted<'a> {
 /// [`ApiError::NotAuthentic`], for every reason alike; [`ApiError::KeyNotFound`].
 pub async fn decrypt(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
-    let request: Request = call.json()?;
+    let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let plaintext = key.decrypt(&request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
     let plaintext = Zeroizing::new(base64::encode(&plaintext));

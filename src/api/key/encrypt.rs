@@ -26,7 +26,7 @@ struct Encrypted {
 /// [`ApiError::KeyNotFound`].
 pub async fn encrypt(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
-    let request: Request = call.json()?;
+    let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let ciphertext = key
         .encrypt(&request.plaintext.0, &request.context.0)

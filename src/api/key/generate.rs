@@ -26,7 +26,8 @@ struct DataKey<'a> {
 /// [`ApiError::KeyNotFound`].
 pub async fn generate(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
-    let request: Request = if call.body.is_empty() { Request::default() } else { call.json()? };
+    let request: Request =
+        if call.body.is_empty() { Request::default() } else { call.json().ok_or(ApiError::InvalidBody)? };
     let key = call.key(&name).await?;
     let data_key =
         key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("a data key could not be made"))?;

@@ -24,7 +24,7 @@ struct Sum {
 /// [`ApiError::HmacNotSupported`] for a key from a time before HMAC keys; [`ApiError::KeyNotFound`].
 pub async fn hmac(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
-    let request: Request = call.json()?;
+    let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let sum = key.hmac(&request.message.0).ok_or(ApiError::HmacNotSupported)?;
     reply(&Sum { hmac: base64::encode(&sum) })

@@ -27,7 +27,7 @@ struct Request {
 /// [`ApiError::Algorithm`], [`ApiError::KeySize`], [`ApiError::KeyExists`].
 pub async fn import(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
-    let request: Request = serde_json::from_slice(&call.body).map_err(|_| ApiError::InvalidImportBody)?;
+    let request: Request = call.json().ok_or(ApiError::InvalidImportBody)?;
     let algorithm = match request.cipher.as_deref() {
         None | Some("") => Algorithm::Aes256,
         Some(text) => Algorithm::parse(text).ok_or_else(|| ApiError::Algorithm(text.to_owned()))?,

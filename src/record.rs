@@ -1,0 +1,121 @@
+//! What becomes of a request: counted as active from its head on, and recorded exactly once, in the metrics, the audit
+//! log and the server's log, whatever happens to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use axum::http::Request;
+use axum::response::Response;
+use percent_encoding::percent_decode_str;
+use time::OffsetDateTime;
+use tracing::{debug, error, warn};
+
+use crate::access::Client;
+use crate::audit;
+use crate::error::{ApiError, Reason};
+use crate::identity::Identity;
+use crate::state::State;
+use crate::tls::peer::Peer;
+
+/// The status of a request whose client left before the answer; nobody receives it (nginx's convention).
+const CLIENT_LEFT: u16 = 499;
+
+/// A request on its way. Made as soon as its head is there: hyper may drop a request before anybody looks at it, when
+/// its client leaves at once. Dropped without a response, it is recorded as abandoned.
+#[derive(Debug)]
+pub struct Record {
+    state: Arc<State>,
+    client: Client,
+    /// Decoded once; `Err` has the path as it came, when it cannot be decoded.
+    path: Result<String, String>,
+    start: Instant,
+    recorded: AtomicBool,
+}
+
+impl Record {
+    /// The record of a request that has just come from `peer`.
+    pub fn begin<B>(state: &Arc<State>, peer: &Peer, request: &Request<B>) -> Self {
+        state.metrics.active.inc();
+        let path = request.uri().path();
+        Self {
+            state: state.clone(),
+            client: Client::of(state, peer, request.headers()),
+            path: decode(path).ok_or_else(|| path.to_owned()),
+            start: Instant::now(),
+            recorded: AtomicBool::new(false),
+        }
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The path that routes, rules and names are compared with.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidPath`] when it could not be decoded.
+    pub fn path(&self) -> Result<&str, ApiError> {
+        self.path.as_deref().map_err(|_| ApiError::InvalidPath)
+    }
+
+    /// Records the response, and the reason that rides on it. Only the first call counts.
+    pub fn finish(&self, response: &Response) {
+        let reason = response.extensions().get::<Reason>().map(|reason| reason.0.as_str());
+        self.record(response.status().as_u16(), reason);
+    }
+
+    fn record(&self, code: u16, reason: Option<&str>) {
+        if self.recorded.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (Ok(path) | Err(path)) = &self.path;
+        let (time, ip) = (self.start.elapsed(), self.client.ip);
+        let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
+        self.state.metrics.finished(code, time);
+        self.state.audit.record(&audit::Event {
+            time: OffsetDateTime::now_utc(),
+            request: audit::Request { ip, path, identity },
+            response: audit::Response { code, time },
+            reason,
+        });
+        let reason = reason.unwrap_or_default();
+        match code {
+            500.. => error!(code, path, identity, %ip, reason, "request failed"),
+            403 => warn!(code, path, identity, %ip, reason, "request refused"),
+            400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request refused"),
+            400.. => debug!(code, path, identity, %ip, reason, "request refused"),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.record(CLIENT_LEFT, Some("the client left before the answer"));
+        self.state.metrics.active.dec();
+    }
+}
+
+/// Percent-decodes a path. Nothing when an escape is broken or the result is not UTF-8.
+fn decode(path: &str) -> Option<String> {
+    let mut escapes = path.split('%').skip(1);
+    let complete =
+        escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
+    complete.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_once_and_strictly() {
+        assert_eq!(decode("/v1/key/create/a%2Fb").as_deref(), Some("/v1/key/create/a/b"));
+        assert_eq!(decode("/%252F").as_deref(), Some("/%2F"));
+        for bad in ["/%", "/%2", "/%zz", "/%ff", "/a%2"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `GET /v1/api`
+
+use keyway::router::ROUTES;
+use serde_json::{Value, json};
+
+use crate::support::{Server, Setup};
+
+#[tokio::test]
+async fn the_list_is_the_route_table_with_the_time_outs_of_the_config() {
+    let extra = "api:\n  /v1/key/encrypt/:\n    timeout: 90s\n  /v1/ready:\n    timeout: 7s";
+    let server = Server::with(Setup { extra: extra.to_owned(), ..Setup::default() });
+    let list = server.get("/v1/api").await.json();
+    let expected: Vec<Value> = ROUTES
+        .iter()
+        .map(|route| {
+            let timeout = match route.path {
+                "/v1/key/encrypt/" => 90,
+                "/v1/ready" | "/ready" => 7,
+                _ => route.timeout.as_secs(),
+            };
+            json!({ "method": route.method.as_str(), "path": route.path, "max_body": route.max_body, "timeout": timeout })
+        })
+        .collect();
+    assert_eq!(list, json!(expected));
+    server.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_time_out_of_less_than_a_second_is_not_told_as_none() {
+    let extra = "api:\n  /v1/key/encrypt/:\n    timeout: 400ms";
+    let server = Server::with(Setup { extra: extra.to_owned(), ..Setup::default() });
+    let list = server.get("/v1/api").await.json();
+    let encrypt = list.as_array().unwrap().iter().find(|api| api["path"] == "/v1/key/encrypt/").unwrap();
+    assert_eq!(encrypt["timeout"], 1, "0 would say that it never ends");
+    server.assert_unharmed().await;
+}

@@ -1,0 +1,193 @@
+//! `keyway check`, and `keyway server` on the same files: what is wrong is told before anything happens.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::Client;
+use crate::support::program::{Ended, Program, refusal, run};
+
+const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// Eight lines that make every other text below a whole config: what is tested begins on line 9.
+const HEAD: &str = "address: @address@\nadmin:\n  identity: disabled\ntls:\n  key: @dir@/server.key\n  cert: @dir@/server.cert\n\
+                    keystore:\n  fs: {path: @dir@/keys}\n";
+
+/// A directory with a certificate and key.
+fn dir() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = Client::new("server").pem();
+    std::fs::write(dir.path().join("server.cert"), certificate).unwrap();
+    std::fs::write(dir.path().join("server.key"), key).unwrap();
+    dir
+}
+
+fn write(dir: &Path, text: &str) -> std::path::PathBuf {
+    let file = dir.join("config.yml");
+    let text = text.replace("@dir@", &dir.display().to_string()).replace("@address@", "127.0.0.1:0");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn check(file: &Path) -> Ended {
+    run(["check".as_ref(), file.as_os_str()])
+}
+
+#[test]
+fn a_good_config_is_ok() {
+    let dir = dir();
+    let file = write(dir.path(), HEAD);
+    let ended = check(&file);
+    let expected = Ended { code: Some(0), stdout: format!("{}: ok\n", file.display()), stderr: String::new() };
+    assert_eq!(ended, expected);
+    assert!(!dir.path().join("keys").exists(), "nothing was opened");
+}
+
+#[test]
+fn a_bad_config_is_refused_with_line_key_and_remedy() {
+    let dir = dir();
+    let two_policies = format!("policy:\n  one:\n    identities: [{A}]\n  two:\n    identities: [{A}]\n");
+    for (text, line, parts) in [
+        ("cache:\n  expiri:\n    any: 5m\n", 10, &["cache", "expiri", "expiry"][..]),
+        ("adress: 0.0.0.0:1\n", 9, &["adress", "address"]),
+        ("log: {error: on}\nlog: {audit: on}\n", 10, &["log"]),
+        ("cache:\n  expiry:\n    any: 5 minutes\n", 11, &["cache.expiry.any", "5 minutes"]),
+        ("cache:\n  expiry:\n    any: 10\n", 11, &["cache.expiry.any", "unit"]),
+        ("log:\n  error: ${KEYWAY_NOT_SET}\n", 10, &["log.error", "KEYWAY_NOT_SET"]),
+        (two_policies.as_str(), 13, &["policy.two", "one"]),
+        (
+            "policy:\n  app:\n    allow:\n    - /v1/key/crate/*\n",
+            12,
+            &["policy.app.allow", "/v1/key/crate/*", "/v1/key/create/"],
+        ),
+        ("api:\n  /v1/key/list/:\n    skip_auth: true\n", 11, &["skip_auth", "/v1/ready"]),
+        ("api:\n  /v1/none:\n    timeout: 1s\n", 10, &["/v1/none"]),
+        ("keys:\n- name: a/b\n", 10, &["keys", "a/b"]),
+        ("version: v2\n", 9, &["version", "v2", "v1"]),
+        ("log: on: off\n", 9, &["YAML"]),
+        ("log:\n\terror: on\n", 10, &["YAML"]),
+        ("---\nversion: v1\n", 10, &["document", "---"]),
+    ] {
+        let message = refusal(dir.path(), &format!("{HEAD}{text}"));
+        let place = format!("/config.yml:{line}:");
+        assert!(message.contains(&place), "{place} is not in {message}");
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in {message}");
+        }
+    }
+}
+
+#[test]
+fn what_must_be_there_and_is_not_is_named() {
+    let dir = dir();
+    for (lines, parts) in [
+        (1..3, &["admin.identity"][..]),
+        (3..6, &["tls.key", "tls.cert"]),
+        (4..5, &["tls.key"]),
+        (5..6, &["tls.cert"]),
+        (6..8, &["keystore", "fs, sqlite, memory"]),
+    ] {
+        let kept = HEAD.split_inclusive('\n').enumerate().filter(|(number, _)| !lines.contains(number));
+        let text: String = kept.map(|(_, line)| line).collect();
+        let message = refusal(dir.path(), &text);
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in {message}");
+        }
+    }
+}
+
+#[test]
+fn a_keystore_that_is_not_here_and_a_second_one_are_refused_by_name() {
+    let dir = dir();
+    let head = HEAD.split("keystore").next().unwrap();
+    for store in ["vault", "aws", "gcp", "azure", "fortanix", "gemalto", "entrust"] {
+        let message = refusal(dir.path(), &format!("{head}keystore:\n  {store}: {{}}\n"));
+        assert!(message.contains(&format!("'{store}'")) && message.contains("config.yml:8:"), "{message}");
+    }
+    let message = refusal(dir.path(), &format!("{HEAD}  sqlite: {{path: @dir@/keys.db}}\n"));
+    assert!(message.contains("'fs'") && message.contains("'sqlite'") && message.contains("config.yml:9:"), "{message}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_in_its_order() {
+    let dir = dir();
+    let message = refusal(dir.path(), &format!("{HEAD}cache:\n  expiry:\n    any: x\nlog:\n  audit: y\nkeyz: []\n"));
+    let lines: Vec<_> = [11, 13, 14].map(|line| message.find(&format!("config.yml:{line}:"))).into_iter().collect();
+    assert!(lines.iter().all(Option::is_some) && lines.is_sorted(), "{message}");
+}
+
+#[test]
+fn a_file_that_is_no_config_is_refused() {
+    let dir = dir();
+    for (text, part) in [("", "missing"), ("hello", ""), ("- a\n- b\n", ""), ("\0\0\0", "YAML"), ("{", "YAML")] {
+        let message = refusal(dir.path(), text);
+        assert!(message.contains("config.yml") && message.contains(part), "{text:?}: {message}");
+    }
+    std::fs::write(dir.path().join("binary.yml"), [0xff, 0xfe, 0x00, 0xd8]).unwrap();
+    for (name, part) in [("missing.yml", "No such file"), ("binary.yml", "UTF-8"), (".", "directory")] {
+        let file = dir.path().join(name);
+        for arguments in [vec!["check".into(), file.clone()], vec!["server".into(), "--config".into(), file.clone()]] {
+            let ended = run(&arguments);
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{arguments:?}");
+            assert!(ended.stderr.contains(&file.display().to_string()), "{}", ended.stderr);
+            assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn rules_for_apis_that_kes_dropped_are_warnings() {
+    let dir = dir();
+    let text = format!(
+        "{HEAD}policy:\n  old:\n    allow:\n    - /v1/policy/show/*\n    - /v1/identity/assign/*\n    - /v1/secret/*\n    - /v1/enclave/*\n"
+    );
+    let file = write(dir.path(), &text);
+    let ended = check(&file);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.ends_with(": ok\n"), "{ended:?}");
+    for (line, rule) in
+        [(12, "/v1/policy/show/"), (13, "/v1/identity/assign/"), (14, "/v1/secret/"), (15, "/v1/enclave/")]
+    {
+        let warning = ended.stderr.lines().find(|text| text.contains(&format!("config.yml:{line}:")));
+        assert!(warning.is_some_and(|text| text.starts_with("warning: ") && text.contains(rule)), "{rule}: {ended:?}");
+    }
+    let mut server = Program::start(["server".as_ref(), "--config".as_ref(), file.as_os_str()]);
+    server.wait_for(|server| server.stderr().contains("serving").then_some(()));
+    let stderr = server.stderr();
+    let warnings = stderr.lines().filter(|line| line.contains("WARN") && line.contains("config.yml:"));
+    assert_eq!(warnings.count(), 4, "{stderr}");
+}
+
+#[test]
+fn secrets_of_a_bad_config_are_not_repeated() {
+    let dir = dir();
+    let api_key = "kes:v1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let message = refusal(dir.path(), &HEAD.replace("disabled", api_key));
+    assert!(message.contains("config.yml:3:") && message.contains("admin.identity"), "{message}");
+    assert!(!message.contains("AAAA"), "{message}");
+    let message = refusal(dir.path(), &HEAD.replace("tls:\n", "tls:\n  password: [hunter2]\n"));
+    assert!(message.contains("tls.password") && !message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn the_configs_that_come_with_the_program_are_ok() {
+    let dir = dir();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(configs).unwrap() {
+        let file = entry.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut program = Program::start_with(["check".as_ref(), file.as_os_str()], |command| {
+            // They name files in the working directory, and variables.
+            command.current_dir(dir.path());
+            for variable in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
+                command.env(variable.0, A);
+            }
+        });
+        let ended = program.end();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}: {ended:?}", file.display());
+        checked += 1;
+    }
+    assert!(checked >= 4, "only {checked} configs");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no store was opened");
+}

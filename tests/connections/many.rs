@@ -1,0 +1,95 @@
+//! More connections than a server has clients.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{StreamExt as _, iter};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{slowest_request, tcp, until_open};
+use crate::support::client::tls_config;
+use crate::support::server::program;
+use crate::support::{Program, Raw, Server};
+
+/// Clients that are connected through TLS and ask nothing.
+const QUIET: usize = 4_000;
+
+/// Clients that have begun a handshake, and as many that have not.
+const HALF_OPEN: usize = 500;
+
+/// Bytes of memory that one of them may cost.
+const COST: u64 = 100 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_idle_connections_harm_nobody() {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
+    assert!(limit.is_none_or(|limit| limit > 6_000), "this test needs 6000 open files: ulimit -Hn 6000");
+
+    let server = Server::start();
+    // The first pass over new code and the first handshake are not what is measured.
+    slowest_request(&server, 20).await;
+    let before = memory(&server);
+    let config = Arc::new(tls_config(&server.certificate, Some(&server.admin), &[b"http/1.1"]));
+    let open = iter(0..QUIET).map(|_| Raw::with(&server, config.clone())).buffer_unordered(64);
+    let quiet: Vec<Raw> = open.map(Result::unwrap).collect().await;
+    let half_open = iter(0..2 * HALF_OPEN).map(|number| {
+        let server = &server;
+        async move {
+            let mut stream = tcp(server).await;
+            if number % 2 == 0 {
+                stream.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap();
+            }
+            stream
+        }
+    });
+    let half_open: Vec<_> = half_open.buffer_unordered(64).collect().await;
+    let opened = Instant::now();
+
+    let count = server.metric("keyway_connections").await;
+    let all = u32::try_from(QUIET + 2 * HALF_OPEN).unwrap();
+    assert!(count >= f64::from(all), "only {count} of {all} connections are open");
+    let slowest = slowest_request(&server, 100).await;
+    assert!(slowest < Duration::from_secs(2), "{slowest:?} for one request");
+    let cost = memory(&server).saturating_sub(before) / u64::from(all);
+    println!("{all} connections: {cost} bytes each, slowest request {slowest:?}");
+    assert!(cost < COST, "{cost} bytes for one connection");
+    assert!(opened.elapsed() < Duration::from_secs(9), "the half-open connections are gone by now");
+
+    drop((quiet, half_open));
+    until_open(&server, 0).await;
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_the_limit_wait_and_are_served_when_others_leave() {
+    let mut server = Server::start();
+    server.kill();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$0\" server --config config.yml"]);
+    command.arg(program()).current_dir(server.dir.path());
+    let mut limited = Program::spawn(command);
+    server.address = limited.address();
+
+    // More than files are left for: some of them wait.
+    let connections = iter(0..200).map(|_| tcp(&server)).buffer_unordered(50);
+    let silent: Vec<_> = connections.collect().await;
+    let asking = tokio::time::timeout(Duration::from_secs(1), server.get("/version")).await;
+    assert!(asking.is_err(), "200 connections were accepted with 128 files");
+    drop(silent);
+    let start = Instant::now();
+    server.assert_unharmed().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(!limited.stderr().contains("Too many open files"), "{}", limited.stderr());
+    limited.signal(Signal::TERM);
+    assert_eq!(limited.end().code, Some(0));
+}
+
+/// Bytes in RAM, but for those of files.
+fn memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}

@@ -1,0 +1,22 @@
+//! The specification: every file here mirrors a room of the source, every test is a sentence about a real server.
+//!
+//! Servers are the program itself, started as a child process on a free port with a directory of its own.
+
+#![expect(unreachable_pub, reason = "a test program exports nothing; `pub` says what support offers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic, in its helpers too, which clippy.toml does not reach"
+)]
+
+mod support;
+
+mod api;
+mod cli;
+mod connections;
+mod crash;
+mod supply_chain;
+mod tls;
+mod wire;

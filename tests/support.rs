@@ -1,0 +1,15 @@
+//! What tests start and speak with: [`Server`] is a child process, [`Client`] a certificate, [`Raw`] a
+//! connection for bytes that no HTTP client sends, [`Events`] an open stream of them.
+
+pub mod client;
+pub mod events;
+pub mod openssl;
+pub mod program;
+pub mod raw;
+pub mod server;
+
+pub use client::Client;
+pub use events::Events;
+pub use program::Program;
+pub use raw::Raw;
+pub use server::{Server, Setup};

@@ -1,0 +1,342 @@
+//! A server: the program as a child process, with a config and a directory of its own.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{self, Client};
+
+/// How long a server may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Rules that the recorded exchanges expect.
+const POLICIES: &str = "policy:
+  app:
+    allow:
+    - /v1/key/create/app*
+    - /v1/key/generate/app*
+    - /v1/key/decrypt/app*
+    - /v1/key/list/*
+    - /v1/policy/read/app
+    - /v1/status
+    deny:
+    - /v1/key/generate/app-internal*
+    identities:
+    - @app@
+  ops:
+    allow:
+    - /v1/metrics
+    - /v1/key/describe/*
+    identities:
+    - @ops@
+";
+
+/// What a server is started with.
+pub struct Setup {
+    /// YAML under `keystore:`; `@dir@` is the server's directory.
+    pub keystore: String,
+    /// YAML under `tls:` beyond key and cert.
+    pub tls: String,
+    /// Further top-level YAML; `@admin@`, `@app@`, `@ops@` are identities.
+    pub extra: String,
+    /// YAML of policies.
+    pub policies: String,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// PEM of the server's certificate and private key, for one that is not fresh.
+    pub certificate: Option<(String, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            keystore: "fs: {path: @dir@/keys}".to_owned(),
+            tls: String::new(),
+            extra: String::new(),
+            policies: POLICIES.to_owned(),
+            env: Vec::new(),
+            certificate: None,
+        }
+    }
+}
+
+/// A running server. Dropping it kills the process.
+pub struct Server {
+    pub dir: TempDir,
+    pub admin: Client,
+    pub app: Client,
+    pub ops: Client,
+    pub stranger: Client,
+    pub certificate: CertificateDer<'static>,
+    pub address: std::net::SocketAddr,
+    child: Child,
+    setup: Setup,
+}
+
+/// A response that was read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {:?}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The `message` of an error.
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Server {
+    /// A server on a fresh directory of keys.
+    pub fn start() -> Self {
+        Self::with(Setup::default())
+    }
+
+    /// A server on the store that this YAML describes.
+    pub fn on(keystore: &str) -> Self {
+        Self::with(Setup { keystore: keystore.to_owned(), ..Setup::default() })
+    }
+
+    /// A server with a setup to taste.
+    pub fn with(setup: Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [admin, app, ops, stranger] = ["admin", "app", "ops", "stranger"].map(Client::new);
+        let server = Client::with_params("server", rcgen::KeyPair::generate().unwrap(), |params| {
+            params.subject_alt_names = vec![
+                rcgen::SanType::IpAddress([127, 0, 0, 1].into()),
+                rcgen::SanType::DnsName("localhost".try_into().unwrap()),
+            ];
+        });
+        let (certificate, key) = setup.certificate.clone().unwrap_or_else(|| server.pem());
+        fs::write(dir.path().join("server.cert"), &certificate).unwrap();
+        fs::write(dir.path().join("server.key"), key).unwrap();
+        let identities = [("admin", &admin), ("app", &app), ("ops", &ops), ("stranger", &stranger)];
+        fs::write(dir.path().join("config.yml"), config(dir.path(), &setup, &identities)).unwrap();
+        let (child, address) = spawn(dir.path(), &setup.env);
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        Self { dir, admin, app, ops, stranger, certificate, address, child, setup }
+    }
+
+    /// Kills the server at once and starts it again on the same directory.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.child, self.address) = spawn(self.dir.path(), &self.setup.env);
+    }
+
+    /// SIGKILL: no time for anything.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server wrote to standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `text`: it is written behind the answers.
+    pub async fn logged(&self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(start.elapsed() < PATIENCE, "{text:?} is not in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The first line of the log that is looked for, which may take a moment: the server never waits for its log.
+    pub async fn log_line(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| wanted(line)) {
+                return line.to_owned();
+            }
+            assert!(start.elapsed() < PATIENCE, "the line is not in the log:\n{log}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What the server wrote to standard output.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.dir.path().join("stdout")).unwrap_or_default()
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    /// An HTTP/1.1 client.
+    pub fn http(&self, client: Option<&Client>) -> reqwest::Client {
+        client::http(client::tls_config(&self.certificate, client, &[b"http/1.1"]))
+    }
+
+    /// An HTTP/2 client.
+    pub fn http2(&self, client: Option<&Client>) -> reqwest::Client {
+        client::http(client::tls_config(&self.certificate, client, &[b"h2"]))
+    }
+
+    /// One request over a connection of its own.
+    pub async fn request(&self, client: &Client, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let http = self.http(Some(client));
+        send(http.request(method, self.url(path)), body).await.unwrap()
+    }
+
+    /// GET as the admin.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(&self.admin, Method::GET, path, None).await
+    }
+
+    /// PUT as the admin.
+    pub async fn put(&self, path: &str, body: Option<Value>) -> Answer {
+        self.request(&self.admin, Method::PUT, path, body).await
+    }
+
+    /// DELETE as the admin.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.request(&self.admin, Method::DELETE, path, None).await
+    }
+
+    /// Makes sure that the server still serves, and that nothing in it has panicked.
+    pub async fn assert_unharmed(&self) {
+        let ready = self.get("/v1/ready").await;
+        assert_eq!(ready.status, 200, "{}\n{}", ready.text(), self.log());
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+
+    /// The value of a metric, by its name with labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/v1/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in\n{text}")).parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sends a request and reads the whole answer.
+pub async fn send(request: reqwest::RequestBuilder, body: Option<Value>) -> reqwest::Result<Answer> {
+    let request = match body {
+        Some(body) => request.body(body.to_string()),
+        None => request,
+    };
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+}
+
+/// The text of the config file.
+fn config(dir: &Path, setup: &Setup, identities: &[(&str, &Client)]) -> String {
+    let dir = dir.display();
+    let mut text = format!(
+        "version: v1\naddress: 127.0.0.1:0\nadmin:\n  identity: @admin@\n\
+         tls:\n  key: {dir}/server.key\n  cert: {dir}/server.cert\n"
+    );
+    for (indent, part) in [("  ", &setup.tls), ("", &setup.policies), ("", &setup.extra)] {
+        for line in part.lines() {
+            let _ = writeln!(text, "{indent}{line}");
+        }
+    }
+    text.push_str("keystore:\n");
+    for line in setup.keystore.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    for (name, client) in identities {
+        text = text.replace(&format!("@{name}@"), client.identity().as_str());
+    }
+    text.replace("@dir@", &dir.to_string())
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_keyway").into()
+}
+
+/// Starts the program on `dir/config.yml` and waits until it says where it listens.
+fn spawn(dir: &Path, env: &[(String, String)]) -> (Child, std::net::SocketAddr) {
+    let log = dir.join("stderr");
+    let mut child = Command::new(program())
+        .args(["server", "--config"])
+        .arg(dir.join("config.yml"))
+        .envs(env.iter().cloned())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(File::create(dir.join("stdout")).unwrap())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if let Some(address) = listening(&text) {
+            return (child, address);
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the server ended with {status}:\n{text}");
+        }
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("the server does not start:\n{text}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The address in the line `... serving address=127.0.0.1:40001 ...`, or in its JSON form.
+fn listening(log: &str) -> Option<std::net::SocketAddr> {
+    let line = log.lines().find(|line| line.contains("serving"))?;
+    let (_, rest) = line.split_once("address=").or_else(|| line.split_once(r#""address":""#))?;
+    rest.split([' ', '"']).next()?.parse().ok()
+}
