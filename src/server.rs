@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -195,9 +196,15 @@ impl Connection {
             let open = counted.begin();
             let record = Arc::new(Record::begin(&state, &peer, &request));
             request.extensions_mut().insert(record);
-            let answer = router.clone().call(request.map(Body::new));
+            let mut answer = Box::pin(router.clone().call(request.map(Body::new)));
+            // hyper may find that the client has closed, and drop the request, before it polls it for the first time.
+            // A create that was sent completely is to be done all the same: begin it now.
+            let begun = answer.as_mut().now_or_never();
             async move {
-                let response: axum::response::Response = answer.await?;
+                let response: axum::response::Response = match begun {
+                    Some(response) => response?,
+                    None => answer.await?,
+                };
                 Ok::<_, std::convert::Infallible>(response.map(|body| open.until_end_of(body)))
             }
         });

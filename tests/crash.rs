@@ -30,6 +30,7 @@ async fn no_acknowledged_key_is_lost_when_sqlite_is_killed() {
     crash("sqlite: {path: @dir@/keys.db}").await;
 }
 
+#[expect(clippy::print_stdout, reason = "the long form is run for this line")]
 async fn crash(keystore: &str) {
     let rounds: usize = std::env::var("KEYWAY_CRASH_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
     let mut server = Server::on(keystore);

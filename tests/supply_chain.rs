@@ -10,7 +10,7 @@ fn tree() -> BTreeSet<String> {
     let output = Command::new(cargo).args(arguments).args(["--format", "{p}"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|line| Some(line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" "))).collect()
+    text.lines().map(|line| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// The versions of a crate in the tree.

@@ -90,7 +90,7 @@ mod tests {
         let mut server = HeaderDeadline::new(server, activity.clone(), Duration::from_secs(5));
         let mut buffer = [0; 64];
 
-        let silence = tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
+        let silence = tokio::time::timeout(Duration::from_mins(1), server.read(&mut buffer)).await;
         assert!(silence.is_err(), "an idle client was cut");
 
         client.write_all(b"GET / HT").await.unwrap();
@@ -110,7 +110,7 @@ mod tests {
         client.write_all(b"head").await.unwrap();
         assert_eq!(server.read(&mut buffer).await.unwrap(), 4);
         drop(activity.begin());
-        let wait = tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
+        let wait = tokio::time::timeout(Duration::from_mins(1), server.read(&mut buffer)).await;
         assert!(wait.is_err(), "a client between two requests was cut");
     }
 }

@@ -240,11 +240,6 @@ impl Server {
         self.request(&self.admin, Method::PUT, path, body).await
     }
 
-    /// DELETE as the admin.
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.request(&self.admin, Method::DELETE, path, None).await
-    }
-
     /// Makes sure that the server still serves, and that nothing in it has panicked.
     pub async fn assert_unharmed(&self) {
         let ready = self.get("/v1/ready").await;
