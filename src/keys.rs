@@ -1,7 +1,7 @@
 //! Keys by name: decoded keys in a moka cache, in front of one [`Store`]. Nothing else calls a store.
 //!
-//! What may be served from the cache is decided by [`Entry`]; how long it may be by [`Lifetime`]. The place of
-//! outage behaviour (serving entries past their age while the store is down) is [`Keys::load`].
+//! What may be served from the cache is decided by `Entry`; how long it may be by [`Lifetime`]. The place of
+//! outage behaviour (serving entries past their age while the store is down) is `Keys::load`.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 /// Lines that a subscriber may be behind before it misses some.
 const BACKLOG: usize = 1024;
 
-/// Subscribers of one stream at a time. Each may hold [`BACKLOG`] lines.
+/// Subscribers of one stream at a time. Each may hold 1,024 lines.
 pub const MAX_SUBSCRIBERS: usize = 64;
 
 /// A stream of lines, each ending in a newline.
