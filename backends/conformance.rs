@@ -18,28 +18,43 @@ use crate::{Name, Store, StoreError, Value};
 
 /// What a check found: nothing, or what was expected and what came.
 type Outcome = Result<(), String>;
-type Check = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Check = fn(Arc<dyn Store>, Lengths) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// The checks, in the words of the contract.
 const CHECKS: &[(&str, Check)] = &[
-    ("an empty store answers, lists nothing and knows no name", |s| Box::pin(empty(s))),
-    ("a created value is read back as it was", |s| Box::pin(created_is_read(s))),
-    ("a second create fails and the first value stands", |s| Box::pin(second_create(s))),
-    ("of concurrent creates exactly one wins, and all see its value", |s| Box::pin(race(s))),
-    ("every valid name is a name of its own", |s| Box::pin(names_at_the_limits(s))),
-    ("a listing is in byte order", |s| Box::pin(byte_order(s))),
-    ("pages of any size add up to the whole listing", |s| Box::pin(pages(s))),
-    ("a prefix is text, no pattern", |s| Box::pin(prefixes(s))),
-    ("a listing goes on after names that do not exist", |s| Box::pin(after_absent(s))),
-    ("values of any size and content are kept", |s| Box::pin(values_at_the_limits(s))),
-    ("a value that is too long is refused and nothing is stored", |s| Box::pin(too_long(s))),
-    ("a deleted name is not found", |s| Box::pin(deleted(s))),
-    ("a name that was deleted can be created with another value", |s| Box::pin(created_again(s))),
-    ("a name that comes and goes is whole or not found", |s| Box::pin(comes_and_goes(s))),
-    ("a name that stands is in every listing while others come and go", |s| Box::pin(listed_in_turmoil(s))),
-    ("a dropped create has happened or has not", |s| Box::pin(dropped_creates(s))),
-    ("a store can be closed twice", |s| Box::pin(closed_twice(s))),
+    ("an empty store answers, lists nothing and knows no name", |s, _| Box::pin(empty(s))),
+    ("a created value is read back as it was", |s, _| Box::pin(created_is_read(s))),
+    ("a second create fails and the first value stands", |s, l| Box::pin(second_create(s, l))),
+    ("of concurrent creates exactly one wins, and all see its value", |s, _| Box::pin(race(s))),
+    ("every valid name is a name of its own", |s, _| Box::pin(names_at_the_limits(s))),
+    ("a listing is in byte order", |s, _| Box::pin(byte_order(s))),
+    ("pages of any size add up to the whole listing", |s, _| Box::pin(pages(s))),
+    ("a prefix is text, no pattern", |s, _| Box::pin(prefixes(s))),
+    ("a listing goes on after names that do not exist", |s, _| Box::pin(after_absent(s))),
+    ("values of any size and content are kept", |s, l| Box::pin(values_at_the_limits(s, l))),
+    ("a value that is too long is refused and nothing is stored", |s, l| Box::pin(too_long(s, l))),
+    ("a deleted name is not found", |s, _| Box::pin(deleted(s))),
+    ("a name that was deleted can be created with another value", |s, l| Box::pin(created_again(s, l))),
+    ("a name that comes and goes is whole or not found", |s, l| Box::pin(comes_and_goes(s, l))),
+    ("a name that stands is in every listing while others come and go", |s, _| Box::pin(listed_in_turmoil(s))),
+    ("a dropped create has happened or has not", |s, l| Box::pin(dropped_creates(s, l))),
+    ("a store can be closed twice", |s, _| Box::pin(closed_twice(s))),
 ];
+
+/// The bytes that values of a store may have: of all, by the contract, but for stores whose service takes no other.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
+    /// At least.
+    pub least: usize,
+    /// At most.
+    pub most: usize,
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self { least: 0, most: Value::MAX_LEN }
+    }
+}
 
 /// Runs every check, each on a store of its own from `open_empty`.
 ///
@@ -52,9 +67,21 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = Arc<dyn Store>>,
 {
+    run_within(Lengths::default(), open_empty).await;
+}
+
+/// [`run`], for a store whose service bounds the lengths of values further.
+///
+/// # Panics
+/// As [`run`].
+pub async fn run_within<F, Fut>(lengths: Lengths, open_empty: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Store>>,
+{
     for (sentence, check) in CHECKS {
         let store = open_empty().await;
-        let outcome = check(Arc::clone(&store)).await;
+        let outcome = check(Arc::clone(&store), lengths).await;
         store.close().await;
         demand(sentence, &format!("{store:?}"), outcome);
     }
@@ -87,10 +114,18 @@ where
 /// # Panics
 /// With the operation on which two stores disagree.
 pub async fn differential(stores: Vec<Arc<dyn Store>>, seed: u64, operations: usize) {
+    differential_within(Lengths::default(), stores, seed, operations).await;
+}
+
+/// [`differential`], with values of these lengths alone.
+///
+/// # Panics
+/// As [`differential`].
+pub async fn differential_within(lengths: Lengths, stores: Vec<Arc<dyn Store>>, seed: u64, operations: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let names = random_names(&mut random);
     for step in 0..operations {
-        let operation = Operation::random(&mut random, &names);
+        let operation = Operation::random(&mut random, &names, lengths);
         demand_agreement(&stores, &operation, &format!("operation {step} of seed {seed}")).await;
     }
     demand_agreement(&stores, &Operation::List(String::new(), None, usize::MAX), "the listing in the end").await;
@@ -115,6 +150,7 @@ enum Answer {
     AlreadyExists,
     NotFound,
     Damaged(Text),
+    Withheld(Text),
     Unreachable(Text),
     Unavailable(Text),
 }
@@ -158,6 +194,7 @@ fn answer<T: Into<Answer>>(result: Result<T, StoreError>) -> Answer {
         Err(StoreError::AlreadyExists) => Answer::AlreadyExists,
         Err(StoreError::NotFound) => Answer::NotFound,
         Err(error @ StoreError::Damaged { .. }) => Answer::Damaged(Text(error.to_string())),
+        Err(error @ StoreError::Withheld { .. }) => Answer::Withheld(Text(error.to_string())),
         Err(error @ StoreError::Unreachable { .. }) => Answer::Unreachable(Text(error.to_string())),
         Err(error @ StoreError::Unavailable { .. }) => Answer::Unavailable(Text(error.to_string())),
     }
@@ -211,10 +248,10 @@ async fn created_is_read(store: Arc<dyn Store>) -> Outcome {
     expect("ping", answer(store.ping().await), Answer::Done)
 }
 
-async fn second_create(store: Arc<dyn Store>) -> Outcome {
+async fn second_create(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
     expect("first create", answer(store.create(&key, &value("first")).await), Answer::Done)?;
-    for other in ["second", "first", ""] {
+    for other in ["second", "first", &"x".repeat(lengths.least)] {
         expect("second create", answer(store.create(&key, &value(other)).await), Answer::AlreadyExists)?;
         expect("get", answer(store.get(&key).await), Answer::Value(value("first")))?;
     }
@@ -347,6 +384,7 @@ async fn after_absent(store: Arc<dyn Store>) -> Outcome {
         ("f-", "a", &["f-1", "f-2"]),
         ("f-", "f-1", &["f-2"]),
         ("f-", "z", &[]),
+        ("b", "b", &[]),
         ("b", "d", &[]),
     ];
     for (prefix, after, wanted) in cases {
@@ -356,12 +394,12 @@ async fn after_absent(store: Arc<dyn Store>) -> Outcome {
     Ok(())
 }
 
-async fn values_at_the_limits(store: Arc<dyn Store>) -> Outcome {
-    let mut longest = vec![0; Value::MAX_LEN];
+async fn values_at_the_limits(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
+    let mut longest = vec![0; lengths.most];
     StdRng::seed_from_u64(1).fill_bytes(&mut longest);
     let every_byte: Vec<u8> = (0..=u8::MAX).collect();
     let values: &[(&str, &[u8])] = &[
-        ("none", b""),
+        ("shortest", &vec![b'x'; lengths.least]),
         ("one", b"x"),
         ("nul", b"\0"),
         ("line", b"text\n"),
@@ -378,9 +416,9 @@ async fn values_at_the_limits(store: Arc<dyn Store>) -> Outcome {
     Ok(())
 }
 
-async fn too_long(store: Arc<dyn Store>) -> Outcome {
+async fn too_long(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
-    let long = Value::from(vec![7; Value::MAX_LEN + 1]);
+    let long = Value::from(vec![7; lengths.most + 1]);
     let refused = || Answer::Unavailable(Text("a refusal".into()));
     expect("create", answer(store.create(&key, &long).await), refused())?;
     expect("get", answer(store.get(&key).await), Answer::NotFound)?;
@@ -397,9 +435,9 @@ async fn deleted(store: Arc<dyn Store>) -> Outcome {
     expect("get of another", answer(store.get(&name("stays")?).await), Answer::Value(value("value of stays")))
 }
 
-async fn created_again(store: Arc<dyn Store>) -> Outcome {
+async fn created_again(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
-    for round in ["a long first value", "short", ""] {
+    for round in ["a long first value", "short", &"x".repeat(lengths.least)] {
         expect("create", answer(store.create(&key, &value(round)).await), Answer::Done)?;
         expect("get", answer(store.get(&key).await), Answer::Value(value(round)))?;
         expect("delete", answer(store.delete(&key).await), Answer::Done)?;
@@ -407,11 +445,12 @@ async fn created_again(store: Arc<dyn Store>) -> Outcome {
     expect("get", answer(store.get(&key).await), Answer::NotFound)
 }
 
-async fn comes_and_goes(store: Arc<dyn Store>) -> Outcome {
+async fn comes_and_goes(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     const ROUNDS: usize = 50;
     const READERS: usize = 6;
     // Long enough that a write by half would be seen.
-    let long = || Value::from(vec![9; 100_000]);
+    let len = lengths.most.min(100_000);
+    let long = move || Value::from(vec![9; len]);
     let key = name("my-key")?;
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
@@ -459,9 +498,10 @@ async fn listed_in_turmoil(store: Arc<dyn Store>) -> Outcome {
     turmoil.await.map_err(|error| error.to_string())?
 }
 
-async fn dropped_creates(store: Arc<dyn Store>) -> Outcome {
+async fn dropped_creates(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     const CREATES: u64 = 60;
-    let long = |number: u64| Value::from(number.to_le_bytes().repeat(10_000));
+    let repeats = lengths.most.min(80_000) / size_of::<u64>();
+    let long = move |number: u64| Value::from(number.to_le_bytes().repeat(repeats));
     let mut random = StdRng::seed_from_u64(2);
     for number in 0..CREATES {
         let (other, key) = (Arc::clone(&store), name(&format!("key-{number}"))?);
@@ -517,15 +557,16 @@ enum Operation {
 }
 
 impl Operation {
-    fn random(random: &mut StdRng, names: &[Name]) -> Self {
+    fn random(random: &mut StdRng, names: &[Name], lengths: Lengths) -> Self {
         let mut pick = || names.get(random.random_range(0..names.len())).cloned();
         let (Some(name), after) = (pick(), pick()) else { return Self::Ping };
         match random.random_range(0..100) {
             0..35 => {
                 // Mostly the size of a key; sometimes at the bound, on either side of it.
                 let len = match random.random_range(0..50) {
-                    0 => Value::MAX_LEN + random.random_range(0..2),
-                    1 => 0,
+                    0 if lengths.most == Value::MAX_LEN => Value::MAX_LEN + random.random_range(0..2),
+                    0 => lengths.most,
+                    1 => lengths.least,
                     _ => random.random_range(1..400),
                 };
                 let mut bytes = vec![0; len];

@@ -91,6 +91,10 @@ impl Store for Fs {
         self.run(Directory::ping).await
     }
 
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<crate::Change>> {
+        None
+    }
+
     async fn close(&self) {}
 }
 

@@ -4,8 +4,11 @@
 //! |---|---|
 //! | `name.rs`, `value.rs` | what a store is given: a checked [`Name`], an opaque [`Value`] |
 //! | `memory.rs` | keys that end with the process: for tests and throw-away servers |
-//! | `fs.rs` | a directory with one file per key, as KES keeps it |
-//! | `sqlite.rs`, `sqlite.1.sql` | one SQLite database; the numbered files are its schema migrations |
+//! | `fs.rs`, `fs/` | a directory with one file per key, as KES keeps it |
+//! | `sqlite.rs`, `sqlite/`, `sqlite.1.sql` | one SQLite database; the numbered files are its schema migrations |
+//! | `postgres.rs` | a table of a PostgreSQL database, which any number of gateways may share |
+//! | `vault.rs` | the KV engine of HashiCorp Vault or OpenBao, as KES uses it |
+//! | `aws.rs` | AWS Secrets Manager, as KES uses it |
 //! | `path.rs` | what the two backends that live in files share |
 //! | `conformance.rs` | the contract as code: the suite that every backend passes (feature `conformance`) |
 //!
@@ -21,14 +24,21 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[cfg(feature = "aws")]
+pub mod aws;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod fs;
 mod memory;
 mod name;
 mod path;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod value;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use name::{InvalidName, Name, is_valid_prefix};
 pub use value::Value;
@@ -100,8 +110,24 @@ pub trait Store: Debug + Send + Sync {
     /// None but those of reaching the store.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// What other processes do to the keys, where this store hears of it: a receiver of every [`Change`] from now
+    /// on. Its first message says whether the store hears now. A receiver that lags may have missed any change.
+    /// `None` where nobody tells: there, a cache bounds what it does not know by time alone.
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<Change>>;
+
     /// Lets go of connections, locks and leases. Later calls may fail; a second `close` does nothing.
     async fn close(&self);
+}
+
+/// What a store hears of the processes that share its place of storage, itself included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The key was created or deleted.
+    Key(Name),
+    /// The store cannot hear any more: from now on, changes go unnoticed.
+    Deaf,
+    /// The store hears, or hears again: anything may have changed before.
+    Hearing,
 }
 
 /// Why a store did not do what it was asked.
@@ -117,6 +143,13 @@ pub enum StoreError {
     #[error("stored key is damaged: {reason}")]
     Damaged {
         /// What is there, where, and what to do.
+        reason: String,
+    },
+    /// There is a value under the name that the store does not hand out now: deleted but restorable, scheduled for
+    /// deletion, half created. It was not touched, and the name cannot be used until that is resolved.
+    #[error("key is not available: {reason}")]
+    Withheld {
+        /// Why, and how to get it back.
         reason: String,
     },
     /// Nobody answered.
@@ -149,10 +182,20 @@ pub enum BackendConfig {
         path: PathBuf,
     },
     /// A SQLite database.
+    #[cfg(feature = "sqlite")]
     Sqlite {
         /// The database file, made with mode 0600, and its directory with mode 0700, when absent.
         path: PathBuf,
     },
+    /// A table of a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<postgres::Config>),
+    /// The KV engine of HashiCorp Vault or OpenBao.
+    #[cfg(feature = "vault")]
+    Vault(Box<vault::Config>),
+    /// AWS Secrets Manager.
+    #[cfg(feature = "aws")]
+    Aws(Box<aws::Config>),
 }
 
 impl BackendConfig {
@@ -161,7 +204,14 @@ impl BackendConfig {
         match self {
             Self::Memory => "memory",
             Self::Fs { .. } => "fs",
+            #[cfg(feature = "sqlite")]
             Self::Sqlite { .. } => "sqlite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+            #[cfg(feature = "vault")]
+            Self::Vault(_) => "vault",
+            #[cfg(feature = "aws")]
+            Self::Aws(_) => "aws",
         }
     }
 }
@@ -174,7 +224,14 @@ pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> 
     Ok(match config {
         BackendConfig::Memory => Arc::new(memory::Memory::default()),
         BackendConfig::Fs { path } => Arc::new(fs::Fs::open(path).await?),
+        #[cfg(feature = "sqlite")]
         BackendConfig::Sqlite { path } => Arc::new(sqlite::Sqlite::open(path).await?),
+        #[cfg(feature = "postgres")]
+        BackendConfig::Postgres(config) => Arc::new(postgres::Postgres::open(config).await?),
+        #[cfg(feature = "vault")]
+        BackendConfig::Vault(config) => Arc::new(vault::Vault::open(config).await?),
+        #[cfg(feature = "aws")]
+        BackendConfig::Aws(config) => Arc::new(aws::Aws::open(config).await?),
     })
 }
 
@@ -190,6 +247,7 @@ mod tests {
         assert_eq!(error.source().unwrap().to_string(), "no storage space");
     }
 
+    #[cfg(feature = "sqlite")]
     #[tokio::test]
     async fn every_kind_of_store_opens_under_its_word() {
         let directory = tempfile::tempdir().unwrap();

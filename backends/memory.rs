@@ -58,6 +58,10 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<crate::Change>> {
+        None
+    }
+
     async fn close(&self) {}
 }
 

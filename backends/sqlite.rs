@@ -187,6 +187,10 @@ impl Store for Sqlite {
         self.file.check_identity().await
     }
 
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<crate::Change>> {
+        None
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

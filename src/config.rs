@@ -4,13 +4,14 @@
 //! its key path and what to do. `config/keyway.yml` is the reference for those who write config files. What a key
 //! means to the server is not known here.
 //!
-//! The way of a file: `node.rs` makes a tree of the text, `sections.rs` goes through it key by key with the means of
-//! `section.rs` and `field.rs` and the readers in `values.rs`, `rules.rs` compares policies with the API, and
+//! The way of a file: `node.rs` makes a tree of the text, `sections.rs` and, for `keystore`, `keystores.rs` and
+//! `vault.rs` go through it key by key with the means of `section.rs` and `field.rs` and the readers in `values.rs`, `rules.rs` compares policies with the API, and
 //! `report.rs` collects what is wrong, at the lines that `locate.rs` finds.
 
 mod address;
 pub mod duration;
 mod field;
+mod keystores;
 mod level;
 mod locate;
 mod node;
@@ -20,6 +21,7 @@ mod rules;
 mod section;
 mod sections;
 mod values;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -91,6 +91,13 @@ pub enum ApiError {
     /// An import brings a key of the wrong size.
     #[error("invalid key size for '{0}'")]
     KeySize(Algorithm),
+    /// There is a key that the store does not hand out: soft-deleted, scheduled for deletion. Never told as "not
+    /// found", nor is its name free.
+    #[error("key is not available: {reason}")]
+    Withheld {
+        /// Why, and how to get it back.
+        reason: String,
+    },
     /// What the store holds under the name is not a key. Never told as "not found": MinIO would make a new key.
     #[error("stored key is damaged")]
     Damaged {
@@ -145,6 +152,7 @@ impl ApiError {
             Self::NotAuthorized(_) => StatusCode::FORBIDDEN,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Withheld { .. } => StatusCode::CONFLICT,
             Self::Algorithm(_) | Self::KeySize(_) => StatusCode::NOT_ACCEPTABLE,
             Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::TooManySubscribers(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -173,6 +181,7 @@ impl ApiError {
             KeysError::AlreadyExists => Self::KeyExists,
             KeysError::NotFound => Self::KeyNotFound,
             KeysError::Damaged { reason } => Self::Damaged { reason },
+            KeysError::Withheld { reason } => Self::Withheld { reason },
             KeysError::Random => Self::Internal("the system gives no random numbers"),
             KeysError::Store(source) => Self::Keystore(operation, source),
         }

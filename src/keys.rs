@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use backends::{Name, Store, StoreError, Value};
+use backends::{Change, Name, Store, StoreError, Value};
 use time::OffsetDateTime;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tracing::error;
 
 use crate::crypto::key::{Algorithm, Key};
@@ -23,6 +25,9 @@ const WIPE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deadline of a [`Keys::ping`], so that a probe is answered before its own time-out.
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a key may be served while the store, which tells of the changes of other processes, cannot hear of them.
+const DEAF_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Number of mutation counters; names share one by hash. A mutation makes 1/1024 of the cache load again.
 const STRIPES: usize = 1024;
@@ -44,6 +49,8 @@ struct Inner {
     store: Arc<dyn Store>,
     cache: moka::future::Cache<Name, Entry>,
     mutations: Mutations,
+    /// Whether changes of other processes, which the store would tell of, go unnoticed now.
+    deaf: AtomicBool,
 }
 
 /// What a load found, shared by all who wait for it.
@@ -52,6 +59,8 @@ struct Entry {
     outcome: Result<Arc<Key>, KeysError>,
     /// The mutation count of the name when the load began. A create or delete since then makes the entry worthless.
     seen: u64,
+    /// When the load began.
+    loaded: Instant,
 }
 
 /// Why a key operation failed.
@@ -63,6 +72,12 @@ pub enum KeysError {
     /// No key has the name.
     #[error("key does not exist")]
     NotFound,
+    /// There is a key, but the store does not hand it out.
+    #[error("key is not available: {reason}")]
+    Withheld {
+        /// Why, and how to get it back.
+        reason: String,
+    },
     /// The store holds something under the name that is no key.
     #[error("stored key is damaged: {reason}")]
     Damaged {
@@ -119,7 +134,12 @@ impl Keys {
             .time_to_live(lifetime.any)
             .time_to_idle(lifetime.unused)
             .build();
-        let inner = Arc::new(Inner { store, cache, mutations: Mutations::default() });
+        let changes = store.changes();
+        let deaf = AtomicBool::new(changes.is_some()); // until the store says that it hears
+        let inner = Arc::new(Inner { store, cache, mutations: Mutations::default(), deaf });
+        if let Some(changes) = changes {
+            tokio::spawn(follow(changes, Arc::downgrade(&inner)));
+        }
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             let mut interval = tokio::time::interval(WIPE_INTERVAL);
@@ -186,14 +206,14 @@ impl Keys {
             .entry_by_ref(name)
             .or_insert_with_if(
                 async {
-                    let seen = inner.mutations.of(name).load(Ordering::Acquire);
+                    let (seen, loaded) = (inner.mutations.of(name).load(Ordering::Acquire), Instant::now());
                     let outcome = match inner.store.get(name).await {
                         Ok(value) => Key::from_stored(value.as_bytes())
                             .map(Arc::new)
                             .map_err(|damage| KeysError::Damaged { reason: damage.to_string() }),
                         Err(error) => Err(error.into()),
                     };
-                    Entry { outcome, seen }
+                    Entry { outcome, seen, loaded }
                 },
                 |entry| !self.is_current(name, entry),
             )
@@ -266,14 +286,51 @@ impl Keys {
         self.0.store.close().await;
     }
 
-    /// Makes sure that no key which was loaded before now is used again under this name.
     async fn forget(&self, name: &Name) {
-        self.0.mutations.of(name).fetch_add(1, Ordering::AcqRel);
-        self.0.cache.invalidate(name).await;
+        self.0.forget(name).await;
     }
 
     fn is_current(&self, name: &Name, entry: &Entry) -> bool {
-        entry.outcome.is_ok() && entry.seen == self.0.mutations.of(name).load(Ordering::Acquire)
+        entry.outcome.is_ok()
+            && entry.seen == self.0.mutations.of(name).load(Ordering::Acquire)
+            && !(self.0.deaf.load(Ordering::Acquire) && entry.loaded.elapsed() > DEAF_LIFETIME)
+    }
+}
+
+impl Inner {
+    /// Makes sure that no key which was loaded before now is used again under this name.
+    async fn forget(&self, name: &Name) {
+        self.mutations.of(name).fetch_add(1, Ordering::AcqRel);
+        self.cache.invalidate(name).await;
+    }
+
+    /// The same for all names.
+    fn forget_all(&self) {
+        for count in self.mutations.stripes.iter().chain([&self.mutations.fallback]) {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+        self.cache.invalidate_all();
+    }
+}
+
+/// Forgets what other processes change, for as long as the keys are in use.
+async fn follow(mut changes: Receiver<Change>, keys: Weak<Inner>) {
+    loop {
+        let change = changes.recv().await;
+        let Some(keys) = keys.upgrade() else { return };
+        match change {
+            Ok(Change::Key(name)) => keys.forget(&name).await,
+            Ok(Change::Hearing) => {
+                keys.deaf.store(false, Ordering::Release);
+                keys.forget_all();
+            }
+            Ok(Change::Deaf) => keys.deaf.store(true, Ordering::Release),
+            Err(RecvError::Lagged(_)) => keys.forget_all(),
+            Err(RecvError::Closed) => {
+                keys.deaf.store(true, Ordering::Release);
+                return;
+            }
+        }
     }
 }
 
@@ -289,6 +346,7 @@ impl From<StoreError> for KeysError {
             StoreError::AlreadyExists => Self::AlreadyExists,
             StoreError::NotFound => Self::NotFound,
             StoreError::Damaged { reason } => Self::Damaged { reason },
+            StoreError::Withheld { reason } => Self::Withheld { reason },
             other => Self::Store(Arc::new(other)),
         }
     }

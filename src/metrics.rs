@@ -18,7 +18,7 @@ const BUCKETS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0
 
 /// Statuses that a fresh server shows at 0.
 const SUCCESSES: [u16; 1] = [200];
-const ERRORS: [u16; 10] = [400, 401, 403, 404, 405, 406, 408, 413, 429, 499];
+const ERRORS: [u16; 11] = [400, 401, 403, 404, 405, 406, 408, 409, 413, 429, 499];
 const FAILURES: [u16; 5] = [500, 501, 502, 503, 504];
 
 /// All metrics of a server.

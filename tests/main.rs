@@ -11,12 +11,14 @@
     reason = "a test fails by a panic, in its helpers too, which clippy.toml does not reach"
 )]
 
+mod services;
 mod support;
 
 mod api;
 mod cli;
 mod connections;
 mod crash;
+mod gateways;
 mod supply_chain;
 mod tls;
 mod wire;

@@ -7,6 +7,7 @@ pub mod openssl;
 pub mod program;
 pub mod raw;
 pub mod server;
+pub mod stores;
 
 pub use client::Client;
 pub use events::Events;

@@ -1,4 +1,4 @@
-//! Recorded exchanges with KES, played against this server on every embedded store: `vectors/kes-wire.json`.
+//! Recorded exchanges with KES, played against this server on every store: `vectors/kes-wire.json`.
 //!
 //! A step says who asks for what and what the answer must match. In a template a value is compared literally, but
 //! `{"$re": R}`, `{"$int": true}`, `{"$b64len": N}`, `{"$time": true}`, `{"$any": true}`, `{"$absent": true}` and
@@ -10,7 +10,11 @@ use base64::Engine as _;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::services::aws::Moto;
+use crate::services::postgres::Postgres;
+use crate::services::vault::Program;
 use crate::support::server::send;
+use crate::support::stores::{self, Kv};
 use crate::support::{Server, Setup};
 
 const RECORDED: &str = include_str!("vectors/kes-wire.json");
@@ -28,6 +32,42 @@ async fn a_client_cannot_tell_the_server_from_kes_on_sqlite() {
 #[tokio::test]
 async fn a_client_cannot_tell_the_server_from_kes_in_memory() {
     play("memory: {}").await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_postgresql() {
+    let service = Postgres::start();
+    play(&stores::postgres(service.address(), "@unique@")).await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_openbao_kv_v1() {
+    let service = stores::start(Program::OpenBao).await;
+    play(&stores::vault(&service, &service.url(), Kv::V1, "@unique@")).await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_openbao_kv_v2() {
+    let service = stores::start(Program::OpenBao).await;
+    play(&stores::vault(&service, &service.url(), Kv::V2, "@unique@")).await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_openbao_kv_v2_with_transit() {
+    let service = stores::start(Program::OpenBao).await;
+    play(&stores::vault(&service, &service.url(), Kv::V2Transit, "@unique@")).await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_vault_kv_v2() {
+    let service = stores::start(Program::Vault).await;
+    play(&stores::vault(&service, &service.url(), Kv::V2, "@unique@")).await;
+}
+
+#[tokio::test]
+async fn a_client_cannot_tell_the_server_from_kes_on_aws_secrets_manager() {
+    let service = Moto::start();
+    play(&stores::aws(&service.endpoint(), "@unique@")).await;
 }
 
 async fn play(keystore: &str) {

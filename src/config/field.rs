@@ -92,6 +92,17 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// How many errors the whole file has so far.
+    pub(super) fn errors(&self) -> usize {
+        self.report.errors()
+    }
+
+    /// `said` with `${NAME}` wherever it quotes the value of an environment variable that is used in here.
+    pub(super) fn without_values(&self, said: String) -> String {
+        let env = |name: &str| (self.env)(name).map(Zeroizing::new);
+        hide(self.spot.node, &env, said)
+    }
+
     /// The key path.
     pub(super) fn path(&self) -> &str {
         &self.spot.path
@@ -105,6 +116,18 @@ impl<'a> Field<'a> {
     /// Whether nothing stands there.
     pub(super) fn is_null(&self) -> bool {
         matches!(self.spot.node.value, Value::Null)
+    }
+
+    /// Whether nothing stands there, or a text that is empty.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.spot.node.value {
+            Value::Null => true,
+            Value::Text(text) => match variable(text) {
+                Some(name) => (self.env)(name).map(Zeroizing::new).is_some_and(|value| value.is_empty()),
+                None => text.is_empty(),
+            },
+            Value::List(_) | Value::Map(_) => false,
+        }
     }
 
     /// Whether it has the type of a mapping, perhaps without anything in it.
@@ -134,7 +157,7 @@ impl<'a> Field<'a> {
                 return Err(Reported);
             }
         };
-        let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+        let Some(name) = variable(text) else {
             return Ok(Some(Text { value: text.clone(), variable: None }).filter(|text| !text.value.is_empty()));
         };
         let sound = |c: char| c == '_' || c.is_ascii_alphanumeric();
@@ -239,6 +262,28 @@ impl<'a> Field<'a> {
         };
         let adopt = |(key, field): (&'a str, Field<'a>)| (key, target.child(key, field.spot.node));
         lenders.iter().flat_map(Field::entries).map(adopt).collect()
+    }
+}
+
+/// `NAME` of `${NAME}`.
+fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}')
+}
+
+fn hide(node: &Node, env: &dyn Fn(&str) -> Option<Zeroizing<String>>, said: String) -> String {
+    match &node.value {
+        Value::Null => said,
+        Value::List(items) => items.iter().fold(said, |said, item| hide(item, env, said)),
+        Value::Map(entries) => entries.iter().fold(said, |said, (_, node)| hide(node, env, said)),
+        Value::Text(text) => {
+            let Some((name, value)) = variable(text).and_then(|name| Some((name, env(name)?))) else { return said };
+            // As it is, escaped, and without the slashes that surround paths.
+            let forms = [value.as_str(), value.trim_matches('/')];
+            forms.into_iter().fold(said, |said, form| {
+                let said = said.replace(&format!("'{form}'"), &format!("${{{name}}}"));
+                said.replace(&format!("'{}'", form.escape_debug()), &format!("${{{name}}}"))
+            })
+        }
     }
 }
 

@@ -81,6 +81,11 @@ impl<'a> Report<'a> {
         self.warnings.borrow_mut().push(self.problem(spot, &text.into()));
     }
 
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
     /// ` (line 7)`, for texts that speak of a second place.
     pub(super) fn line(&self, spot: &Spot<'_>) -> String {
         self.position(spot).map(|(line, _)| format!(" (line {line})")).unwrap_or_default()

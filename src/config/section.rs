@@ -29,6 +29,11 @@ impl<'a> Section<'a> {
         self.fields.get(key).filter(|field| !field.is_null())
     }
 
+    /// Whether a key is absent or empty.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        self.get(key).is_none_or(Field::is_empty)
+    }
+
     /// The value of a key, even if it is null.
     pub(super) fn get_or_null(&self, key: &str) -> Option<&Field<'a>> {
         self.fields.get(key)

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use backends::{BackendConfig, Name};
+use backends::Name;
 
 use super::field::{Field, Text};
+use super::keystores::keystore;
 use super::policies::policies;
-use super::section::{Section, unknown};
+use super::section::Section;
 use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, parsed, path, told, warn_if_nobody};
 use super::{Api, Cache, Config, Format, Level, Log, Password, Proxy, Tls, address, rules};
 use crate::identity::Identity;
@@ -23,11 +24,6 @@ const CACHE: [&str; 1] = ["expiry"];
 const EXPIRY: [&str; 3] = ["any", "unused", "offline"];
 const LOG: [&str; 3] = ["error", "audit", "format"];
 const KEY: [&str; 1] = ["name"];
-const KEYSTORE: [&str; 3] = ["fs", "sqlite", "memory"];
-const PATH: [&str; 1] = ["path"];
-
-/// Keystores of KES that are not here.
-const KEYSTORES_OF_KES: [&str; 7] = ["vault", "aws", "gcp", "azure", "fortanix", "gemalto", "entrust"];
 
 /// Words for an admin that does not exist.
 const NOBODY: [&str; 2] = ["disabled", "_"];
@@ -201,56 +197,10 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
     names
 }
 
-fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
-    let available = KEYSTORE.join(", ");
-    let entries = top.get("keystore").map(Field::entries).unwrap_or_default();
-    if entries.is_empty() && top.get("keystore").is_none_or(Field::is_mapping) {
-        top.missing("keystore", &format!("choose one of {available}"));
-    }
-    if let [(name, first), (other, second), ..] = entries.as_slice() {
-        second.error_at_key(format!(
-            "there are two keystores, '{name}'{} and '{other}'{}; keep one",
-            first.line(),
-            second.line(),
-        ));
-    }
-    let todo = "write the path of the directory (fs) or file (sqlite) that holds the keys";
-    let file = |field| Section::new(field, &PATH).parse_required("path", todo, path);
-    let mut found = None;
-    for (name, field) in entries {
-        match name {
-            "fs" => found = file(field).map(|path| BackendConfig::Fs { path }),
-            "sqlite" => found = file(field).map(|path| BackendConfig::Sqlite { path }),
-            "memory" => {
-                Section::new(field, &[]);
-                found = Some(BackendConfig::Memory);
-            }
-            _ if KEYSTORES_OF_KES.contains(&name) => field.error_at_key(format!(
-                "the keystore '{name}' of KES is not available here yet; choose one of {available}"
-            )),
-            _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
-        }
-    }
-    found
-}
-
 /// Every key of the file, for the test of the reference config.
 #[cfg(test)]
 pub(super) fn keys_of_the_reference() -> impl Iterator<Item = &'static str> {
-    let sections: [&[&str]; 13] = [
-        &TOP,
-        &ADMIN,
-        &TLS,
-        &PROXY,
-        &HEADER,
-        &API,
-        &super::policies::POLICY,
-        &CACHE,
-        &EXPIRY,
-        &LOG,
-        &KEY,
-        &KEYSTORE,
-        &PATH,
-    ];
-    sections.into_iter().flatten().copied()
+    let sections: [&[&str]; 11] =
+        [&TOP, &ADMIN, &TLS, &PROXY, &HEADER, &API, &super::policies::POLICY, &CACHE, &EXPIRY, &LOG, &KEY];
+    sections.into_iter().flatten().copied().chain(super::keystores::KEYSTORE)
 }

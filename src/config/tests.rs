@@ -3,6 +3,8 @@
 use super::*;
 use crate::policy::Pattern;
 
+mod keystores;
+
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
@@ -279,9 +281,17 @@ fn what_is_required_must_be_there() {
             "k.yml:3:47: tls.proxy.header.cert:",
             "'X Cert' is no name of an HTTP header; write",
         ),
-        (format!("{admin}{tls}"), "k.yml:1:1: keystore:", "choose one of fs, sqlite, memory"),
-        (format!("{admin}{tls}keystore:\n"), "k.yml:1:1: keystore:", "choose one of fs, sqlite, memory"),
-        (format!("{admin}{tls}keystore: {{<<: {{}}}}\n"), "k.yml:1:1: keystore:", "choose one of fs, sqlite, memory"),
+        (format!("{admin}{tls}"), "k.yml:1:1: keystore:", "choose one of fs, sqlite, memory, postgres, vault, aws"),
+        (
+            format!("{admin}{tls}keystore:\n"),
+            "k.yml:1:1: keystore:",
+            "choose one of fs, sqlite, memory, postgres, vault, aws",
+        ),
+        (
+            format!("{admin}{tls}keystore: {{<<: {{}}}}\n"),
+            "k.yml:1:1: keystore:",
+            "choose one of fs, sqlite, memory, postgres, vault, aws",
+        ),
         (format!("{admin}{tls}keystore: fs\n"), "k.yml:3:11: keystore:", "expected keys with values"),
         (format!("{admin}{tls}keystore:\n  fs:\n"), "k.yml:4:3: keystore.fs.path:", "is missing; write the path"),
         (format!("{admin}{tls}keystore:\n  fs: {{path: ''}}\n"), "k.yml:4:14: keystore.fs.path:", "is empty; write"),
@@ -306,12 +316,12 @@ fn what_is_required_must_be_there() {
 
 #[test]
 fn keystores_that_only_kes_has_are_told_by_name() {
-    for name in ["vault", "aws", "gcp", "azure", "fortanix", "gemalto", "entrust"] {
+    for name in ["gcp", "azure", "fortanix", "gemalto", "entrust"] {
         let text = format!(
             "admin: {{identity: _}}\ntls: {{key: k, cert: c}}\nkeystore:\n  {name}:\n    secret: ${{NOWHERE}}\n    secret: hunter2\n"
         );
         let begins = format!("k.yml:4:3: keystore.{name}: the keystore '{name}' of KES is not available");
-        refused(&text, &begins, "choose one of fs, sqlite, memory");
+        refused(&text, &begins, "choose one of fs, sqlite, memory, postgres, vault, aws");
     }
 }
 
@@ -425,6 +435,7 @@ fn no_problem_shows_what_may_be_a_secret() {
         "keystore: {vault: {approle: {id: hunter2, secret: hunter2, secret: hunter2}}}\n".to_owned(),
         "keystore: {vault: hunter2}\n".to_owned(),
         "keystore: {fs: hunter2}\n".to_owned(),
+        "keystore: {gcp: {secretmanager: {credentials: {private_key: hunter2}}}}\n".to_owned(),
         "keystore: {fs: {path: [hunter2]}}\n".to_owned(),
         "keystore: {fs: {path: x, token: hunter2}}\n".to_owned(),
         "keys: [hunter2]\n".to_owned(),
@@ -468,14 +479,14 @@ fn every_config_that_comes_with_the_program_is_good() {
     for entry in fs::read_dir(directory).unwrap() {
         let file = entry.unwrap().path();
         let text = fs::read_to_string(&file).unwrap();
-        let env = |name: &str| (name == "KEYWAY_ADMIN_IDENTITY").then(|| A.to_owned());
+        let env = |name: &str| (name.starts_with("KEYWAY_") || name.starts_with("AWS_")).then(|| A.to_owned());
         let config = parse_with(&file, &text, &env).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.warnings, [], "{}", file.display());
         assert_eq!(config.admin, Identity::from_text(A));
         names.push(file.file_name().unwrap().to_str().unwrap().to_owned());
     }
     names.sort();
-    assert_eq!(names, ["fs.yml", "keyway.yml", "memory.yml", "sqlite.yml"]);
+    assert_eq!(names, ["aws.yml", "fs.yml", "keyway.yml", "memory.yml", "postgres.yml", "sqlite.yml", "vault.yml"]);
 }
 
 #[test]

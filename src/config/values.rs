@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::duration::GoDuration;
 use super::field::{Field, Text, is_api_key};
+use super::section::Section;
 use crate::identity::Identity;
 
 /// What to write where the identity of a client is missing.
@@ -35,6 +36,29 @@ pub(super) fn warn_if_nobody(field: &Field<'_>, identity: &Identity) {
 #[expect(clippy::unnecessary_wraps, reason = "it stands among parsers that can fail")]
 pub(super) fn path(text: &Text) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text.as_str()))
+}
+
+/// Takes any text.
+#[expect(clippy::unnecessary_wraps, reason = "it stands among parsers that can fail")]
+pub(super) fn any(text: &Text) -> Result<String, String> {
+    Ok(text.as_str().to_owned())
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn number<T>(least: T, most: T) -> impl FnOnce(&Text) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    move |text| match text.as_str().parse() {
+        Ok(number) if least <= number && number <= most => Ok(number),
+        _ => Err(format!("{} is no number that fits; write one from {least} to {most}", text.shown())),
+    }
+}
+
+/// A secret, taken as it is; nothing when it is absent or empty.
+pub(super) fn secret<T: From<String>>(section: &Section<'_>, key: &str) -> Option<T> {
+    let mut value = section.get(key)?.text().ok()??.into_value();
+    Some(T::from(std::mem::take(&mut *value)))
 }
 
 /// `on`, `off` and the other words of YAML 1.1 for them.

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::*;
 
@@ -15,12 +15,17 @@ struct Gated {
     store: Arc<dyn Store>,
     reads: AtomicUsize,
     gate: Semaphore,
+    changes: Option<broadcast::Sender<Change>>,
 }
 
 impl Gated {
     async fn open(permits: usize) -> Arc<Self> {
+        Self::open_with(permits, None).await
+    }
+
+    async fn open_with(permits: usize, changes: Option<broadcast::Sender<Change>>) -> Arc<Self> {
         let store = backends::open(&backends::BackendConfig::Memory).await.unwrap();
-        Arc::new(Self { store, reads: AtomicUsize::new(0), gate: Semaphore::new(permits) })
+        Arc::new(Self { store, reads: AtomicUsize::new(0), gate: Semaphore::new(permits), changes })
     }
 
     fn reads(&self) -> usize {
@@ -59,6 +64,10 @@ impl Store for Gated {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.store.ping().await
+    }
+
+    fn changes(&self) -> Option<Receiver<Change>> {
+        self.changes.as_ref().map(broadcast::Sender::subscribe)
     }
 
     async fn close(&self) {
@@ -203,4 +212,51 @@ async fn pages_of_a_listing_hold_as_many_names_as_fit_and_continue() {
     }
     assert_eq!(seen, 100);
     assert!(!keys.list("key-", None, 100 * size).await.unwrap().more);
+}
+
+/// Lets the task that follows changes run.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_another_process_changed_is_read_again() {
+    let changes = broadcast::Sender::new(8);
+    let store = Gated::open_with(1000, Some(changes.clone())).await;
+    let keys = Keys::new(store.clone(), LONG);
+    changes.send(Change::Hearing).unwrap();
+    settle().await;
+    keys.create(&name("key"), "me").await.unwrap();
+    keys.get(&name("key")).await.unwrap();
+    store.store.delete(&name("key")).await.unwrap(); // by another process
+    keys.get(&name("key")).await.unwrap();
+    changes.send(Change::Key(name("key"))).unwrap();
+    settle().await;
+    assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_store_that_hears_again_makes_all_keys_be_read_again() {
+    let changes = broadcast::Sender::new(2);
+    let store = Gated::open_with(1000, Some(changes.clone())).await;
+    let keys = Keys::new(store.clone(), LONG);
+    keys.create(&name("key"), "me").await.unwrap();
+    keys.get(&name("key")).await.unwrap();
+    let reads = store.reads();
+    changes.send(Change::Deaf).unwrap();
+    settle().await;
+    keys.get(&name("key")).await.unwrap();
+    assert_eq!(store.reads(), reads, "a young key is served while nothing is heard");
+    changes.send(Change::Hearing).unwrap();
+    settle().await;
+    keys.get(&name("key")).await.unwrap();
+    assert_eq!(store.reads(), reads + 1);
+    for _ in 0..10 {
+        changes.send(Change::Key(name("other"))).unwrap(); // more than the follower can keep up with
+    }
+    settle().await;
+    keys.get(&name("key")).await.unwrap();
+    assert_eq!(store.reads(), reads + 2);
 }

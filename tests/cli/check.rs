@@ -100,7 +100,7 @@ fn what_must_be_there_and_is_not_is_named() {
 fn a_keystore_that_is_not_here_and_a_second_one_are_refused_by_name() {
     let dir = dir();
     let head = HEAD.split("keystore").next().unwrap();
-    for store in ["vault", "aws", "gcp", "azure", "fortanix", "gemalto", "entrust"] {
+    for store in ["gcp", "azure", "fortanix", "gemalto", "entrust"] {
         let message = refusal(dir.path(), &format!("{head}keystore:\n  {store}: {{}}\n"));
         assert!(message.contains(&format!("'{store}'")) && message.contains("config.yml:8:"), "{message}");
     }

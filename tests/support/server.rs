@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -41,7 +42,7 @@ const POLICIES: &str = "policy:
 
 /// What a server is started with.
 pub struct Setup {
-    /// YAML under `keystore:`; `@dir@` is the server's directory.
+    /// YAML under `keystore:`; `@dir@` is the server's directory, `@unique@` a word that no other server has.
     pub keystore: String,
     /// YAML under `tls:` beyond key and cert.
     pub tls: String,
@@ -291,7 +292,13 @@ fn config(dir: &Path, setup: &Setup, identities: &[(&str, &Client)]) -> String {
     for (name, client) in identities {
         text = text.replace(&format!("@{name}@"), client.identity().as_str());
     }
-    text.replace("@dir@", &dir.to_string())
+    text.replace("@dir@", &dir.to_string()).replace("@unique@", &unique())
+}
+
+/// A word that no other server of this run has, for a schema or a prefix.
+pub fn unique() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    format!("u{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The program under test.

@@ -1,0 +1,492 @@
+//! Where the database is and how it is used: the settings, the connection URL, and what the driver makes of them.
+//!
+//! The driver would fill what is left out from `PG*` variables and `~/.pgpass`. A gateway that silently talks to
+//! another database than its config says is worse than one that does not start, so every field is set here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+
+/// The port when none is given. Source: <https://www.iana.org/assignments/service-names-port-numbers>
+const DEFAULT_PORT: u16 = 5432;
+
+/// How a table of a PostgreSQL database is reached and used.
+///
+/// The server is named either by `url` or by `host`, `port`, `database` and `user`. The environment (`PGHOST` and
+/// the like) and `~/.pgpass` have no say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`, percent-encoded. No other parameter
+    /// is known. As a whole a secret, for it may hold the password.
+    pub url: Option<Secret>,
+    /// A host name, an IP address, or the directory of a Unix socket, which begins with `/`. One server: it must be
+    /// the primary.
+    pub host: Option<String>,
+    /// Default 5432.
+    pub port: Option<u16>,
+    /// The database, which must exist.
+    pub database: Option<String>,
+    /// The role to log in as.
+    pub user: Option<String>,
+    /// The password of the role, also beside a `url` without one. None for servers that ask for none.
+    pub password: Option<Secret>,
+    /// How far TLS goes. Default [`SslMode::VerifyFull`]; a Unix socket never has TLS.
+    pub sslmode: Option<SslMode>,
+    /// A PEM file of the certificate authorities that may have signed the server's certificate. It is read once, by
+    /// `open`. The driver always trusts the public authorities that are built in (webpki-roots) as well, and nothing
+    /// of the operating system. A public authority gives nobody a certificate for a name that is not public.
+    pub ca: Option<PathBuf>,
+    /// A PEM file of the client certificate, for servers that ask for one; together with `key`.
+    pub cert: Option<PathBuf>,
+    /// A PEM file of the client certificate's private key (not encrypted).
+    pub key: Option<PathBuf>,
+    /// The schema with the table `keys`: 1 to 56 of `a-z 0-9 _`, not beginning with a digit or `pg_`. Gateways with
+    /// the same schema share their keys. Default `keyway`.
+    pub schema: String,
+    /// Whether to make the schema and the table when absent, and to bring them up to date. Default true. When false,
+    /// nothing is ever made, and a missing table is an error that shows the SQL to run.
+    pub migrate: bool,
+    /// Connections at most, 1 to 1000, the one that listens not counted. Default 10.
+    pub connections: u32,
+    /// How long one connection may take to be made, TLS and login included, and how long a free one is waited for.
+    /// Default 2 s; at most half of `timeout`.
+    pub connect_timeout: Duration,
+    /// How long one operation may take, its one retry included: 1 s to 14 s. Default 7 s.
+    pub timeout: Duration,
+    /// Where to listen for what other gateways change. Default [`Listen::Same`].
+    pub listen: Listen,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            host: None,
+            port: None,
+            database: None,
+            user: None,
+            password: None,
+            sslmode: None,
+            ca: None,
+            cert: None,
+            key: None,
+            schema: "keyway".to_owned(),
+            migrate: true,
+            connections: 10,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(7),
+            listen: Listen::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks all settings that can be checked without a file or the server. [`super::Postgres::open`] does so, too;
+    /// alone it serves who only reads a config.
+    ///
+    /// # Errors
+    /// What is wrong, in words that name the setting. Nothing of a secret is in it.
+    pub fn check(&self) -> Result<(), String> {
+        check_bounds(self)?;
+        if self.cert.is_some() != self.key.is_some() {
+            return Err("cert and key must be given together".to_owned());
+        }
+        Server::of(self).map(|_| ())
+    }
+}
+
+/// Where `LISTEN` is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// Where the database is. Not behind a pooler in transaction mode, such as `PgBouncer`: it hands notifications to
+    /// nobody. That is noticed and logged, and the store stays deaf.
+    #[default]
+    Same,
+    /// Past the pooler, at the server itself; all else (database, user, TLS) as for the other connections.
+    At {
+        /// A host name, an IP address, or the directory of a Unix socket.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Not at all: caches learn of changes by the age of their entries alone.
+    Off,
+}
+
+/// How far TLS to the server goes. The modes that fall back to plain text without a word are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// `disable`: plain text.
+    Disable,
+    /// `require`: encrypted, to whoever answers.
+    Require,
+    /// `verify-ca`: the server's certificate must come from a known authority.
+    VerifyCa,
+    /// `verify-full`: it must also be for the host that is connected to.
+    VerifyFull,
+}
+
+impl FromStr for SslMode {
+    type Err = String;
+
+    /// Reads the word that PostgreSQL uses.
+    ///
+    /// # Errors
+    /// A sentence that lists the words.
+    fn from_str(word: &str) -> Result<Self, String> {
+        Ok(match word {
+            "disable" => Self::Disable,
+            "require" => Self::Require,
+            "verify-ca" => Self::VerifyCa,
+            "verify-full" => Self::VerifyFull,
+            "allow" | "prefer" => {
+                return Err(format!(
+                    "sslmode '{word}' may go without TLS unnoticed; use verify-full, verify-ca, require or disable"
+                ));
+            }
+            _ => return Err("sslmode is not one of verify-full, verify-ca, require, disable".to_owned()),
+        })
+    }
+}
+
+/// A text that is wiped from memory on drop and that `Debug` does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A checked [`Config`], as the driver wants it.
+pub(super) struct Resolved {
+    /// How to connect.
+    pub(super) options: PgConnectOptions,
+    /// How to connect for `LISTEN`; none when that is off.
+    pub(super) listen: Option<PgConnectOptions>,
+    /// What messages call the database: `'DATABASE' at HOST:PORT`.
+    pub(super) place: String,
+}
+
+/// Checks a config and reads the files that it names.
+pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
+    check_bounds(config).map_err(invalid)?;
+    let server = Server::of(config).map_err(invalid)?;
+    let options = PgConnectOptions::new_without_pgpass();
+    if options.get_options().is_some() {
+        return Err(invalid("the environment variable PGOPTIONS is set, and the driver cannot ignore it; unset it"));
+    }
+    let (cert, key) = (config.cert.as_deref(), config.key.as_deref());
+    let options = match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let (cert, key) =
+                (read_pem(cert, "cert", "CERTIFICATE").await?, read_pem(key, "key", "PRIVATE KEY").await?);
+            options.ssl_client_cert_from_pem(&*cert).ssl_client_key_from_pem(&*key)
+        }
+        (None, None) if std::env::var_os("PGSSLCERT").is_some() || std::env::var_os("PGSSLKEY").is_some() => {
+            return Err(invalid("the environment variables PGSSLCERT and PGSSLKEY are not used; unset them"));
+        }
+        (None, None) => options,
+        _ => return Err(invalid("cert and key must be given together")),
+    };
+    let ca = match &server.ca {
+        Some(path) => read_pem(path, "ca", "CERTIFICATE").await?.to_vec(),
+        None => Vec::new(),
+    };
+    let options = options
+        .host(&server.host)
+        .port(server.port)
+        .database(&server.database)
+        .username(&server.user)
+        .password(server.password.as_ref().map_or("", Secret::expose))
+        .ssl_root_cert_from_pem(ca)
+        .ssl_mode(server.driver_sslmode(&server.host))
+        .application_name("keyway")
+        // PgBouncer knows no session state: no statement outlives its transaction, no parameter it does not know.
+        .statement_cache_capacity(0)
+        .extra_float_digits(None)
+        .disable_statement_logging();
+    let listen = match &config.listen {
+        Listen::Same => Some(options.clone()),
+        Listen::At { host, port } => Some(options.clone().host(host).port(*port).ssl_mode(server.driver_sslmode(host))),
+        Listen::Off => None,
+    };
+    let place = format!("'{}' at {}:{}", server.database, server.host, server.port);
+    Ok(Resolved { options, listen, place })
+}
+
+const UNUSABLE: &str = "the settings of PostgreSQL are not usable";
+
+fn invalid(what: impl fmt::Display) -> StoreError {
+    StoreError::Unavailable { reason: format!("{UNUSABLE}: {what}"), source: None }
+}
+
+fn check_bounds(config: &Config) -> Result<(), String> {
+    let schema = config.schema.as_bytes();
+    // 56: the channel of notifications is `keyway_` and this, and PostgreSQL's names have 63 bytes at most.
+    if !matches!(schema, [b'a'..=b'z' | b'_', rest @ ..]
+        if rest.len() < 56 && rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')))
+    {
+        return Err("schema is not 1 to 56 of a-z, 0-9 and _, or begins with a digit".to_owned());
+    }
+    if config.schema.starts_with("pg_") {
+        return Err("schema begins with pg_, which PostgreSQL keeps for itself".to_owned());
+    }
+    if !(1..=1000).contains(&config.connections) {
+        return Err("connections is not 1 to 1000".to_owned());
+    }
+    if !(Duration::from_secs(1)..=Duration::from_secs(14)).contains(&config.timeout) {
+        return Err("timeout is not 1s to 14s".to_owned());
+    }
+    if config.connect_timeout.is_zero() || config.connect_timeout > config.timeout / 2 {
+        return Err("connect_timeout is zero or more than half of timeout".to_owned());
+    }
+    Ok(())
+}
+
+async fn read_pem(path: &Path, field: &str, label: &str) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    match tokio::fs::read(path).await.map(Zeroizing::new) {
+        Ok(pem)
+            if String::from_utf8_lossy(&pem)
+                .lines()
+                .any(|line| line.starts_with("-----BEGIN ") && line.contains(label)) =>
+        {
+            Ok(pem)
+        }
+        Ok(_) => Err(invalid(format!("{field} '{}' has no PEM block '{label}'", path.display()))),
+        Err(error) => {
+            let reason = format!("{UNUSABLE}: cannot read {field} '{}': {error}", path.display());
+            Err(StoreError::Unavailable { reason, source: Some(error.into()) })
+        }
+    }
+}
+
+/// What names the server, from the URL and the fields beside it.
+struct Server {
+    host: String,
+    port: u16,
+    database: String,
+    user: String,
+    password: Option<Secret>,
+    sslmode: Option<SslMode>,
+    ca: Option<PathBuf>,
+}
+
+impl Server {
+    fn of(config: &Config) -> Result<Self, String> {
+        let url = config.url.as_ref().map(|url| Url::parse(url.expose())).transpose()?.unwrap_or_default();
+        let server = Self {
+            host: one("host", url.host, config.host.clone())?.ok_or("host is missing")?,
+            port: one("port", url.port, config.port)?.unwrap_or(DEFAULT_PORT),
+            database: one("database", url.database, config.database.clone())?.ok_or("database is missing")?,
+            user: one("user", url.user, config.user.clone())?.ok_or("user is missing")?,
+            password: one("password", url.password, config.password.clone())?,
+            sslmode: one("sslmode", url.sslmode, config.sslmode)?,
+            ca: one("ca", url.ca, config.ca.clone())?,
+        };
+        if server.host.contains(',') {
+            return Err("host names more than one server; name the one address that leads to the primary".to_owned());
+        }
+        if server.ca.is_some() && matches!(server.sslmode, Some(SslMode::Disable | SslMode::Require)) {
+            return Err("ca is given, but this sslmode checks no certificate; use verify-full or verify-ca".to_owned());
+        }
+        Ok(server)
+    }
+
+    fn driver_sslmode(&self, host: &str) -> PgSslMode {
+        match self.sslmode {
+            _ if host.starts_with('/') => PgSslMode::Disable,
+            Some(SslMode::Disable) => PgSslMode::Disable,
+            Some(SslMode::Require) => PgSslMode::Require,
+            Some(SslMode::VerifyCa) => PgSslMode::VerifyCa,
+            Some(SslMode::VerifyFull) | None => PgSslMode::VerifyFull,
+        }
+    }
+}
+
+fn one<T>(field: &str, url: Option<T>, own: Option<T>) -> Result<Option<T>, String> {
+    match (url, own) {
+        (Some(_), Some(_)) => Err(format!("{field} is given twice, in url and beside it")),
+        (url, own) => Ok(url.or(own)),
+    }
+}
+
+/// The parts of a connection URL. Source: <https://www.postgresql.org/docs/current/libpq-connect.html>, 34.1.1.2
+#[derive(Default)]
+struct Url {
+    host: Option<String>,
+    port: Option<u16>,
+    database: Option<String>,
+    user: Option<String>,
+    password: Option<Secret>,
+    sslmode: Option<SslMode>,
+    ca: Option<PathBuf>,
+}
+
+impl Url {
+    /// No message has any part of the URL but the names of parameters: a password with a stray `/` or `@` in it would
+    /// show up as a host or database.
+    fn parse(text: &str) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("postgres://")
+            .or_else(|| text.strip_prefix("postgresql://"))
+            .ok_or("url does not begin with postgres://")?;
+        let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // A '?' in a password makes the rest of it a query, in which the '@' after it is left over.
+        if rest.contains('#') || path.contains(['/', '@', ':']) || query.contains('@') {
+            return Err(
+                "url has a '/', '@', ':' or '#' out of place; percent-encode them in user, password and database"
+                    .to_owned(),
+            );
+        }
+        let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
+        let (host, port) = match address.strip_prefix('[').and_then(|address| address.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or("url has no port after the address")?)),
+            None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
+        };
+        let port =
+            port.map(|port| port.parse().map_err(|_| "the port in url is not a number; percent-encode the password"));
+        let mut url = Self {
+            host: non_empty(decode(host)?),
+            port: port.transpose()?,
+            database: non_empty(decode(path)?),
+            user: non_empty(decode(user)?),
+            password: password.map(decode).transpose()?.map(Secret::from),
+            ..Self::default()
+        };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = decode(value)?;
+            match key {
+                "sslmode" => url.sslmode = Some(value.parse()?),
+                "sslrootcert" => url.ca = Some(value.into()),
+                _ if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                    return Err(format!("url has the parameter '{key}'; known are sslmode and sslrootcert"));
+                }
+                _ => return Err("url has an unknown parameter; known are sslmode and sslrootcert".to_owned()),
+            }
+        }
+        Ok(url)
+    }
+}
+
+fn non_empty(text: String) -> Option<String> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    let wrong = || "url has a '%' that is not followed by two hexadecimal digits of UTF-8; write %25 for it".to_owned();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).ok_or_else(wrong)?;
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> Config {
+        Config { url: Some(Secret::from(url.to_owned())), ..Config::default() }
+    }
+
+    #[test]
+    fn a_url_is_taken_apart_and_decoded() {
+        let server = Server::of(&config(
+            "postgres://gate%40way:p%2Fw%25@[::1]:6432/key%20s?sslmode=verify-ca&sslrootcert=/etc/ca.pem",
+        ))
+        .unwrap();
+        assert_eq!((server.host.as_str(), server.port), ("::1", 6432));
+        assert_eq!((server.user.as_str(), server.database.as_str()), ("gate@way", "key s"));
+        assert_eq!(server.password.unwrap().expose(), "p/w%");
+        assert_eq!(server.sslmode, Some(SslMode::VerifyCa));
+        assert_eq!(server.ca, Some(PathBuf::from("/etc/ca.pem")));
+        let server = Server::of(&config("postgresql://user@db.example/keys")).unwrap();
+        assert_eq!((server.host.as_str(), server.port, &server.password), ("db.example", 5432, &None));
+        assert!(matches!(server.driver_sslmode(&server.host), PgSslMode::VerifyFull));
+        assert!(matches!(server.driver_sslmode("/run/postgresql"), PgSslMode::Disable));
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_without_a_word_of_the_password() {
+        for (url, why) in [
+            ("mysql://user:hunter2@host/db", "begin with"),
+            ("postgres://user:hun/ter2@host/db", "out of place"),
+            ("postgres://user:1/hunter2@host", "out of place"),
+            ("postgres://user:hunter2#@host/db", "out of place"),
+            ("postgres://user:x?hunter=2@host/db", "out of place"),
+            ("postgres://user:hunter2%zz@host/db", "'%'"),
+            ("postgres://user:hunter2@host:port/db", "port"),
+            ("postgres://user:hunter2@host/db?sslmode=prefer", "may go without TLS"),
+            ("postgres://user:hunter2@host/db?options=x", "'options'"),
+            ("postgres://user:hunter2@a,b/db", "more than one"),
+            ("postgres://user:hunter2@/db", "host is missing"),
+            ("postgres://user:hunter2@host", "database is missing"),
+            ("postgres://host/db", "user is missing"),
+            ("postgres://user:hunter2@host/db?sslmode=require&sslrootcert=x", "checks no certificate"),
+        ] {
+            let message = Server::of(&config(url)).map(|_| ()).unwrap_err();
+            assert!(message.contains(why), "{url}: {message}");
+            assert!(!message.contains("hun") && !message.contains("ter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_the_url_says_cannot_be_said_again() {
+        let twice = Config { database: Some("b".to_owned()), ..config("postgres://user@host/a") };
+        assert_eq!(Server::of(&twice).map(|_| ()).unwrap_err(), "database is given twice, in url and beside it");
+        let password = Some(Secret::from("pw".to_owned()));
+        let beside = Config { password: password.clone(), ..config("postgres://user@host/a") };
+        assert_eq!(Server::of(&beside).unwrap().password, password);
+    }
+
+    #[test]
+    fn names_that_are_no_plain_identifier_are_no_schema() {
+        for good in ["keyway", "_", "a1_b", &"s".repeat(56)] {
+            check_bounds(&Config { schema: good.to_owned(), ..Config::default() }).unwrap();
+        }
+        for bad in ["", "1a", "A", "a-b", "a\"b", "a.b", "ä", "pg_keys", &"s".repeat(57)] {
+            check_bounds(&Config { schema: bad.to_owned(), ..Config::default() }).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn debug_output_has_no_secret() {
+        let config =
+            Config { password: Some(Secret::from("hunter2".to_owned())), ..config("postgres://user:hunter2@host/db") };
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(format!("{config:?}").contains("[redacted]"));
+    }
+}

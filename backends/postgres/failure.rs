@@ -1,0 +1,205 @@
+//! What can go wrong between us and the server, and the one function that makes a [`StoreError`] of it.
+//!
+//! An error of the server is kept as its code and first line alone: its details may quote the row, and so a key.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::StoreError;
+
+/// SQLSTATE codes. Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+mod code {
+    pub(super) const READ_ONLY_TRANSACTION: &str = "25006";
+    pub(super) const INVALID_AUTHORIZATION: &str = "28000";
+    pub(super) const INVALID_PASSWORD: &str = "28P01";
+    pub(super) const INVALID_CATALOG: &str = "3D000";
+    pub(super) const INVALID_SCHEMA: &str = "3F000";
+    pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    pub(super) const UNDEFINED_COLUMN: &str = "42703";
+    pub(super) const UNDEFINED_TABLE: &str = "42P01";
+    pub(super) const DISK_FULL: &str = "53100";
+    pub(super) const TOO_MANY_CONNECTIONS: &str = "53300";
+    pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+    pub(super) const QUERY_CANCELED: &str = "57014";
+    pub(super) const CANNOT_CONNECT_NOW: &str = "57P03";
+    pub(super) const PROTOCOL_VIOLATION: &str = "08P01";
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No connection was free in time.
+    Busy(Duration),
+    /// The store was closed.
+    Closed,
+    /// The server, or the way to it, does not answer.
+    ConnectTimeout(Duration),
+    /// There is no connection; nothing was asked.
+    Connect(sqlx::Error),
+    /// Connected, but there was no answer.
+    Timeout(Duration),
+    /// Connected, but the answer was an error, or the connection broke.
+    Query(sqlx::Error),
+    /// The server is a standby: it may not know the newest keys.
+    Standby,
+}
+
+impl Failure {
+    /// Whether the connection is at fault and not what was asked: another one may well do better.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Query(error) => match server_code(error) {
+                // Class 08 is the connection; 57P01 to 57P05 are a server that ends its sessions.
+                Some(code) => code.starts_with("08") || code.starts_with("57P"),
+                None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_)),
+            },
+            _ => false,
+        }
+    }
+
+    /// The SQLSTATE code of the server's answer, if there was one.
+    pub(super) fn code(&self) -> Option<String> {
+        match self {
+            Self::Connect(error) | Self::Query(error) => server_code(error),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody answered: such a failure is `Unreachable`, any other is `Unavailable`.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::ConnectTimeout(_) | Self::Timeout(_) => true,
+            // The driver reports a failed TLS handshake as invalid data: somebody did answer.
+            Self::Connect(sqlx::Error::Io(error)) | Self::Query(sqlx::Error::Io(error)) => {
+                error.kind() != io::ErrorKind::InvalidData
+            }
+            _ => false,
+        }
+    }
+
+    fn advice(&self, schema: &str) -> String {
+        let error = match self {
+            Self::Connect(error) | Self::Query(error) => error,
+            Self::Busy(_) => return "raise connections, or see why the server is slow".to_owned(),
+            Self::Closed => return "it was closed because the gateway is stopping".to_owned(),
+            Self::Standby => return "name the address of the primary, or promote the server".to_owned(),
+            Self::ConnectTimeout(_) | Self::Timeout(_) => {
+                return "see whether the server runs and whether a firewall is in between".to_owned();
+            }
+        };
+        if let sqlx::Error::Io(error) = error {
+            return match error.kind() {
+                io::ErrorKind::InvalidData => {
+                    "see whether 'ca' has the authority that signed the server's certificate, \
+                     and whether the certificate is for the host in the config"
+                        .to_owned()
+                }
+                _ => "see whether the server runs and the address is right".to_owned(),
+            };
+        }
+        if let sqlx::Error::Tls(_) = error {
+            return "turn TLS on in the server (ssl = on), or say sslmode: disable if the network is trusted"
+                .to_owned();
+        }
+        match server_code(error).as_deref() {
+            Some(code::INVALID_PASSWORD | code::INVALID_AUTHORIZATION) => {
+                "see user and password in the config, and pg_hba.conf on the server".to_owned()
+            }
+            Some(code::INVALID_CATALOG) => "name another database, or make it with CREATE DATABASE".to_owned(),
+            Some(code::INSUFFICIENT_PRIVILEGE) => format!(
+                "as the owner: GRANT USAGE ON SCHEMA \"{schema}\" TO the gateway's role; GRANT SELECT, INSERT, DELETE ON \
+                 \"{schema}\".keys TO it"
+            ),
+            Some(code::UNDEFINED_TABLE | code::INVALID_SCHEMA | code::UNDEFINED_COLUMN) => format!(
+                "the table \"{schema}\".keys was there when the gateway started; restore it from a backup, or restart the \
+                 gateway if this is meant"
+            ),
+            Some(code::READ_ONLY_TRANSACTION) => {
+                "name the address of the primary, or end the server's read-only mode".to_owned()
+            }
+            Some(code::TOO_MANY_CONNECTIONS) => {
+                "raise max_connections of the server, or lower connections here".to_owned()
+            }
+            Some(code::DISK_FULL) => "free some space on the server".to_owned(),
+            Some(code::LOCK_NOT_AVAILABLE | code::QUERY_CANCELED) => {
+                format!("see in pg_locks and pg_stat_activity who holds \"{schema}\".keys")
+            }
+            Some(code::CANNOT_CONNECT_NOW) => "wait until the server has started".to_owned(),
+            Some(code::PROTOCOL_VIOLATION) => "see the log of the pooler in between".to_owned(),
+            _ => "look into the server's log".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(waited) => write!(f, "all connections were busy for {waited:?}"),
+            Self::Closed => f.write_str("it is closed"),
+            Self::ConnectTimeout(waited) => write!(f, "no connection within {waited:?}"),
+            Self::Timeout(waited) => write!(f, "no answer within {waited:?}"),
+            Self::Standby => f.write_str("the server is a standby, which may not know the newest keys"),
+            Self::Connect(error) | Self::Query(error) => match error.as_database_error() {
+                Some(answer) => write!(f, "{}", ServerError::from(answer)),
+                None => write!(f, "{error}"),
+            },
+        }
+    }
+}
+
+/// An error of the server without its details.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} (SQLSTATE {code})")]
+pub(super) struct ServerError {
+    code: String,
+    message: String,
+}
+
+impl From<&dyn sqlx::error::DatabaseError> for ServerError {
+    fn from(error: &dyn sqlx::error::DatabaseError) -> Self {
+        Self { code: error.code().unwrap_or_default().into_owned(), message: error.message().to_owned() }
+    }
+}
+
+fn server_code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// Where the keys are, for messages.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// `'DATABASE' at HOST:PORT`
+    pub(super) database: String,
+    /// The schema.
+    pub(super) schema: String,
+}
+
+impl Place {
+    /// The one place where failures become errors of a store. `doing` is what was tried, such as `create key 'x'`.
+    pub(super) fn error(&self, doing: &str, failure: Failure) -> StoreError {
+        self.error_with(doing, failure, "")
+    }
+
+    /// The same, with a remark on what may have happened nevertheless.
+    pub(super) fn error_with(&self, doing: &str, failure: Failure, remark: &str) -> StoreError {
+        let advice = failure.advice(&self.schema);
+        let reason = format!("cannot {doing} in PostgreSQL {}: {failure}; {advice}{remark}", self.database);
+        let silent = failure.is_silence();
+        let source: Option<Box<dyn Error + Send + Sync>> = match failure {
+            Failure::Connect(error) | Failure::Query(error) => Some(match error.as_database_error() {
+                Some(answer) => ServerError::from(answer).into(),
+                None => error.into(),
+            }),
+            _ => None,
+        };
+        if silent { StoreError::Unreachable { reason, source } } else { StoreError::Unavailable { reason, source } }
+    }
+
+    /// The database is there, but not as it should be.
+    pub(super) fn refused(&self, what: &str) -> StoreError {
+        StoreError::Unavailable { reason: format!("the PostgreSQL database {} {what}", self.database), source: None }
+    }
+}

@@ -1,0 +1,140 @@
+//! Connections: few, reused, and thrown away at the first doubt.
+//!
+//! The driver's own pool retries a refused connection until its time is up and then forgets why, and tests its idle
+//! connections one time-out after the other when a network has swallowed them all. Here a connection that fails, or
+//! whose user stops waiting, takes all idle ones with it, and what the server said is told.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::failure::Failure;
+
+/// A connection that was idle for longer is asked for a sign of life before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// How long that sign may take. A new connection costs less than waiting for more.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+
+/// A connection is replaced when it is older, so that a moved server or rebalanced proxy is followed.
+const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// Connections to one database.
+pub(super) struct Pool {
+    options: PgConnectOptions,
+    connect_timeout: Duration,
+    permits: Semaphore,
+    /// The last one in is the first one out.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: PgConnection,
+    born: Instant,
+    since: Instant,
+}
+
+impl Pool {
+    /// A pool without a connection yet.
+    pub(super) fn new(options: PgConnectOptions, connections: u32, connect_timeout: Duration) -> Self {
+        let permits = Semaphore::new(usize::try_from(connections).unwrap_or(Semaphore::MAX_PERMITS));
+        Self { options, connect_timeout, permits, idle: Mutex::default() }
+    }
+
+    /// A connection for one use.
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
+        let permit = timeout(self.connect_timeout, self.permits.acquire())
+            .await
+            .map_err(|_| Failure::Busy(self.connect_timeout))?
+            .map_err(|_| Failure::Closed)?;
+        let (connection, born) = match self.reuse().await {
+            Some(connection) => connection,
+            None => (self.connect().await?, Instant::now()),
+        };
+        Ok(Lease { connection, born, doubt: Doubt { pool: self, is_resolved: false }, _permit: permit })
+    }
+
+    /// A connection beside those that are counted.
+    pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
+        match timeout(self.connect_timeout, self.options.connect()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(Failure::Connect(error)),
+            Err(_) => Err(Failure::ConnectTimeout(self.connect_timeout)),
+        }
+    }
+
+    /// Says good-bye to the server on all idle connections and hands out none any more.
+    pub(super) async fn close(&self) {
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle());
+        for idle in idle {
+            let _ = timeout(SIGN_OF_LIFE, idle.connection.close()).await;
+        }
+    }
+
+    async fn reuse(&self) -> Option<(PgConnection, Instant)> {
+        loop {
+            let Idle { mut connection, born, since } = self.idle().pop()?;
+            if born.elapsed() > MAX_AGE {
+                continue;
+            }
+            if since.elapsed() < TRUSTED || matches!(timeout(SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))) {
+                return Some((connection, born));
+            }
+            self.idle().clear();
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} idle)", self.idle().len())
+    }
+}
+
+/// A connection in use. Dropped without a word, as when a deadline passes, it is closed with all idle ones.
+pub(super) struct Lease<'a> {
+    /// The connection.
+    pub(super) connection: PgConnection,
+    born: Instant,
+    doubt: Doubt<'a>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// Hands a connection back that works and has no open transaction.
+    pub(super) fn give_back(mut self) {
+        self.doubt.is_resolved = true;
+        let pool = self.doubt.pool;
+        if !pool.permits.is_closed() {
+            pool.idle().push(Idle { connection: self.connection, born: self.born, since: Instant::now() });
+        }
+    }
+
+    /// Closes this connection alone: the server answered, with an error.
+    pub(super) fn discard(mut self) {
+        self.doubt.is_resolved = true;
+    }
+}
+
+struct Doubt<'a> {
+    pool: &'a Pool,
+    is_resolved: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.is_resolved {
+            self.pool.idle().clear();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The schema and its table: looked at, made or brought up to date when that is wanted, and checked at every start.
+//!
+//! One explicit transaction makes it all, under a lock that ends with the transaction, so that gateways which start
+//! at once do not trip over each other, through a pooler in transaction mode neither. A role that may only read and
+//! write the table can start on a schema that is up to date.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr, raw_sql};
+use tracing::{info, warn};
+
+use super::failure::{Failure, Place};
+use crate::StoreError;
+
+/// The newest schema that this program knows, and its SQL.
+const NEWEST: i64 = 1;
+const FIRST: &str = include_str!("../postgres.1.sql");
+
+/// Where the versions of the schema are noted, beside the table.
+const VERSIONS: &str = "_keyway_migrations";
+
+/// Makes sure that the table is there and as this program needs it; makes it when `migrate` says so.
+pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrate: bool) -> Result<(), StoreError> {
+    let failed = |failure| place.error("look for the keys", failure);
+    let found = Found::look(connection, &place.schema).await.map_err(failed)?;
+    if found.is_standby {
+        return Err(failed(Failure::Standby));
+    }
+    if !found.syncs {
+        warn!("PostgreSQL runs with fsync = off: a power cut there can lose keys and all data encrypted under them");
+    }
+    let is_current = match found.version(connection, &place.schema).await.map_err(failed)? {
+        Some(version) if version > NEWEST => return Err(newer(place, version)),
+        // A table without a version was made by hand, from the SQL that we show.
+        None => found.has_table,
+        Some(version) => found.has_table && version == NEWEST,
+    };
+    if !is_current {
+        if !migrate {
+            return Err(place.refused(&format!(
+                "has no table \"{}\".keys of this release, and migrate is off; run as its owner: {}",
+                place.schema,
+                sql_by_hand(&place.schema, &found.role)
+            )));
+        }
+        if found.is_read_only {
+            return Err(
+                place.refused("has no table for keys yet, and it is read-only; name the address of the primary")
+            );
+        }
+        make(connection, place, &found).await?;
+    }
+    verify(connection, place, &found.role).await
+}
+
+/// What is there.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that was looked up, and none follows from another"
+)]
+#[derive(Debug)]
+struct Found {
+    is_standby: bool,
+    is_read_only: bool,
+    syncs: bool,
+    role: String,
+    database: String,
+    has_schema: bool,
+    has_table: bool,
+    has_versions: bool,
+}
+
+impl Found {
+    /// Looks into the catalog, which every role may read.
+    async fn look(connection: &mut PgConnection, schema: &str) -> Result<Self, Failure> {
+        let table = |name: &str| {
+            format!(
+                "EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = '{schema}' AND c.relname = '{name}')"
+            )
+        };
+        let row = one(
+            connection,
+            format!(
+                "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
+                 current_setting('fsync') = 'on', current_user::text, current_database()::text, \
+                 EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = '{schema}'), {}, {}",
+                table("keys"),
+                table(VERSIONS)
+            ),
+        )
+        .await?;
+        let found = (|| {
+            Ok(Self {
+                is_standby: row.try_get(0)?,
+                is_read_only: row.try_get(1)?,
+                syncs: row.try_get(2)?,
+                role: row.try_get(3)?,
+                database: row.try_get(4)?,
+                has_schema: row.try_get(5)?,
+                has_table: row.try_get(6)?,
+                has_versions: row.try_get(7)?,
+            })
+        })();
+        found.map_err(Failure::Query)
+    }
+
+    /// The version that is noted; none when nothing is.
+    async fn version(&self, connection: &mut PgConnection, schema: &str) -> Result<Option<i64>, Failure> {
+        if !self.has_versions {
+            return Ok(None);
+        }
+        let row = one(connection, format!("SELECT max(version) FROM \"{schema}\".{VERSIONS}")).await?;
+        row.try_get(0).map_err(Failure::Query)
+    }
+}
+
+/// Makes what is absent, alone.
+async fn make(connection: &mut PgConnection, place: &Place, before: &Found) -> Result<(), StoreError> {
+    let schema = &place.schema;
+    let failed = |error| explain(place, before, Failure::Query(error));
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0; \
+         SET LOCAL synchronous_commit = on; \
+         SELECT pg_advisory_xact_lock(hashtextextended('keyway schema {schema}', 0))"
+    );
+    let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await.map_err(failed)?;
+    // Under the lock, for another gateway may have been here first.
+    let found =
+        Found::look(&mut transaction, schema).await.map_err(|failure| place.error("look for the keys", failure))?;
+    if !found.has_schema {
+        let create = format!("CREATE SCHEMA \"{schema}\"");
+        transaction.execute(AssertSqlSafe(create)).await.map_err(failed)?;
+    }
+    // The file says `keys` alone, so that its checksum is the same in every schema.
+    let path = format!("SET LOCAL search_path TO \"{schema}\"");
+    transaction.execute(AssertSqlSafe(path)).await.map_err(failed)?;
+    let migration = Migration::new(NEWEST, Cow::Borrowed("keys"), MigrationType::Simple, FIRST.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![migration]);
+    migrator.dangerous_set_table_name(format!("\"{schema}\".{VERSIONS}"));
+    // Its own lock belongs to a session, and a pooler has none.
+    migrator.set_locking(false);
+    match migrator.run_direct(None, &mut *transaction, false).await {
+        Ok(()) => {}
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => return Err(failed(error)),
+        Err(MigrateError::VersionMissing(version)) if version > NEWEST => return Err(newer(place, version)),
+        Err(error) => {
+            return Err(place.refused(&format!(
+                "has a schema \"{schema}\" that is not ours ({error}); name another schema, or restore it from a backup"
+            )));
+        }
+    }
+    // The statements that the migrator prepared would stay behind in a pooler's connection.
+    transaction.execute("DEALLOCATE ALL").await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    if found.has_table {
+        info!(schema, "brought the key table up to date");
+    } else {
+        warn!(schema, "made a new, empty key table; if there should be keys, check the database and the schema");
+    }
+    Ok(())
+}
+
+/// A table that only looks like ours would lose keys or give one name twice.
+async fn verify(connection: &mut PgConnection, place: &Place, role: &str) -> Result<(), StoreError> {
+    let schema = &place.schema;
+    let column = |name: &str, test: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = '{name}' AND {test})"
+        )
+    };
+    let row = one(
+        connection,
+        format!(
+            "SELECT c.relkind IN ('r', 'p'), c.relpersistence = 'p', {}, {}, \
+             EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a \
+                 ON a.attrelid = c.oid AND a.attnum = i.indkey[0] \
+                 WHERE i.indrelid = c.oid AND a.attname = 'name' AND i.indnkeyatts = 1 AND i.indisunique AND i.indisvalid \
+                 AND i.indimmediate AND i.indpred IS NULL), \
+             has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
+             has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'DELETE') \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = '{schema}' AND c.relname = 'keys'",
+            column("name", "a.atttypid = 'pg_catalog.text'::regtype AND a.attnotnull AND a.attcollation = \
+                 (SELECT oid FROM pg_catalog.pg_collation WHERE collname = 'C' \
+                 AND collnamespace = 'pg_catalog'::regnamespace)"),
+            column("value", "a.atttypid = 'pg_catalog.bytea'::regtype AND a.attnotnull"),
+        ),
+    )
+    .await
+    .map_err(|failure| place.error("check the table of keys", failure))?;
+    let is = |index: usize| row.try_get::<bool, _>(index).unwrap_or(false);
+    let table = format!("\"{schema}\".keys");
+    for (index, lack) in [
+        (0, "is not an ordinary table"),
+        (1, "is an unlogged table, which a crash of the server empties: ALTER TABLE ... SET LOGGED"),
+        (2, "has no column name of the type text COLLATE \"C\" NOT NULL"),
+        (3, "has no column value of the type bytea NOT NULL"),
+        (4, "has no primary key (name)"),
+    ] {
+        if !is(index) {
+            return Err(place.refused(&format!("is not usable: {table} {lack}; name another schema, or mend it")));
+        }
+    }
+    if !is(5) || !is(6) {
+        let reason = format!(
+            "lets the role \"{role}\" not read {table}; run as its owner: GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"; \
+             GRANT SELECT, INSERT, DELETE ON {table} TO \"{role}\""
+        );
+        return Err(place.refused(&reason));
+    }
+    if !is(7) || !is(8) {
+        warn!(role, table, "the role may read keys, but lacks the right to create (INSERT) or to delete (DELETE) them");
+    }
+    Ok(())
+}
+
+/// What to run as the owner, on one line.
+fn sql_by_hand(schema: &str, role: &str) -> String {
+    let lines: Vec<_> = FIRST.lines().filter(|line| !line.starts_with("--")).map(str::trim).collect();
+    let table = lines.join(" ").replacen("CREATE TABLE keys", &format!("CREATE TABLE \"{schema}\".keys"), 1);
+    format!(
+        "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; {table} GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"; \
+         GRANT SELECT, INSERT, DELETE ON \"{schema}\".keys TO \"{role}\";"
+    )
+}
+
+fn newer(place: &Place, version: i64) -> StoreError {
+    place.refused(&format!(
+        "has schema version {version}, and this release knows {NEWEST}; run the newer release that wrote it, or restore a \
+         backup from before"
+    ))
+}
+
+fn explain(place: &Place, found: &Found, failure: Failure) -> StoreError {
+    /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    let Place { schema, .. } = place;
+    if failure.code().as_deref() != Some(INSUFFICIENT_PRIVILEGE) {
+        return place.error("make the table of keys", failure);
+    }
+    let (role, database) = (&found.role, &found.database);
+    let grant = if found.has_schema {
+        format!("GRANT USAGE, CREATE ON SCHEMA \"{schema}\" TO \"{role}\"")
+    } else {
+        format!("GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"")
+    };
+    place.refused(&format!(
+        "lets the role \"{role}\" not make the table of keys ({failure}); run as its owner: {grant}; or make it yourself and \
+         set migrate to off: {}",
+        sql_by_hand(schema, role)
+    ))
+}
+
+/// Runs one statement without parameters that answers with one row, by the simple protocol: that takes no prepared
+/// statement, which a pooler could lose.
+async fn one(connection: &mut PgConnection, sql: String) -> Result<PgRow, Failure> {
+    raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await.map_err(Failure::Query)
+}

@@ -1,0 +1,445 @@
+//! The KV engine of HashiCorp Vault or `OpenBao`, version 1 or 2, with transit encryption or without. What KES stored
+//! there is read and written byte for byte.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `config.rs` | what an operator says, checked |
+//! | `client.rs` | connections, TLS, redirects, time-outs; why the logs hold nothing of it |
+//! | `auth.rs` | logging in, renewing, logging in anew |
+//! | `kv.rs` | read, write, remove, list; which engine is mounted |
+//! | `claim.rs` | how a name is given once on KV v1 |
+//! | `transit.rs` | values under a transit key |
+//! | `error.rs` | what can go wrong, and the one function that makes it a [`StoreError`] |
+//!
+//! # Create
+//! KV v2 has check-and-set: `cas: 0` is taken only for a name that has no metadata, deleted versions included. KV v1
+//! has not, see `claim.rs`. Whenever the outcome of a write is unknown, it is read back: `Ok` when our value stands,
+//! [`StoreError::AlreadyExists`] when another one does, else the failure.
+//!
+//! # Not found
+//! Vault answers 404 for much else than a missing value: a missing engine, the wrong version of it, deleted versions.
+//! Only `{"errors":[]}` is taken for "nothing is there", and only when the engine is still the one of the start.
+//!
+//! # Time
+//! An operation takes 8 s at most, a request in it 3.8 s, a connection 2 s. Reads are tried twice, over another
+//! connection, so that dead ones are found out. There is no back-off: the next operation tries anew.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::task::AbortHandle;
+use tracing::warn;
+
+use crate::vault::auth::Connection;
+use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
+use crate::vault::error::{Failure, unavailable};
+use crate::vault::kv::{Found, Mount, Stored};
+use crate::{Name, Store, StoreError, Value};
+
+mod auth;
+mod claim;
+mod client;
+mod config;
+mod error;
+mod kv;
+mod transit;
+
+pub use config::{Config, Credential, KvVersion, Login, Secret, Tls, Transit};
+
+/// The time for an operation, so that it ends before the 15 s of a request to us do.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How late in an operation a new attempt to create may begin.
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What `ping` reads: a name like any other, so that the rights are those of `get`. It need not exist.
+const PING: &str = "keyway-ping";
+
+/// The store.
+#[derive(Debug)]
+pub struct Vault {
+    inner: Arc<Inner>,
+    renewal: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Inner {
+    connection: Connection,
+    mount: Mount,
+    claims: Claims,
+}
+
+impl Vault {
+    /// Logs in, makes sure that the engine is there and of the right version, that keys can be read, and that the
+    /// transit key exists. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] and [`StoreError::Unavailable`], with what is wrong, where, and what to do.
+    pub async fn open(config: &Config) -> Result<Self, StoreError> {
+        let connection = Connection::open(config).await?;
+        let opened = async {
+            let mount = Mount::find(&connection).await?;
+            match kv::read(&connection, PING).await {
+                Ok(_) => {}
+                Err(failure) => return Err(connection.explain(failure, "read keys").await),
+            }
+            if let Some(transit) = &connection.place.transit {
+                transit::check(&connection, transit).await?;
+            }
+            Ok(mount)
+        };
+        let mount = match opened.await {
+            Ok(mount) => mount,
+            Err(error) => {
+                connection.close().await;
+                return Err(error);
+            }
+        };
+        if connection.place.address.scheme() == "http" && !is_loopback(&connection.place) {
+            warn!("keys travel to {} without TLS; give an https endpoint", connection.place);
+        }
+        let inner = Arc::new(Inner { connection, mount, claims: Claims::default() });
+        let kept = inner.clone();
+        let renewal = tokio::spawn(async move { kept.connection.keep().await }).abort_handle();
+        Ok(Self { inner, renewal })
+    }
+
+    /// Bounds an operation.
+    async fn within<T>(
+        &self,
+        doing: &str,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
+            Ok(done) => done,
+            Err(_) => Err(Failure::TimedOut.into_error(doing, &self.inner.connection.place, None)),
+        }
+    }
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+#[async_trait]
+impl Store for Vault {
+    async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
+        value.check_len()?;
+        let doing = format!("create the key '{name}'");
+        let create = async {
+            let began = Instant::now();
+            let stored = match &self.inner.connection.place.transit {
+                Some(transit) => {
+                    let ciphertext = transit::encrypt(&self.inner.connection, transit, name, value).await?;
+                    Stored::Text(ciphertext.into())
+                }
+                None => Stored::of(value),
+            };
+            // In a task of its own, so that a claim is not left behind when the caller leaves.
+            let (inner, owned) = (self.inner.clone(), name.clone());
+            let task = tokio::spawn(async move {
+                match inner.connection.place.version {
+                    KvVersion::V1 => inner.create_v1(&owned, &stored, began).await,
+                    KvVersion::V2 => inner.create_v2(&owned, &stored).await,
+                }
+            });
+            match task.await {
+                Ok(done) => done,
+                Err(_) => Err(unavailable(format!("the create of the key '{name}' did not come to its end"))),
+            }
+        };
+        self.within(&doing, create).await
+    }
+
+    async fn get(&self, name: &Name) -> Result<Value, StoreError> {
+        self.within(&format!("read the key '{name}'"), self.inner.get(name)).await
+    }
+
+    async fn delete(&self, name: &Name) -> Result<(), StoreError> {
+        self.within(&format!("delete the key '{name}'"), self.inner.delete(name)).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
+        let listed = self.within("list keys", self.inner.list()).await?;
+        let mut names: Vec<Name> = listed
+            .iter()
+            .filter(|text| text.starts_with(prefix))
+            .filter_map(|text| Name::parse(text).ok())
+            .filter(|name| after.is_none_or(|after| name > after))
+            .collect();
+        names.sort_unstable();
+        names.truncate(limit);
+        Ok(names)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.within("read keys", self.inner.ping()).await
+    }
+
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<crate::Change>> {
+        None
+    }
+
+    async fn close(&self) {
+        self.renewal.abort();
+        self.inner.connection.close().await;
+    }
+}
+
+impl Inner {
+    async fn failed(&self, failure: Failure, doing: &str, name: &Name) -> StoreError {
+        self.connection.explain(failure, &format!("{doing} the key '{name}'")).await
+    }
+
+    async fn get(&self, name: &Name) -> Result<Value, StoreError> {
+        match kv::read(&self.connection, name.as_str()).await {
+            Ok(found) => self.value(name, found).await,
+            Err(failure) => Err(self.failed(failure, "read", name).await),
+        }
+    }
+
+    async fn value(&self, name: &Name, found: Found) -> Result<Value, StoreError> {
+        let place = &self.connection.place;
+        let value = match (found, &place.transit) {
+            (Found::Value(Stored::Text(text)), Some(transit)) => {
+                transit::decrypt(&self.connection, transit, name, &text).await?
+            }
+            (Found::Value(Stored::Text(text)), None) if text.starts_with(transit::PREFIX) => {
+                return Err(StoreError::Damaged {
+                    reason: format!("the key '{name}' in {place} is encrypted by transit; configure the transit key"),
+                });
+            }
+            (Found::Value(Stored::Text(text)), None) => Value::from(text.as_bytes().to_vec()),
+            (Found::Value(Stored::Bytes(bytes)), _) => Value::from(bytes.to_vec()),
+            (Found::Missing, _) => {
+                self.mount.check(&self.connection).await?;
+                return Err(StoreError::NotFound);
+            }
+            (found, _) => return Err(self.no_value(name, &found)),
+        };
+        if value.len() > Value::MAX_LEN {
+            let reason = format!("'{name}' in {place} has {} bytes", value.len());
+            return Err(StoreError::Damaged { reason });
+        }
+        Ok(value)
+    }
+
+    /// The error for what is there but cannot be handed out.
+    fn no_value(&self, name: &Name, found: &Found) -> StoreError {
+        let place = &self.connection.place;
+        let (engine, path) = (&place.engine, place.path(name.as_str()));
+        match found {
+            Found::Deleted(version) => StoreError::Withheld {
+                reason: format!(
+                    "version {version} of the key '{name}' in {place} was deleted and can be brought back: \
+                     `vault kv undelete -mount={engine} -versions={version} {path}`"
+                ),
+            },
+            Found::Destroyed(version) => StoreError::Withheld {
+                reason: format!(
+                    "version {version} of the key '{name}' in {place} was destroyed; bring an older version back with \
+                     `vault kv rollback -mount={engine} -version=N {path}` if `vault kv metadata get -mount={engine} \
+                     {path}` shows one, or restore a backup"
+                ),
+            },
+            Found::Foreign(why) => StoreError::Damaged {
+                reason: format!("what is under the name '{name}' in {place} is no key: {why}; it was stored by others"),
+            },
+            Found::Missing => StoreError::NotFound,
+            Found::Value(_) => StoreError::AlreadyExists,
+        }
+    }
+
+    /// What a create is told when there is something under its name.
+    fn taken(&self, name: &Name, found: &Found) -> StoreError {
+        match found {
+            Found::Deleted(_) | Found::Destroyed(_) => self.no_value(name, found),
+            _ => StoreError::AlreadyExists,
+        }
+    }
+
+    async fn create_v2(&self, name: &Name, stored: &Stored) -> Result<(), StoreError> {
+        // Not for atomicity: with the policy that KES asks for, which lets it create and not update, a write to a name
+        // that is taken is answered 403, as if the token were bad.
+        match kv::read(&self.connection, name.as_str()).await {
+            Ok(Found::Missing) => {}
+            Ok(found) => return Err(self.taken(name, &found)),
+            Err(failure) => return Err(self.failed(failure, "create", name).await),
+        }
+        let failure = match kv::write(&self.connection, name, stored).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        let taken = kv::is_taken(&failure);
+        if !taken && !failure.is_denied() && !failure.is_ambiguous() {
+            return Err(self.failed(failure, "create", name).await);
+        }
+        match kv::read(&self.connection, name.as_str()).await {
+            Ok(Found::Value(found)) if failure.is_ambiguous() && found == *stored => Ok(()),
+            Ok(Found::Missing) | Err(_) if !taken => Err(self.failed(failure, "create", name).await),
+            Ok(found) => Err(self.taken(name, &found)),
+            Err(_) => Err(StoreError::AlreadyExists),
+        }
+    }
+
+    /// Creates on KV v1, see `claim.rs`.
+    async fn create_v1(&self, name: &Name, stored: &Stored, began: Instant) -> Result<(), StoreError> {
+        let connection = &self.connection;
+        let _turn = self.claims.turn(name).await;
+        loop {
+            if began.elapsed() > BEGIN_WITHIN {
+                return Err(unavailable(format!(
+                    "another create of the key '{name}' in {} is under way or was cut off less than {STALE:?} ago; try \
+                     again",
+                    connection.place
+                )));
+            }
+            match kv::read(connection, name.as_str()).await {
+                Ok(Found::Missing) => {}
+                Ok(found) => return Err(self.taken(name, &found)),
+                Err(failure) => return Err(self.failed(failure, "create", name).await),
+            }
+            let (id, since) = self.claims.make();
+            let done = match kv::claim(connection, name, &id).await {
+                Ok(()) => self.create_claimed(name, stored, &id, since, began).await,
+                Err(failure) if failure.is_denied() => {
+                    let path = connection.place.path(".keyway/claims/*");
+                    let doing =
+                        format!("make a claim at '{}/{path}', which KV v1 needs to create", connection.place.engine);
+                    Step::Done(Err(self.failed(failure, &doing, name).await))
+                }
+                Err(failure) => Step::Done(Err(self.failed(failure, "make a claim to create", name).await)),
+            };
+            if !matches!(done, Step::Unknown(_))
+                && let Err(failure) = kv::unclaim(connection, name, &id).await
+            {
+                warn!("cannot remove the claim on the key '{name}' in Vault: {}", failure.words());
+            }
+            match done {
+                Step::Done(result) => return result,
+                Step::Unknown(error) => return Err(error),
+                Step::Again => pause().await,
+            }
+        }
+    }
+
+    /// What there is to do while a claim stands.
+    async fn create_claimed(&self, name: &Name, stored: &Stored, id: &str, since: Instant, began: Instant) -> Step {
+        let connection = &self.connection;
+        let failed = async |failure| self.failed(failure, "create", name).await;
+        loop {
+            if began.elapsed() > BEGIN_WITHIN {
+                return Step::Again;
+            }
+            let listed = match kv::list_claims(connection, name).await {
+                Ok(listed) => listed,
+                Err(failure) => return Step::Done(Err(failed(failure).await)),
+            };
+            match self.claims.judge(name, id, &listed) {
+                Verdict::Alone => break,
+                Verdict::Stay => pause().await,
+                Verdict::Withdraw => return Step::Again,
+                Verdict::Remove(other) => {
+                    if let Err(failure) = kv::unclaim(connection, name, &other).await {
+                        return Step::Done(Err(failed(failure).await));
+                    }
+                }
+            }
+        }
+        match kv::read(connection, name.as_str()).await {
+            Ok(Found::Missing) => {}
+            Ok(found) => return Step::Done(Err(self.taken(name, &found))),
+            Err(failure) => return Step::Done(Err(failed(failure).await)),
+        }
+        if since.elapsed() > WRITE_WITHIN {
+            return Step::Again;
+        }
+        let written = kv::write(connection, name, stored).await;
+        let found = kv::read(connection, name.as_str()).await;
+        if since.elapsed() >= STALE {
+            let reason =
+                format!("the create of the key '{name}' took so long that another one may have come in between");
+            return Step::Unknown(unavailable(reason));
+        }
+        match (written, found) {
+            (_, Ok(Found::Value(found))) if found == *stored => Step::Done(Ok(())),
+            (Ok(()), Ok(Found::Missing)) => {
+                Step::Done(Err(unavailable(format!("the key '{name}' was gone as soon as it was created"))))
+            }
+            // The policy may let us create and not update, and somebody without claims came first.
+            (_, Ok(found)) if found != Found::Missing => Step::Done(Err(self.taken(name, &found))),
+            (Err(failure), _) if failure.is_ambiguous() => Step::Unknown(failed(failure).await),
+            (Err(failure), _) | (Ok(()), Err(failure)) => Step::Done(Err(failed(failure).await)),
+            (Ok(()), Ok(_)) => Step::Done(Err(StoreError::AlreadyExists)),
+        }
+    }
+
+    async fn delete(&self, name: &Name) -> Result<(), StoreError> {
+        match kv::read(&self.connection, name.as_str()).await {
+            Ok(Found::Missing) => {
+                self.mount.check(&self.connection).await?;
+                return Err(StoreError::NotFound);
+            }
+            Ok(found @ Found::Foreign(_)) => return Err(self.no_value(name, &found)),
+            // Deleted and destroyed versions, too: a delete that is asked for is for good.
+            Ok(_) => {}
+            Err(failure) => return Err(self.failed(failure, "delete", name).await),
+        }
+        let failure = match kv::remove(&self.connection, name).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if failure.is_ambiguous()
+            && let Ok(Found::Missing) = kv::read(&self.connection, name.as_str()).await
+            && self.mount.check(&self.connection).await.is_ok()
+        {
+            return Ok(());
+        }
+        Err(self.failed(failure, "delete", name).await)
+    }
+
+    async fn list(&self) -> Result<Vec<String>, StoreError> {
+        match kv::list(&self.connection).await {
+            Ok(listed) if listed.is_empty() => {
+                self.mount.check(&self.connection).await?;
+                Ok(listed)
+            }
+            Ok(listed) => Ok(listed),
+            Err(failure) => Err(self.connection.explain(failure, "list keys").await),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let read = async {
+            match kv::read(&self.connection, PING).await {
+                Ok(Found::Missing) => self.mount.check(&self.connection).await,
+                Ok(_) => Ok(()),
+                Err(failure) => Err(self.connection.explain(failure, "read keys").await),
+            }
+        };
+        match &self.connection.place.transit {
+            Some(transit) => tokio::try_join!(read, transit::check(&self.connection, transit)).map(drop),
+            None => read.await,
+        }
+    }
+}
+
+/// How an attempt to create under a claim ended.
+enum Step {
+    /// The claim can go.
+    Done(Result<(), StoreError>),
+    /// The claim must stay: the write may still take effect.
+    Unknown(StoreError),
+    /// The name is not ours yet.
+    Again,
+}
+
+fn is_loopback(place: &config::Place) -> bool {
+    place.address.host_str().is_some_and(|host| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}

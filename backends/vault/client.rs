@@ -1,0 +1,286 @@
+//! The connections to Vault: one pool, TLS, and requests that are quiet.
+//!
+//! # HTTP/1.1 alone
+//! A connection carries one request at a time, so a request that gets no answer takes nobody else down with it, and
+//! giving it up closes its connection. Sent bytes that the other side does not acknowledge end with the connection
+//! after [`UNACKNOWLEDGED`], closed by us or not: after that time, and that of Vault's own work, a request that was
+//! given up does not take effect any more. `claim.rs` builds on this.
+//!
+//! # Redirects
+//! A standby that cannot forward answers 307 with the address of the active node. Only that is followed: one step, to
+//! the same path, over the same scheme, so never from `https` to `http`. The token goes along, to a host that the
+//! (over `https`: authenticated) server named and that must prove itself under the same CA. Everything else is an error.
+//!
+//! # Logs
+//! vaultrs and rustify put URLs into spans at level info and log every 404 at level error. Their futures run under a
+//! subscriber that keeps nothing, so no filter is needed; `vaultrs=off,rustify=off` would be it.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Certificate, Identity};
+use rustify::clients::reqwest::Client as RestClient;
+use rustify::endpoint::Endpoint;
+use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use serde_json::Value as Json;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
+use vaultrs::api::EndpointMiddleware;
+use vaultrs::client::{VaultClient, VaultClientSettings};
+use vaultrs::error::ClientError;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::StoreError;
+use crate::vault::config::{Place, Secret, Tls};
+use crate::vault::error::{Failure, unavailable};
+
+/// Time to connect, handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for one request and its answer: half of an operation, so that a second one still fits.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(3800);
+
+/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482).
+pub(super) const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+
+/// How long a connection is kept for the next request: less than the 5 minutes after which Vault closes it.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Idle connections at most.
+const MAX_IDLE: usize = 32;
+
+/// Builds pools of connections, each as the configuration says.
+pub(super) struct Connector {
+    https: bool,
+    ca: Option<Vec<Certificate>>,
+    identity: Option<Identity>,
+}
+
+impl Connector {
+    /// Reads the files. A file that cannot be read or holds no certificate is an error: nothing falls back to the
+    /// system's authorities.
+    pub(super) fn new(place: &Place, tls: &Tls) -> Result<Self, StoreError> {
+        // Refused when a provider is installed already, as it should be by then.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ca = match &tls.ca {
+            Some(path) => {
+                let pem = read("tls.ca", path)?;
+                let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+                if certificates.is_empty() {
+                    let path = path.display();
+                    return Err(unavailable(format!(
+                        "tls.ca '{path}' holds no PEM certificate; name a file that does"
+                    )));
+                }
+                Some(certificates)
+            }
+            None => None,
+        };
+        let identity = match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => {
+                let mut pem = Zeroizing::new(read("tls.key", key)?.to_vec());
+                pem.push(b'\n');
+                pem.extend_from_slice(&read("tls.cert", cert)?);
+                Some(Identity::from_pem(&pem).map_err(|_| {
+                    let (cert, key) = (cert.display(), key.display());
+                    unavailable(format!(
+                        "tls.cert '{cert}' and tls.key '{key}' are no PEM certificate and unencrypted PEM key; name files \
+                         that are"
+                    ))
+                })?)
+            }
+            (None, None) => None,
+            _ => {
+                return Err(unavailable("tls.cert and tls.key of Vault belong together; give both or none".to_owned()));
+            }
+        };
+        Ok(Self { https: place.address.scheme() == "https", ca, identity })
+    }
+
+    /// A pool without connections yet.
+    pub(super) fn pool(&self) -> Result<reqwest::Client, StoreError> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .tcp_user_timeout(UNACKNOWLEDGED)
+            .tcp_keepalive(Duration::from_secs(15))
+            .tcp_nodelay(true)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .http1_only()
+            .no_proxy()
+            .referer(false)
+            .redirect(Policy::custom(redirect));
+        builder = match &self.ca {
+            Some(ca) => builder.tls_certs_only(ca.iter().cloned()),
+            // Else the system's certificates would be loaded for nothing.
+            None if !self.https => builder.tls_certs_only([]),
+            None => builder,
+        };
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
+        }
+        builder.build().map_err(|error| {
+            let mut reason = "cannot set up TLS for Vault".to_owned();
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(inner) = cause {
+                reason = format!("{reason}: {inner}");
+                cause = inner.source();
+            }
+            unavailable(format!("{reason}; check tls.ca, tls.cert and tls.key"))
+        })
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("https", &self.https).finish_non_exhaustive()
+    }
+}
+
+fn redirect(attempt: Attempt<'_>) -> Action {
+    let same = attempt
+        .previous()
+        .first()
+        .is_some_and(|first| first.scheme() == attempt.url().scheme() && first.path() == attempt.url().path());
+    // 307 and 308 alone keep the method and the body.
+    if same && attempt.previous().len() == 1 && matches!(attempt.status().as_u16(), 307 | 308) {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        unavailable(format!("cannot read {what} '{}': {error}; name a file that this program may read", path.display()))
+    })
+}
+
+/// A token and the clients that carry it. A session never changes; another one takes its place.
+pub(super) struct Session {
+    /// In the namespace of the engines.
+    pub(super) keys: VaultClient,
+    /// In the namespace of the token itself.
+    pub(super) token: VaultClient,
+    /// When the token was last known to be good.
+    pub(super) since: Instant,
+    pub(super) lease: Option<Lease>,
+    /// The token is from a login of ours, so it is ours to revoke.
+    pub(super) own: bool,
+}
+
+/// How long a token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    /// What was left of its life at [`Session::since`].
+    pub(super) ttl: Duration,
+    /// What its life was when it was new to us.
+    pub(super) full: Duration,
+    pub(super) renewable: bool,
+}
+
+impl Session {
+    pub(super) fn new(place: &Place, pool: &reqwest::Client, token: &Secret, lease: Option<Lease>, own: bool) -> Self {
+        let client = |namespace: &Option<String>| client(place, pool, token.as_str(), namespace.clone());
+        Self {
+            keys: client(&place.namespace),
+            token: client(&place.login_namespace),
+            since: Instant::now(),
+            lease,
+            own,
+        }
+    }
+
+    /// The same token over other connections.
+    pub(super) fn over(&self, place: &Place, pool: &reqwest::Client) -> Self {
+        let mut session = Self::new(place, pool, &self.secret(), self.lease, self.own);
+        session.since = self.since;
+        session
+    }
+
+    pub(super) fn secret(&self) -> Secret {
+        Secret::from(self.token.middle.token.clone())
+    }
+}
+
+/// Tokens are wiped; the copies within reqwest's requests are not ours to wipe.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.keys.middle.token.zeroize();
+        self.token.middle.token.zeroize();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("lease", &self.lease).field("own", &self.own).finish_non_exhaustive()
+    }
+}
+
+/// A client with every setting given: what is left out, vaultrs would take from `VAULT_*` variables.
+pub(super) fn client(place: &Place, pool: &reqwest::Client, token: &str, namespace: Option<String>) -> VaultClient {
+    VaultClient {
+        http: RestClient::new(place.address.as_str(), pool.clone()),
+        middle: EndpointMiddleware { token: token.to_owned(), version: "v1".to_owned(), wrap: None, namespace },
+        settings: VaultClientSettings {
+            address: place.address.clone(),
+            ca_certs: Vec::new(),
+            identity: None,
+            timeout: None,
+            token: String::new(),
+            verify: true,
+            version: 1,
+            wrapping: false,
+            namespace: None,
+            proxy: None,
+        },
+    }
+}
+
+/// Makes a request without a trace in any log, and keeps of its error what may be told.
+pub(super) async fn quiet<T>(call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
+    call.with_subscriber(Dispatch::none()).await.map_err(Failure::from)
+}
+
+/// A GET that vaultrs has no function for; the answer is its whole JSON.
+pub(super) async fn get(client: &VaultClient, path: String) -> Result<Json, Failure> {
+    quiet(vaultrs::api::exec_with_no_result(client, Get { path })).await
+}
+
+struct Get {
+    path: String,
+}
+
+impl Endpoint for Get {
+    type Response = Json;
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    fn method(&self) -> RequestMethod {
+        RequestMethod::GET
+    }
+}
+
+/// What the server says about itself, when that is worth telling.
+/// Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
+pub(super) async fn health(session: &Arc<Session>) -> Option<String> {
+    let failure = get(&session.keys, "sys/health".to_owned()).await.err()?;
+    let words = match failure.code()? {
+        429 => "the server is a standby",
+        472 => "the server is a disaster recovery secondary",
+        473 => "the server is a performance standby",
+        501 => "the server is not initialised",
+        503 => "the server is sealed",
+        _ => return None,
+    };
+    Some(words.to_owned())
+}

@@ -1,0 +1,397 @@
+//! What an operator says about Vault: where it is, where in it the keys are, and how to log in.
+//!
+//! Checked here: what can be wrong without asking the server. Not here: YAML, and what the server says.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use zeroize::Zeroizing;
+
+use crate::StoreError;
+use crate::vault::error::unavailable;
+
+/// The KV engine of one HashiCorp Vault or OpenBao server. Field names are KES's words.
+///
+/// No environment variable is ever read, neither `VAULT_*` nor those of HTTP proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path.
+    pub endpoint: String,
+    /// Where the KV engine is mounted. KES's default: [`Config::DEFAULT_ENGINE`].
+    pub engine: String,
+    /// The version of that engine. KES's default: [`KvVersion::V1`].
+    pub version: KvVersion,
+    /// The namespace of the engine, and of the login where that has none of its own. Default: the root namespace.
+    pub namespace: Option<String>,
+    /// A folder in the engine, as `minio` or `prod/minio`. Default: empty, the engine's top.
+    pub prefix: String,
+    /// Encrypts values by a key of a transit engine in the same namespace. Default: no.
+    pub transit: Option<Transit>,
+    /// The one way to log in.
+    pub login: Login,
+    /// How to meet the server.
+    pub tls: Tls,
+}
+
+impl Config {
+    /// The engine's mount when none is given. Source: KES's configuration.
+    pub const DEFAULT_ENGINE: &str = "kv";
+
+    /// Checks all settings that can be checked without a file or the server. [`super::Vault::open`] does so, too; alone
+    /// it serves who only reads a config.
+    ///
+    /// # Errors
+    /// What is wrong, in words that name the setting. Nothing of a secret is in it.
+    pub fn check(&self) -> Result<(), String> {
+        Place::of(self).map(|_| ()).map_err(|error| match error {
+            StoreError::Unavailable { reason, .. } => reason,
+            other => other.to_string(),
+        })
+    }
+}
+
+/// The version of a KV engine. Each has paths and bodies of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvVersion {
+    /// One value a path, and no check-and-set.
+    #[default]
+    V1,
+    /// Versions of values, check-and-set, and deletes that can be undone.
+    V2,
+}
+
+impl fmt::Display for KvVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        })
+    }
+}
+
+/// The key that encrypts values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transit {
+    /// Where the transit engine is mounted. KES's default: [`Transit::DEFAULT_ENGINE`].
+    pub engine: String,
+    /// The name of its key, which must exist.
+    pub key: String,
+}
+
+impl Transit {
+    /// The engine's mount when none is given. Source: KES's configuration.
+    pub const DEFAULT_ENGINE: &str = "transit";
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// A token as it is. It is renewed while Vault lets us, and never revoked by us.
+    Token(Secret),
+    /// A file that holds a token. It is read again when Vault refuses the token, and before it ends.
+    TokenFile(PathBuf),
+    /// An `AppRole`.
+    AppRole {
+        /// The mount. KES's default: `approle`.
+        engine: String,
+        /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
+        namespace: Option<String>,
+        /// The role's id.
+        id: String,
+        /// The secret id, or the file that holds it, read at each login.
+        secret: Credential,
+    },
+    /// A Kubernetes service account.
+    Kubernetes {
+        /// The mount. KES's default: `kubernetes`.
+        engine: String,
+        /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
+        namespace: Option<String>,
+        /// The role.
+        role: String,
+        /// The service account's token, or its file, read at each login.
+        jwt: Credential,
+    },
+    /// A JSON web token of another issuer.
+    Jwt {
+        /// The mount. Default: `jwt`.
+        engine: String,
+        /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
+        namespace: Option<String>,
+        /// The role. Default: the mount's own default role.
+        role: Option<String>,
+        /// The token, or its file, read at each login.
+        jwt: Credential,
+    },
+    /// The TLS client certificate of [`Tls`].
+    Cert {
+        /// The mount. Default: `cert`.
+        engine: String,
+        /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
+        namespace: Option<String>,
+        /// The role. Default: any that takes the certificate.
+        role: Option<String>,
+    },
+}
+
+impl Login {
+    /// The words for this way in messages.
+    pub(super) fn words(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "the token",
+            Self::TokenFile(_) => "the token file",
+            Self::AppRole { .. } => "AppRole",
+            Self::Kubernetes { .. } => "Kubernetes",
+            Self::Jwt { .. } => "JWT",
+            Self::Cert { .. } => "the TLS certificate",
+        }
+    }
+
+    /// The mount to log in at; none for tokens.
+    pub(super) fn engine(&self) -> Option<&str> {
+        match self {
+            Self::Token(_) | Self::TokenFile(_) => None,
+            Self::AppRole { engine, .. }
+            | Self::Kubernetes { engine, .. }
+            | Self::Jwt { engine, .. }
+            | Self::Cert { engine, .. } => Some(engine),
+        }
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Token(_) | Self::TokenFile(_) => None,
+            Self::AppRole { namespace, .. }
+            | Self::Kubernetes { namespace, .. }
+            | Self::Jwt { namespace, .. }
+            | Self::Cert { namespace, .. } => namespace.as_deref(),
+        }
+    }
+}
+
+/// A credential, or where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The credential itself.
+    Text(Secret),
+    /// A file that holds it. White space around it is no part of it.
+    File(PathBuf),
+}
+
+impl Credential {
+    /// KES's `jwt` is "a token or a path": what holds a `/` or names a file is a path, for no JWT has a `/` in it.
+    pub fn token_or_path(text: &str) -> Self {
+        if text.contains('/') || std::path::Path::new(text).is_file() {
+            Self::File(text.into())
+        } else {
+            Self::Text(Secret::from(text.to_owned()))
+        }
+    }
+}
+
+/// TLS towards Vault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the client's private key: PKCS#8, PKCS#1 or SEC1, not encrypted. With [`Tls::cert`] or not at all.
+    pub key: Option<PathBuf>,
+    /// PEM file of the client's certificate, its chain after it.
+    pub cert: Option<PathBuf>,
+    /// PEM file of the certificate authorities to trust, these alone. Default: those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// A text that is wiped from memory on drop and that `Debug` does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A [`Config`] without doubt: slashes trimmed, the address parsed, namespaces resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) address: Url,
+    pub(super) engine: String,
+    pub(super) version: KvVersion,
+    pub(super) prefix: String,
+    /// `None`: the root namespace.
+    pub(super) namespace: Option<String>,
+    /// That of the login, and so of the token.
+    pub(super) login_namespace: Option<String>,
+    pub(super) transit: Option<Transit>,
+}
+
+impl Place {
+    pub(super) fn of(config: &Config) -> Result<Self, StoreError> {
+        let address = address(&config.endpoint)?;
+        let namespace = match config.namespace.as_deref() {
+            Some(text) => path("namespace", text)?,
+            None => String::new(),
+        };
+        let login_namespace = match config.login.namespace() {
+            Some(text) => path("namespace of the login", text)?,
+            None => namespace.clone(),
+        };
+        let engine = mount("engine", &config.engine)?;
+        if let Some(engine) = config.login.engine() {
+            mount("engine of the login", engine)?;
+        }
+        let transit = match &config.transit {
+            Some(transit) => {
+                let key = mount("transit key", &transit.key)?;
+                if key.contains('/') {
+                    return Err(unavailable(format!("the transit key '{key}' has a '/' in it; name the key alone")));
+                }
+                Some(Transit { engine: mount("transit engine", &transit.engine)?, key })
+            }
+            None => None,
+        };
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        Ok(Self {
+            address,
+            engine,
+            version: config.version,
+            prefix: path("prefix", &config.prefix)?,
+            namespace: some(namespace),
+            login_namespace: some(login_namespace),
+            transit,
+        })
+    }
+
+    /// The path of `leaf` within the engine.
+    pub(super) fn path(&self, leaf: &str) -> String {
+        if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}/{leaf}", self.prefix) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.as_str().trim_end_matches('/');
+        write!(f, "Vault at {address}, KV {} engine '{}'", self.version, self.engine)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, ", namespace '{namespace}'")?;
+        }
+        Ok(())
+    }
+}
+
+fn address(text: &str) -> Result<Url, StoreError> {
+    // The text is not repeated before it is known to hold no password.
+    let wrong = |why: &str| {
+        unavailable(format!("the endpoint of Vault {why}; give it as https://HOST:PORT, as in https://127.0.0.1:8200"))
+    };
+    let url = Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("does not begin with http:// or https:// and a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("holds a user or a password"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("has more than a host and a port"));
+    }
+    Ok(url)
+}
+
+fn mount(what: &str, text: &str) -> Result<String, StoreError> {
+    let text = path(what, text)?;
+    if text.is_empty() { Err(unavailable(format!("the {what} of Vault is empty; name it"))) } else { Ok(text) }
+}
+
+/// A path that means the same to everyone on the way: the URL, proxies, and Vault.
+fn path(what: &str, text: &str) -> Result<String, StoreError> {
+    let trimmed = text.trim_matches('/');
+    let bad = |segment: &str| matches!(segment, "" | "." | "..") || segment.trim() != segment;
+    if trimmed.chars().any(|c| c.is_control() || !c.is_ascii() || c == '\\')
+        || (!trimmed.is_empty() && trimmed.split('/').any(bad))
+    {
+        return Err(unavailable(format!(
+            "the {what} '{}' of Vault is no path: it has an empty part, a '.' or '..', or a character that is not \
+             plain ASCII",
+            text.escape_debug()
+        )));
+    }
+    Ok(trimmed.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            endpoint: "https://127.0.0.1:8200".into(),
+            engine: "/kv/".into(),
+            version: KvVersion::V2,
+            namespace: Some("/team-a/".into()),
+            prefix: "prod/minio/".into(),
+            transit: None,
+            login: Login::AppRole {
+                engine: "approle".into(),
+                namespace: Some("/".into()),
+                id: "role".into(),
+                secret: Credential::Text(Secret::from("s3cr3t".to_owned())),
+            },
+            tls: Tls::default(),
+        }
+    }
+
+    #[test]
+    fn slashes_around_paths_do_not_matter_and_a_slash_alone_is_the_root_namespace() {
+        let place = Place::of(&config()).unwrap();
+        assert_eq!((place.engine.as_str(), place.prefix.as_str()), ("kv", "prod/minio"));
+        assert_eq!(place.namespace.as_deref(), Some("team-a"));
+        assert_eq!(place.login_namespace, None);
+        assert_eq!(place.path("my-key"), "prod/minio/my-key");
+        assert_eq!(place.to_string(), "Vault at https://127.0.0.1:8200, KV v2 engine 'kv', namespace 'team-a'");
+    }
+
+    #[test]
+    fn a_login_without_a_namespace_has_that_of_the_engine() {
+        let login = Login::Cert { engine: "cert".into(), namespace: None, role: None };
+        let place = Place::of(&Config { login, ..config() }).unwrap();
+        assert_eq!(place.login_namespace.as_deref(), Some("team-a"));
+    }
+
+    #[test]
+    fn what_is_no_path_or_no_address_is_refused_with_the_reason() {
+        for prefix in ["a/../b", "a//b", ".", "a\nb", "ü", "a/ /b", "a\\b"] {
+            let error = Place::of(&Config { prefix: prefix.into(), ..config() }).unwrap_err().to_string();
+            assert!(error.contains("is no path"), "{prefix:?}: {error}");
+        }
+        for endpoint in ["", "127.0.0.1:8200", "ftp://h", "https://h/v1", "https://user:pass@h", "https://h?x=1"] {
+            let error = Place::of(&Config { endpoint: endpoint.into(), ..config() }).unwrap_err().to_string();
+            assert!(error.contains("https://HOST:PORT") && !error.contains("pass@"), "{endpoint:?}: {error}");
+        }
+        let error = Place::of(&Config { engine: "/".into(), ..config() }).unwrap_err().to_string();
+        assert!(error.contains("is empty"), "{error}");
+    }
+
+    #[test]
+    fn debug_output_has_no_secret() {
+        let text = format!("{:?} {:?}", config(), Login::Token(Secret::from("s3cr3t".to_owned())));
+        assert!(!text.contains("s3cr3t") && text.contains("***"), "{text}");
+    }
+
+    #[test]
+    fn a_jwt_with_a_slash_is_the_path_of_a_file() {
+        assert!(matches!(Credential::token_or_path("/var/run/secrets/token"), Credential::File(_)));
+        assert!(matches!(Credential::token_or_path("eyJhbGciOi.eyJzdWIi.c2ln"), Credential::Text(_)));
+    }
+}

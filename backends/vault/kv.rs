@@ -1,0 +1,293 @@
+//! The KV engine, version 1 and version 2 alike: read, write, remove and list one path.
+//!
+//! A value is what KES stores: an object with one field that has the name of the key. A value that is no UTF-8, which
+//! neither KES nor Keyway makes but a store must keep, is an object `{"base64": ...}` in the place of the text.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value as Json, json};
+use vaultrs::api::kv2::requests::SetSecretRequestOptions;
+use vaultrs::{kv1, kv2};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::vault::auth::Connection;
+use crate::vault::client::{get, quiet};
+use crate::vault::config::KvVersion;
+use crate::vault::error::{Failure, Version, unavailable};
+use crate::{Name, StoreError, Value};
+
+/// What is under a path.
+#[derive(PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, says the engine; see [`Mount::check`] for when that can be believed.
+    Missing,
+    /// A text or bytes under the name of the key.
+    Value(Stored),
+    /// Something that is no value.
+    Foreign(&'static str),
+    /// A newest version that is deleted (KV v2).
+    Deleted(u64),
+    /// A newest version that is destroyed (KV v2).
+    Destroyed(u64),
+}
+
+/// A value as KV holds it. Wiped on drop; the copies within answers and requests of vaultrs are not ours to wipe.
+#[derive(PartialEq, Eq)]
+pub(super) enum Stored {
+    Text(Zeroizing<String>),
+    Bytes(Zeroizing<Vec<u8>>),
+}
+
+impl Stored {
+    pub(super) fn of(value: &Value) -> Self {
+        match str::from_utf8(value.as_bytes()) {
+            Ok(text) => Self::Text(Zeroizing::new(text.to_owned())),
+            Err(_) => Self::Bytes(Zeroizing::new(value.as_bytes().to_vec())),
+        }
+    }
+
+    fn json(&self) -> Json {
+        match self {
+            Self::Text(text) => Json::String(text.to_string()),
+            Self::Bytes(bytes) => json!({"base64": STANDARD.encode(bytes)}),
+        }
+    }
+
+    fn find(mut data: Json, name: &str) -> Found {
+        let field = data.get_mut(name).map(Json::take);
+        wipe(&mut data);
+        match field {
+            Some(Json::String(text)) => Found::Value(Self::Text(Zeroizing::new(text))),
+            Some(mut other) => {
+                let bytes = other.get("base64").and_then(Json::as_str).and_then(|text| STANDARD.decode(text).ok());
+                wipe(&mut other);
+                match bytes {
+                    Some(bytes) => Found::Value(Self::Bytes(Zeroizing::new(bytes))),
+                    None => Found::Foreign("its field of that name is no text"),
+                }
+            }
+            None => Found::Foreign("it has no field of that name"),
+        }
+    }
+}
+
+/// Overwrites the texts of a JSON value.
+fn wipe(json: &mut Json) {
+    match json {
+        Json::String(text) => text.zeroize(),
+        Json::Array(items) => items.iter_mut().for_each(wipe),
+        Json::Object(fields) => fields.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
+/// Reads the newest version of what is under `path`, whose field is `name`.
+pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, Failure> {
+    let place = &connection.place;
+    let path = place.path(name);
+    let read = match place.version {
+        KvVersion::V1 => {
+            let read = connection.read(async |session| {
+                quiet(kv1::get_raw(&session.keys, &place.engine, &path)).await.map(|raw| raw.data)
+            });
+            read.await
+        }
+        KvVersion::V2 => {
+            connection.read(async |session| quiet(kv2::read::<Json>(&session.keys, &place.engine, &path)).await).await
+        }
+    };
+    match read {
+        Ok(data) => Ok(Stored::find(data, name)),
+        Err(Failure::Status { version: Some(Version { number, destroyed }), .. }) => {
+            Ok(if destroyed { Found::Destroyed(number) } else { Found::Deleted(number) })
+        }
+        Err(failure) if failure.is_missing() => Ok(Found::Missing),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Writes a value; on KV v2 only when there never was one under the name.
+pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored) -> Result<(), Failure> {
+    let place = &connection.place;
+    let path = place.path(name.as_str());
+    let data = HashMap::from([(name.as_str(), stored.json())]);
+    let written = match place.version {
+        KvVersion::V1 => {
+            connection.write(async |session| quiet(kv1::set(&session.keys, &place.engine, &path, &data)).await).await
+        }
+        KvVersion::V2 => {
+            let written = connection.write(async |session| {
+                let options = SetSecretRequestOptions { cas: 0 };
+                quiet(kv2::set_with_options(&session.keys, &place.engine, &path, &data, options)).await.map(drop)
+            });
+            written.await
+        }
+    };
+    for mut json in data.into_values() {
+        wipe(&mut json);
+    }
+    written
+}
+
+/// Whether a write of KV v2 failed because there is, or was, something under the name. That it answers 400 does not
+/// tell; its text does. Source: the KV v2 engine of Vault 1.13 and `OpenBao` 2.7.
+pub(super) fn is_taken(failure: &Failure) -> bool {
+    failure.code() == Some(400) && failure.says("check-and-set parameter did not match")
+}
+
+/// Removes a name, on KV v2 with all versions.
+pub(super) async fn remove(connection: &Connection, name: &Name) -> Result<(), Failure> {
+    let place = &connection.place;
+    let path = place.path(name.as_str());
+    match place.version {
+        KvVersion::V1 => remove_v1(connection, &path).await,
+        KvVersion::V2 => {
+            connection
+                .write(async |session| quiet(kv2::delete_metadata(&session.keys, &place.engine, &path)).await)
+                .await
+        }
+    }
+}
+
+async fn remove_v1(connection: &Connection, path: &str) -> Result<(), Failure> {
+    let engine = &connection.place.engine;
+    connection.write(async |session| quiet(kv1::delete(&session.keys, engine, path)).await).await
+}
+
+/// What is in the folder of the keys, folders with a `/` at their end.
+pub(super) async fn list(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let place = &connection.place;
+    let folder = &place.prefix;
+    let listed = match place.version {
+        KvVersion::V1 => list_v1(connection, folder).await,
+        KvVersion::V2 => {
+            connection.read(async |session| quiet(kv2::list(&session.keys, &place.engine, folder)).await).await
+        }
+    };
+    if matches!(&listed, Err(failure) if failure.is_missing()) { Ok(Vec::new()) } else { listed }
+}
+
+async fn list_v1(connection: &Connection, folder: &str) -> Result<Vec<String>, Failure> {
+    let engine = &connection.place.engine;
+    connection.read(async |session| Ok(quiet(kv1::list(&session.keys, engine, folder)).await?.data.keys)).await
+}
+
+/// The claims of `claim.rs` on KV v1.
+fn claims(connection: &Connection, name: &Name) -> String {
+    connection.place.path(&format!(".keyway/claims/{name}"))
+}
+
+pub(super) async fn claim(connection: &Connection, name: &Name, id: &str) -> Result<(), Failure> {
+    let path = format!("{}/{id}", claims(connection, name));
+    let data = HashMap::from([("claim", "a key is being created; remove this if it is older than a minute")]);
+    let engine = &connection.place.engine;
+    connection.write(async |session| quiet(kv1::set(&session.keys, engine, &path, &data)).await).await
+}
+
+pub(super) async fn unclaim(connection: &Connection, name: &Name, id: &str) -> Result<(), Failure> {
+    remove_v1(connection, &format!("{}/{id}", claims(connection, name))).await
+}
+
+pub(super) async fn list_claims(connection: &Connection, name: &Name) -> Result<Vec<String>, Failure> {
+    let listed = list_v1(connection, &claims(connection, name)).await;
+    if matches!(&listed, Err(failure) if failure.is_missing()) { Ok(Vec::new()) } else { listed }
+}
+
+/// Which engine is mounted: for a read of a KV v1 engine under the paths of v2 answers "nothing is there", and so does
+/// an empty engine that somebody has mounted in the place of ours.
+#[derive(Debug)]
+pub(super) struct Mount {
+    /// `None`: our policy does not show it, so that a 404 must be believed.
+    uuid: Option<String>,
+}
+
+impl Mount {
+    /// Looks at the mount for the first time.
+    pub(super) async fn find(connection: &Connection) -> Result<Self, StoreError> {
+        let place = &connection.place;
+        let data = match look(connection).await {
+            Ok(data) => data,
+            Err(failure) if failure.code().is_some_and(|code| code < 500 && code != 429) => {
+                return Ok(Self { uuid: None });
+            }
+            Err(failure) => return Err(connection.explain(failure, "look at the engine").await),
+        };
+        let kind = data.get("type").and_then(Json::as_str).unwrap_or_default();
+        if !matches!(kind, "kv" | "generic") {
+            return Err(unavailable(format!(
+                "{place}: the engine is of type '{kind}' and no KV engine; name another one"
+            )));
+        }
+        let version = if is_v2(&data) { KvVersion::V2 } else { KvVersion::V1 };
+        if version != place.version {
+            return Err(unavailable(format!("{place}: the engine is KV {version}; set version: {version}")));
+        }
+        Ok(Self { uuid: uuid(&data) })
+    }
+
+    /// Makes sure that it is still the engine of the start, before anyone is told that something is not there.
+    pub(super) async fn check(&self, connection: &Connection) -> Result<(), StoreError> {
+        let Some(expected) = &self.uuid else { return Ok(()) };
+        let data = match look(connection).await {
+            Ok(data) => data,
+            Err(failure) => {
+                return Err(connection.explain(failure, "make sure that the engine is the one of the start").await);
+            }
+        };
+        if uuid(&data).as_ref() == Some(expected) && is_v2(&data) == (connection.place.version == KvVersion::V2) {
+            return Ok(());
+        }
+        Err(unavailable(format!(
+            "{}: the engine was replaced or changed since the start; bring the old one back, or restart the server if \
+             this is meant",
+            connection.place
+        )))
+    }
+}
+
+/// Source: what `vault kv` itself asks before it chooses paths, `sys/internal/ui/mounts/PATH`.
+async fn look(connection: &Connection) -> Result<Json, Failure> {
+    let path = format!("sys/internal/ui/mounts/{}", connection.place.engine);
+    let once = async || get(&connection.session().keys, path.clone()).await;
+    let mut answer = match once().await {
+        Err(failure) if failure.is_lost() => once().await,
+        done => done,
+    }?;
+    Ok(answer.get_mut("data").map(Json::take).unwrap_or_default())
+}
+
+fn is_v2(data: &Json) -> bool {
+    data.pointer("/options/version").and_then(Json::as_str) == Some("2")
+}
+
+fn uuid(data: &Json) -> Option<String> {
+    data.get("uuid").and_then(Json::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_the_field_with_the_name_of_the_key() {
+        let text = Stored::Text(Zeroizing::new("CmEK".to_owned()));
+        assert_eq!(text.json(), json!("CmEK"));
+        assert!(Stored::find(json!({"k": "CmEK"}), "k") == Found::Value(text));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_back_as_they_were() {
+        let bytes = Stored::of(&Value::from(vec![0xff, 0, 1]));
+        assert_eq!(bytes.json(), json!({"base64": "/wAB"}));
+        assert!(Stored::find(json!({"k": bytes.json()}), "k") == Found::Value(bytes));
+    }
+
+    #[test]
+    fn what_is_no_value_is_foreign() {
+        for data in [json!({}), json!({"other": "x"}), json!({"k": 7}), json!({"k": {"base64": "?"}}), json!(null)] {
+            assert!(matches!(Stored::find(data, "k"), Found::Foreign(_)));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `keystore`: one function per kind, that of Vault in `vault.rs`. What the settings mean is said, and their bounds are checked, in `backends`.
+
+use backends::{BackendConfig, aws, postgres, vault};
+
+use super::field::{Field, Text};
+use super::section::{Section, unknown};
+use super::values::{any, duration, flag, number, path, secret};
+
+pub(super) const KEYSTORE: [&str; 6] = ["fs", "sqlite", "memory", "postgres", "vault", "aws"];
+const PATH: [&str; 1] = ["path"];
+const POSTGRES: [&str; 16] = [
+    "url",
+    "host",
+    "port",
+    "database",
+    "user",
+    "password",
+    "sslmode",
+    "ca",
+    "cert",
+    "key",
+    "schema",
+    "migrate",
+    "connections",
+    "connect_timeout",
+    "timeout",
+    "listen",
+];
+const LISTEN: [&str; 2] = ["host", "port"];
+const AWS: [&str; 1] = ["secretsmanager"];
+const SECRETSMANAGER: [&str; 7] =
+    ["endpoint", "region", "kmskey", "credentials", "prefix", "recovery_window", "timeout"];
+const CREDENTIALS: [&str; 3] = ["accesskey", "secretkey", "token"];
+const TIMEOUT: [&str; 3] = ["connect", "attempt", "operation"];
+
+/// Every key of each keystore, for the test of the reference config.
+#[cfg(test)]
+pub(super) const KEYS: [(&str, &[&[&str]]); 5] = [
+    ("fs", &[&PATH]),
+    ("sqlite", &[&PATH]),
+    ("postgres", &[&POSTGRES, &LISTEN]),
+    ("vault", &super::vault::KEYS),
+    ("aws", &[&AWS, &SECRETSMANAGER, &CREDENTIALS, &TIMEOUT]),
+];
+
+/// Keystores of KES that are not here.
+const KEYSTORES_OF_KES: [&str; 5] = ["gcp", "azure", "fortanix", "gemalto", "entrust"];
+
+/// The one keystore. Nothing only when the report has an error.
+pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
+    let available = KEYSTORE.join(", ");
+    let entries = top.get("keystore").map(Field::entries).unwrap_or_default();
+    if entries.is_empty() && top.get("keystore").is_none_or(Field::is_mapping) {
+        top.missing("keystore", &format!("choose one of {available}"));
+    }
+    if let [(name, first), (other, second), ..] = entries.as_slice() {
+        second.error_at_key(format!(
+            "there are two keystores, '{name}'{} and '{other}'{}; keep one",
+            first.line(),
+            second.line(),
+        ));
+    }
+    let todo = "write the path of the directory (fs) or file (sqlite) that holds the keys";
+    let file = |field| Section::new(field, &PATH).parse_required("path", todo, path);
+    let mut found = None;
+    for (name, field) in entries {
+        match name {
+            "fs" => found = file(field).map(|path| BackendConfig::Fs { path }),
+            "sqlite" => found = file(field).map(|path| BackendConfig::Sqlite { path }),
+            "memory" => {
+                Section::new(field, &[]);
+                found = Some(BackendConfig::Memory);
+            }
+            "postgres" => {
+                found = checked(&field, |field| Some(postgres(field)), postgres::Config::check)
+                    .map(BackendConfig::Postgres);
+            }
+            "vault" => found = checked(&field, super::vault::vault, vault::Config::check).map(BackendConfig::Vault),
+            "aws" => found = checked(&field, aws, aws::Config::check).map(BackendConfig::Aws),
+            _ if KEYSTORES_OF_KES.contains(&name) => field.error_at_key(format!(
+                "the keystore '{name}' of KES is not available here yet; choose one of {available}"
+            )),
+            _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
+        }
+    }
+    found
+}
+
+/// What `read` makes of a section. The backend's own check has its say when nothing in there was wrong before.
+fn checked<T>(
+    field: &Field<'_>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Option<Box<T>> {
+    let before = field.errors();
+    let config = read(field)?;
+    if field.errors() == before
+        && let Err(said) = check(&config)
+    {
+        let todo = if said.contains(';') { "" } else { "; see the comments on it in config/keyway.yml" };
+        field.error_at_key(format!("{}{todo}", field.without_values(said)));
+    }
+    Some(Box::new(config))
+}
+
+fn postgres(field: &Field<'_>) -> postgres::Config {
+    let section = Section::new(field.clone(), &POSTGRES);
+    let default = postgres::Config::default();
+    let port = || number(1, u16::MAX);
+    let sslmode = |text: &Text| {
+        text.as_str().parse().map_err(|why| match text.as_str() {
+            "allow" | "prefer" => why,
+            _ => format!("{} is no sslmode; write verify-full, verify-ca, require or disable", text.shown()),
+        })
+    };
+    let [host, database, user] = ["host", "database", "user"].map(|key| section.parse(key, any));
+    let url = section.parse("url", any);
+    if section.lacks("url") && section.lacks("host") {
+        section.missing("url", "write url, or host, database and user");
+    } else if section.lacks("url") {
+        for key in ["database", "user"].into_iter().filter(|key| section.lacks(key)) {
+            section.missing(key, "write it, or url in place of host, database and user");
+        }
+    }
+    let listen = section.get("listen").and_then(|listen| {
+        if !listen.is_mapping() {
+            let word = |text: &Text| {
+                flag(text).map_err(|_| format!("{} is no place; write on, off, or host and port", text.shown()))
+            };
+            return Some(if listen.parse(word)? { postgres::Listen::Same } else { postgres::Listen::Off });
+        }
+        let listen = Section::new(listen.clone(), &LISTEN);
+        let host = listen.parse_required("host", "write the host of the server itself, past the pooler", any);
+        let port = listen.parse_required("port", "write the port of the server itself, past the pooler", port());
+        Some(postgres::Listen::At { host: host?, port: port? })
+    });
+    postgres::Config {
+        url: url.map(postgres::Secret::from),
+        host,
+        port: section.parse("port", port()),
+        database,
+        user,
+        password: secret(&section, "password"),
+        sslmode: section.parse("sslmode", sslmode),
+        ca: section.parse("ca", path),
+        cert: section.parse("cert", path),
+        key: section.parse("key", path),
+        schema: section.parse("schema", any).unwrap_or(default.schema),
+        migrate: section.parse("migrate", flag).unwrap_or(default.migrate),
+        connections: section.parse("connections", number(1, 1000)).unwrap_or(default.connections),
+        connect_timeout: section.parse("connect_timeout", duration).unwrap_or(default.connect_timeout),
+        timeout: section.parse("timeout", duration).unwrap_or(default.timeout),
+        listen: listen.unwrap_or(default.listen),
+    }
+}
+
+fn aws(field: &Field<'_>) -> Option<aws::Config> {
+    let section = Section::new(field.clone(), &AWS);
+    let Some(section) = section.section("secretsmanager", &SECRETSMANAGER) else {
+        section.missing("secretsmanager", "write endpoint and region in it, or {} to find them in the environment");
+        return None;
+    };
+    let credentials = section.section("credentials", &CREDENTIALS).and_then(|section| {
+        let access_key = section.parse("accesskey", any);
+        let (secret_key, token) = (secret(&section, "secretkey"), secret(&section, "token"));
+        if CREDENTIALS.iter().any(|key| !section.lacks(key)) {
+            for key in ["accesskey", "secretkey"].into_iter().filter(|key| section.lacks(key)) {
+                section.missing(key, "write accesskey and secretkey, or remove credentials to find them elsewhere");
+            }
+        }
+        Some(aws::Credentials { access_key: access_key?, secret_key: secret_key?, token })
+    });
+    let default = aws::Timeouts::default();
+    let timeout = section.section("timeout", &TIMEOUT);
+    let time = |key: &str| timeout.as_ref()?.parse(key, duration);
+    let (least, most) = aws::RECOVERY_DAYS.into_inner();
+    Some(aws::Config {
+        endpoint: section.parse("endpoint", any),
+        region: section.parse("region", any),
+        kms_key: section.parse("kmskey", any),
+        credentials,
+        prefix: section.parse("prefix", any).unwrap_or_default(),
+        recovery_window: section.parse("recovery_window", number(least, most)),
+        timeouts: aws::Timeouts {
+            connect: time("connect").unwrap_or(default.connect),
+            attempt: time("attempt").unwrap_or(default.attempt),
+            operation: time("operation").unwrap_or(default.operation),
+        },
+    })
+}
