@@ -43,7 +43,7 @@ mod config;
 mod failure;
 mod standing;
 
-pub use config::{Config, Credentials, RECOVERY_DAYS, Secret, Timeouts};
+pub use config::{Config, Credentials, RECOVERY_DAYS, Timeouts};
 use failure::Failure;
 use standing::{Standing, says_deleted};
 

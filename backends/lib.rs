@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `name.rs`, `value.rs` | what a store is given: a checked [`Name`], an opaque [`Value`] |
+//! | `name.rs`, `value.rs`, `secret.rs` | what a store is given: a checked [`Name`], an opaque [`Value`], a [`Secret`] |
 //! | `memory.rs` | keys that end with the process: for tests and throw-away servers |
 //! | `fs.rs`, `fs/` | a directory with one file per key, as KES keeps it |
 //! | `sqlite.rs`, `sqlite/`, `sqlite.1.sql` | one SQLite database; the numbered files are its schema migrations |
@@ -34,6 +34,7 @@ mod name;
 mod path;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod value;
@@ -41,6 +42,7 @@ mod value;
 pub mod vault;
 
 pub use name::{InvalidName, Name, is_valid_prefix};
+pub use secret::Secret;
 pub use value::Value;
 
 /// Keeps values under names, and never loses or overwrites one.

@@ -44,7 +44,7 @@ mod pool;
 mod schema;
 
 use crate::{Change, Name, Store, StoreError, Value, is_valid_prefix};
-pub use config::{Config, Listen, Secret, SslMode};
+pub use config::{Config, Listen, SslMode};
 use failure::{Failure, Place};
 use listen::Listener;
 use pool::Pool;

@@ -45,7 +45,7 @@ mod error;
 mod kv;
 mod transit;
 
-pub use config::{Config, Credential, KvVersion, Login, Secret, Tls, Transit};
+pub use config::{Config, Credential, KvVersion, Login, Tls, Transit};
 
 /// The time for an operation, so that it ends before the 15 s of a request to us do.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);

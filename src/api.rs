@@ -39,6 +39,8 @@ pub struct Call {
     pub state: Arc<State>,
     /// Who asks; `None` only where the API is open to all.
     pub identity: Option<Identity>,
+    /// Whether the policy let the client ask, and not `skip_auth`: then it may know what is wrong with the store.
+    pub trusted: bool,
     /// What follows the route's path, percent-decoded: a name, a pattern, an identity, or nothing.
     pub argument: String,
     /// The body; empty where the API takes none.

@@ -107,12 +107,15 @@ pub enum ApiError {
     /// The store failed.
     #[error("failed to {0}")]
     Keystore(Operation, #[source] std::sync::Arc<StoreError>),
-    /// Readiness: nobody answered at the store's address.
-    #[error("key store is not reachable")]
-    NotReachable(#[source] std::sync::Arc<StoreError>),
-    /// Readiness: the store answers, but not as it should.
-    #[error("key store is unavailable")]
-    NotAvailable(#[source] std::sync::Arc<StoreError>),
+    /// Readiness: nobody answered at the store's address, or the store answers, but not as it should.
+    #[error("{}", if is_unreachable(.cause) { "key store is not reachable" } else { "key store is unavailable" })]
+    NotReady {
+        /// What the store said.
+        #[source]
+        cause: std::sync::Arc<StoreError>,
+        /// Whether the client is told so.
+        tell: bool,
+    },
     /// More subscribers of a log stream than the server takes.
     #[error("too many subscribers: at most {0} at a time")]
     TooManySubscribers(usize),
@@ -125,6 +128,9 @@ pub enum ApiError {
 #[derive(Serialize)]
 struct Message {
     message: String,
+    /// What is wrong with the store, for clients of ready that may know it. KES has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// Why a request was refused or failed, for the audit event; rides on the response, never on the wire.
@@ -156,8 +162,9 @@ impl ApiError {
             Self::Algorithm(_) | Self::KeySize(_) => StatusCode::NOT_ACCEPTABLE,
             Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::TooManySubscribers(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Keystore(..) | Self::NotAvailable(_) => StatusCode::BAD_GATEWAY,
-            Self::NotReachable(_) | Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady { cause, .. } if is_unreachable(cause) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
+            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Damaged { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -167,9 +174,7 @@ impl ApiError {
         match self {
             Self::NotAuthorized(refusal) => format!("{self}: {refusal}"),
             Self::Damaged { reason } => format!("{self}: {reason}"),
-            Self::Keystore(_, source) | Self::NotReachable(source) | Self::NotAvailable(source) => {
-                format!("{self}: {}", chain(&**source))
-            }
+            Self::Keystore(_, cause) | Self::NotReady { cause, .. } => format!("{self}: {}", chain(&**cause)),
             Self::Internal(what) => format!("{self}: {what}"),
             _ => self.to_string(),
         }
@@ -191,7 +196,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let mut response = (status, Json(Message { message: self.to_string() })).into_response();
+        let reason = matches!(self, Self::NotReady { tell: true, .. }).then(|| self.reason());
+        let mut response = (status, Json(Message { message: self.to_string(), reason })).into_response();
         if let Self::Method { expected, .. } = &self {
             let allow = if *expected == Method::PUT { "PUT, POST" } else { expected.as_str() };
             if let Ok(allow) = HeaderValue::from_str(allow) {
@@ -201,6 +207,11 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(Reason(self.reason()));
         response
     }
+}
+
+/// Whether nobody answered at the store's address.
+pub fn is_unreachable(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unreachable { .. })
 }
 
 /// An error and its causes on one line.

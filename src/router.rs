@@ -184,7 +184,12 @@ async fn handle(
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline).await?;
     let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
-    let call = Call { state: state.clone(), identity, argument, body };
+    let trusted = match route.access {
+        Access::Policy => true,
+        Access::Skippable => !state.skips_auth(route),
+        Access::Open | Access::Certificate => false,
+    };
+    let call = Call { state: state.clone(), identity, trusted, argument, body };
     let answer = (route.handler)(call);
     if !route.mutates {
         return deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))?;

@@ -12,6 +12,7 @@ use crate::services::aws::Moto;
 use crate::services::postgres::Postgres;
 use crate::services::proxy::{Mode, Proxy};
 use crate::services::vault::Program;
+use crate::support::events::Events;
 use crate::support::server::{send, unique};
 use crate::support::stores::{self, Kv};
 use crate::support::{Server, Setup};
@@ -231,6 +232,110 @@ async fn faults(store: &str, proxy: &Proxy, keystore: &str) {
     }
     gateway.assert_unharmed().await;
     print!("{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_that_is_restarted_is_found_again() {
+    let mut service = Postgres::start();
+    let gateway = Server::on(&stores::postgres(service.address(), &unique()));
+    let before = data_key(&gateway, "before").await;
+    service.stop();
+    assert_eq!(gateway.put("/v1/key/create/during", None).await.status, 502);
+    assert_eq!(gateway.get("/v1/ready").await.status, 504);
+    service.resume();
+    assert_recovered(&gateway, "postgres", &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_openbao_that_is_restarted_is_found_again() {
+    let mut service = stores::start(Program::OpenBao).await;
+    let gateway = Server::on(&stores::vault(&service, &service.url(), Kv::V2Transit, &unique()));
+    let before = data_key(&gateway, "before").await;
+    service.stop();
+    assert_eq!(gateway.put("/v1/key/create/during", None).await.status, 502);
+    assert_eq!(gateway.get("/v1/ready").await.status, 504);
+    service.restart().await;
+    assert_recovered(&gateway, "OpenBao", &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_vault_is_told_in_ready_status_and_log() {
+    let service = stores::start(Program::Vault).await;
+    let gateway = Server::on(&stores::vault(&service, &service.url(), Kv::V2, &unique()));
+    let before = data_key(&gateway, "before").await;
+    service.seal();
+    let ready = gateway.get("/v1/ready").await;
+    assert_eq!((ready.status, ready.message().as_str()), (502, "key store is unavailable"));
+    assert!(ready.json()["reason"].as_str().unwrap().contains("sealed"), "{}", ready.text());
+    let status = gateway.get("/v1/status").await;
+    assert!(status.json()["keystore_error"].as_str().unwrap().contains("sealed"), "{}", status.text());
+    assert!(gateway.log().contains("sealed"), "{}", gateway.log());
+    service.unseal().await;
+    assert_recovered(&gateway, "Vault", &before).await;
+}
+
+/// Makes a key and a data key under it.
+async fn data_key(gateway: &Server, name: &str) -> serde_json::Value {
+    assert_eq!(gateway.put(&format!("/v1/key/create/{name}"), None).await.status, 200);
+    gateway.put(&format!("/v1/key/generate/{name}"), None).await.json()
+}
+
+/// The gateway is ready, creates, and decrypts what it encrypted before, all within 5 s.
+#[expect(clippy::print_stdout, reason = "a line of the fault table")]
+async fn assert_recovered(gateway: &Server, store: &str, before: &serde_json::Value) {
+    let back = Instant::now();
+    loop {
+        let name = format!("after-{}", back.elapsed().as_micros());
+        let create = gateway.put(&format!("/v1/key/create/{name}"), None).await;
+        if create.status == 200 && gateway.get("/v1/ready").await.status == 200 {
+            break;
+        }
+        assert!(back.elapsed() < Duration::from_secs(5), "{store}: {}", create.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let recovered = back.elapsed().as_secs_f64();
+    let body = json!({ "ciphertext": before["ciphertext"] });
+    let answer = gateway.put("/v1/key/decrypt/before", Some(body)).await;
+    assert_eq!(answer.json()["plaintext"], before["plaintext"], "{}", answer.text());
+    println!(
+        "fault | {store} | service stopped and back | 502, ready 504 or 502 | recovered in {recovered:.2} s | keys lost: 0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latency_of_every_store_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    latency("fs", &format!("fs: {{path: {}/keys}}", dir.path().display())).await;
+    latency("sqlite", &format!("sqlite: {{path: {}/keys.db}}", dir.path().display())).await;
+    let postgres = Postgres::start();
+    latency("postgres", &stores::postgres(postgres.address(), &unique())).await;
+    let openbao = stores::start(Program::OpenBao).await;
+    latency("OpenBao KV v1", &stores::vault(&openbao, &openbao.url(), Kv::V1, &unique())).await;
+    latency("OpenBao KV v2", &stores::vault(&openbao, &openbao.url(), Kv::V2, &unique())).await;
+    latency("OpenBao KV v2, transit", &stores::vault(&openbao, &openbao.url(), Kv::V2Transit, &unique())).await;
+    let moto = Moto::start();
+    latency("AWS (emulated)", &stores::aws(&moto.endpoint(), &unique())).await;
+}
+
+/// Creates keys and uses each once, uncached, and prints what the gateway's audit events say of the time it took.
+#[expect(clippy::print_stdout, reason = "lines of the latency table")]
+async fn latency(store: &str, keystore: &str) {
+    const KEYS: usize = 50;
+    let gateway = Server::on(keystore);
+    let mut audit = Events::audit(&gateway).await;
+    let http = gateway.http(Some(&gateway.admin));
+    for operation in ["create", "generate"] {
+        let mut micros = Vec::new();
+        for number in 0..KEYS {
+            let path = format!("/v1/key/{operation}/key-{number}");
+            assert_eq!(send(http.put(gateway.url(&path)), None).await.unwrap().status, 200);
+            let event = audit.find(|event| event["request"]["path"] == path.as_str()).await;
+            micros.push(event["response"]["time"].as_u64().unwrap());
+        }
+        micros.sort_unstable();
+        let (median, worst) = (micros[KEYS / 2], micros[KEYS - 1]);
+        println!("latency | {store} | {operation} | median {median} us | worst of {KEYS} {worst} us");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,9 +15,9 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
-use zeroize::Zeroizing;
 
 use super::failure;
+use crate::Secret;
 use crate::{Name, StoreError};
 
 /// Days that AWS can keep a deleted secret.
@@ -72,10 +72,6 @@ pub struct Credentials {
     /// The session token that belongs to temporary credentials.
     pub token: Option<Secret>,
 }
-
-/// A text that is wiped from memory on drop and that `Debug` does not print. The SDK keeps copies of its own.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,8 +251,8 @@ fn unreachable(reason: &str) -> StoreError {
 
 impl Credentials {
     fn provider(&self) -> SharedCredentialsProvider {
-        let token = self.token.as_ref().map(|token| token.as_str().to_owned());
-        let secret = self.secret_key.as_str();
+        let token = self.token.as_ref().map(|token| token.expose().to_owned());
+        let secret = self.secret_key.expose();
         let credentials =
             aws_sdk_secretsmanager::config::Credentials::new(&self.access_key, secret, token, None, "configuration");
         SharedCredentialsProvider::new(credentials)
@@ -266,24 +262,6 @@ impl Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(..)")
-    }
-}
-
-impl Secret {
-    fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 

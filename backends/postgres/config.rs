@@ -12,7 +12,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
-use crate::StoreError;
+use crate::{Secret, StoreError};
 
 /// The port when none is given. Source: <https://www.iana.org/assignments/service-names-port-numbers>
 const DEFAULT_PORT: u16 = 5432;
@@ -153,29 +153,6 @@ impl FromStr for SslMode {
             }
             _ => return Err("sslmode is not one of verify-full, verify-ca, require, disable".to_owned()),
         })
-    }
-}
-
-/// A text that is wiped from memory on drop and that `Debug` does not print.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use crate::services::aws::Moto;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::primitives::Blob;
-use backends::aws::{Aws, Config, Credentials, MAX_VALUE, Secret, Timeouts};
+use backends::aws::{Aws, Config, Credentials, MAX_VALUE, Timeouts};
 use backends::conformance::{Lengths, differential_within, run_within};
-use backends::{BackendConfig, Name, Store, StoreError, Value};
+use backends::{BackendConfig, Name, Secret, Store, StoreError, Value};
 use front::{Answer, Front};
 use tokio::task::JoinSet;
 
@@ -519,7 +519,7 @@ async fn settings_out_of_bounds_are_refused_by_name() {
         (Config { prefix: "a b".to_owned(), ..base() }, "prefix 'a b' has ' '"),
         (Config { prefix: "!a".to_owned(), ..base() }, "prefix"),
         (Config { prefix: "p".repeat(433), ..base() }, "433 characters, 432 at most"),
-        (Config { endpoint: Some("ftp://host".to_owned()), ..base() }, "endpoint 'ftp://host'"),
+        (Config { endpoint: Some("ftp://host".to_owned()), ..base() }, "endpoint is no http or https URL"),
         (Config { endpoint: Some("https://user:word@host".to_owned()), ..base() }, "endpoint holds a user"),
         (Config { endpoint: Some(String::new()), ..base() }, "endpoint"),
         (Config { timeouts: hours, ..base() }, "time-out"),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::services::pgbouncer::PgBouncer;
 use crate::services::postgres::{ADMIN, PASSWORD, Postgres};
 use crate::services::proxy::{Mode, Proxy};
-use backends::postgres::{Config, Listen, Secret, SslMode};
-use backends::{BackendConfig, Change, Name, Store, StoreError, Value};
+use backends::postgres::{Config, Listen, SslMode};
+use backends::{BackendConfig, Change, Name, Secret, Store, StoreError, Value};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{sleep, timeout};
 

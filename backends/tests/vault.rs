@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::services::vault::{Program, Server};
-use backends::vault::{Config, Credential, KvVersion, Login, Secret, Tls, Transit, Vault};
-use backends::{BackendConfig, Name, Store, StoreError, Value, conformance};
+use backends::vault::{Config, Credential, KvVersion, Login, Tls, Transit, Vault};
+use backends::{BackendConfig, Name, Secret, Store, StoreError, Value, conformance};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value as Json, json};

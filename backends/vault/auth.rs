@@ -21,9 +21,10 @@ use vaultrs::api::AuthInfo;
 use vaultrs::auth::{approle, cert, kubernetes, oidc};
 use zeroize::Zeroizing;
 
+use crate::Secret;
 use crate::StoreError;
 use crate::vault::client::{Connector, Lease, Session, client, get, quiet};
-use crate::vault::config::{Config, Credential, Login, Place, Secret};
+use crate::vault::config::{Config, Credential, Login, Place};
 use crate::vault::error::Failure;
 
 /// A session this young is refused for want of rights or because it was revoked; Vault is asked which, before a login.
@@ -238,15 +239,15 @@ impl Connection {
             }
             Login::AppRole { engine, id, secret, .. } => {
                 let secret = credential(secret).await?;
-                quiet(approle::login(&nobody, engine.trim_matches('/'), id, secret.as_str())).await
+                quiet(approle::login(&nobody, engine.trim_matches('/'), id, secret.expose())).await
             }
             Login::Kubernetes { engine, role, jwt, .. } => {
                 let jwt = credential(jwt).await?;
-                quiet(kubernetes::login(&nobody, engine.trim_matches('/'), role, jwt.as_str())).await
+                quiet(kubernetes::login(&nobody, engine.trim_matches('/'), role, jwt.expose())).await
             }
             Login::Jwt { engine, role, jwt, .. } => {
                 let jwt = credential(jwt).await?;
-                quiet(oidc::login(&nobody, engine.trim_matches('/'), jwt.as_str(), role.clone())).await
+                quiet(oidc::login(&nobody, engine.trim_matches('/'), jwt.expose(), role.clone())).await
             }
             Login::Cert { engine, role, .. } => {
                 quiet(cert::login(&nobody, engine.trim_matches('/'), role.as_deref().unwrap_or_default())).await
@@ -379,7 +380,7 @@ async fn credential(credential: &Credential) -> Result<Secret, Failure> {
 
 /// A token becomes an HTTP header, which takes visible ASCII alone.
 fn check_token(token: &Secret) -> Result<(), Failure> {
-    if token.as_str().is_empty() || !token.as_str().bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::NoToken("the token is empty or holds characters that no token has".to_owned()));
     }
     Ok(())

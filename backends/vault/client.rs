@@ -34,8 +34,9 @@ use vaultrs::client::{VaultClient, VaultClientSettings};
 use vaultrs::error::ClientError;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::Secret;
 use crate::StoreError;
-use crate::vault::config::{Place, Secret, Tls};
+use crate::vault::config::{Place, Tls};
 use crate::vault::error::{Failure, unavailable};
 
 /// Time to connect, handshake included.
@@ -186,7 +187,7 @@ pub(super) struct Lease {
 
 impl Session {
     pub(super) fn new(place: &Place, pool: &reqwest::Client, token: &Secret, lease: Option<Lease>, own: bool) -> Self {
-        let client = |namespace: &Option<String>| client(place, pool, token.as_str(), namespace.clone());
+        let client = |namespace: &Option<String>| client(place, pool, token.expose(), namespace.clone());
         Self {
             keys: client(&place.namespace),
             token: client(&place.login_namespace),

@@ -6,10 +6,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use reqwest::Url;
-use zeroize::Zeroizing;
 
-use crate::StoreError;
 use crate::vault::error::unavailable;
+use crate::{Secret, StoreError};
 
 /// The KV engine of one HashiCorp Vault or OpenBao server. Field names are KES's words.
 ///
@@ -199,28 +198,6 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// PEM file of the certificate authorities to trust, these alone. Default: those of the system.
     pub ca: Option<PathBuf>,
-}
-
-/// A text that is wiped from memory on drop and that `Debug` does not print.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// A [`Config`] without doubt: slashes trimmed, the address parsed, namespaces resolved.

@@ -1,19 +1,17 @@
 //! `GET /v1/ready` (alias `/ready`): whether keys can be served now.
 
 use axum::response::Response;
-use backends::StoreError;
 
 use super::{Call, done};
 use crate::error::ApiError;
 
-/// Asks the store; 200 when it could serve a key, so that a probe tells the truth.
+/// Asks the store; 200 when it could serve a key, so that a probe tells the truth. A client that needed its policy to
+/// ask is told what is wrong with the store.
 ///
 /// # Errors
-/// [`ApiError::NotReachable`] (504) or [`ApiError::NotAvailable`] (502).
+/// [`ApiError::NotReady`]: 504 when nobody answers at the store's address, 502 otherwise.
 pub async fn ready(call: Call) -> Result<Response, ApiError> {
-    match call.state.keys.ping().await {
-        Ok(_) => Ok(done()),
-        Err(error) if matches!(*error, StoreError::Unreachable { .. }) => Err(ApiError::NotReachable(error)),
-        Err(error) => Err(ApiError::NotAvailable(error)),
-    }
+    let tell = call.trusted;
+    call.state.keys.ping().await.map_err(|cause| ApiError::NotReady { cause, tell })?;
+    Ok(done())
 }

@@ -1,13 +1,12 @@
 //! `GET /v1/status`: the server's state, and the latency of its store.
 
 use axum::response::Response;
-use backends::StoreError;
 use serde::Serialize;
 use tracing::warn;
 
 use super::{Call, reply};
 use crate::VERSION;
-use crate::error::{ApiError, chain};
+use crate::error::{ApiError, chain, is_unreachable};
 use crate::process;
 
 /// Field names and units as KES's clients read them.
@@ -32,6 +31,9 @@ struct Status {
     /// Goes with `keystore_unreachable` too: the official SDK takes one without the other as a broken answer.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     keystore_unavailable: bool,
+    /// What is wrong with it, for clients that needed their policy to ask. KES has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keystore_error: Option<String>,
 }
 
 /// Answers 200 whether the store is well or not.
@@ -40,8 +42,9 @@ struct Status {
 /// None of its own.
 pub async fn status(call: Call) -> Result<Response, ApiError> {
     let ping = call.state.keys.ping().await;
-    if let Err(error) = &ping {
-        warn!(error = chain(&**error), "key store is not well");
+    let error = ping.as_ref().err().map(|error| chain(&**error));
+    if let Some(error) = &error {
+        warn!(error, "key store is not well");
     }
     let memory = process::Usage::now();
     reply(&Status {
@@ -61,7 +64,8 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
             .as_ref()
             .ok()
             .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
-        keystore_unreachable: matches!(&ping, Err(error) if matches!(**error, StoreError::Unreachable { .. })),
+        keystore_unreachable: ping.as_ref().is_err_and(|error| is_unreachable(error)),
         keystore_unavailable: ping.is_err(),
+        keystore_error: error.filter(|_| call.trusted),
     })
 }

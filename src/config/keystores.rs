@@ -135,7 +135,7 @@ fn postgres(field: &Field<'_>) -> postgres::Config {
         Some(postgres::Listen::At { host: host?, port: port? })
     });
     postgres::Config {
-        url: url.map(postgres::Secret::from),
+        url: url.map(backends::Secret::from),
         host,
         port: section.parse("port", port()),
         database,

@@ -32,7 +32,7 @@ fn aws(text: &str) -> aws::Config {
 #[test]
 fn postgres_has_defaults_and_takes_every_key() {
     let least = postgres("  postgres: {url: 'postgres://u:p@h/d'}\n");
-    let url = Some(postgres::Secret::from("postgres://u:p@h/d".to_owned()));
+    let url = Some(backends::Secret::from("postgres://u:p@h/d".to_owned()));
     assert_eq!(least, postgres::Config { url, ..postgres::Config::default() });
     let all = postgres(
         "  postgres: {host: h, port: 6432, database: d, user: u, password: '${SECRET}', sslmode: verify-ca, ca: ca.pem, cert: \
@@ -45,7 +45,7 @@ fn postgres_has_defaults_and_takes_every_key() {
         port: Some(6432),
         database: Some("d".into()),
         user: Some("u".into()),
-        password: Some(postgres::Secret::from("hunter2".to_owned())),
+        password: Some(backends::Secret::from("hunter2".to_owned())),
         sslmode: Some(postgres::SslMode::VerifyCa),
         ca: Some("ca.pem".into()),
         cert: Some("c.pem".into()),
@@ -71,7 +71,7 @@ fn vault_as_in_kes_has_the_defaults_of_kes() {
         engine: "approle".into(),
         namespace: None,
         id: "i".into(),
-        secret: Credential::Text(vault::Secret::from("0012".to_owned())),
+        secret: Credential::Text(backends::Secret::from("0012".to_owned())),
     };
     let expected = vault::Config {
         endpoint: "https://v:8200".into(),
@@ -115,7 +115,7 @@ fn vault_as_in_kes_has_the_defaults_of_kes() {
 
 #[test]
 fn each_way_to_log_in_to_vault_is_read() {
-    let secret = || vault::Secret::from("hunter2".to_owned());
+    let secret = || backends::Secret::from("hunter2".to_owned());
     let jwt = |jwt| Login::Jwt { engine: "jwt".into(), namespace: None, role: None, jwt };
     for (text, login) in [
         ("token: '${SECRET}'", Login::Token(secret())),
@@ -158,8 +158,8 @@ fn aws_as_in_kes_has_the_defaults_of_kes_and_takes_keys_of_ours() {
         kms_key: Some("k".into()),
         credentials: Some(aws::Credentials {
             access_key: "AKIA".into(),
-            secret_key: aws::Secret::from("hunter2".to_owned()),
-            token: Some(aws::Secret::from("t".to_owned())),
+            secret_key: backends::Secret::from("hunter2".to_owned()),
+            token: Some(backends::Secret::from("t".to_owned())),
         }),
         prefix: "kes/".into(),
         recovery_window: Some(7),

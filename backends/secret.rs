@@ -1,0 +1,38 @@
+//! A text that must not be seen: a password, a token.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A text that is wiped from memory on drop and that `Debug` does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_has_nothing_of_the_text() {
+        assert_eq!(format!("{:?}", Secret::from("hunter2".to_owned())), "Secret(..)");
+    }
+}
