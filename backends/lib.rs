@@ -23,6 +23,7 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "aws")]
 pub mod aws;
@@ -235,6 +236,20 @@ pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> 
         #[cfg(feature = "aws")]
         BackendConfig::Aws(config) => Arc::new(aws::Aws::open(config).await?),
     })
+}
+
+/// See [`credentials_refused`].
+static CREDENTIALS_REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// How often services have refused our credentials since the process began: a token, a login, a renewal. Operations may
+/// have succeeded all the same, after another login.
+pub fn credentials_refused() -> u64 {
+    CREDENTIALS_REFUSED.load(Ordering::Relaxed)
+}
+
+#[cfg(feature = "vault")]
+pub(crate) fn count_refused_credentials() {
+    CREDENTIALS_REFUSED.fetch_add(1, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub struct Metrics {
     response_time: Histogram,
     system: System,
     connections: IntGauge,
+    refused_credentials: IntCounter,
 }
 
 /// Gauges that are read from the system at each scrape.
@@ -76,6 +77,11 @@ impl Metrics {
                 .buckets(BUCKETS.to_vec()),
         )?;
         registry.register(Box::new(response_time.clone()))?;
+        let refused_credentials = IntCounter::new(
+            "keyway_keystore_auth_failures_total",
+            "Tokens, logins and renewals that the keystore refused.",
+        )?;
+        registry.register(Box::new(refused_credentials.clone()))?;
         Ok(Self {
             success: codes("kes_http_request_success", "Requests that were answered with a 2xx.", &SUCCESSES)?,
             error: codes("kes_http_request_error", "Requests that were refused with a 4xx.", &ERRORS)?,
@@ -94,6 +100,7 @@ impl Metrics {
                 )?,
                 stack_used: gauge("kes_system_mem_stack_used", "Bytes of stack memory in use.")?,
             },
+            refused_credentials,
             connections: gauge("keyway_connections", "TLS connections that are open.")?,
             registry,
         })
@@ -130,6 +137,8 @@ impl Metrics {
         set(&self.system.heap_used, usage.heap);
         set(&self.system.heap_objects, 0);
         set(&self.system.stack_used, usage.stack);
+        let refused = &self.refused_credentials;
+        refused.inc_by(backends::credentials_refused().saturating_sub(refused.get()));
         let mut text = Vec::with_capacity(8 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

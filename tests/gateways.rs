@@ -274,6 +274,17 @@ async fn a_sealed_vault_is_told_in_ready_status_and_log() {
     assert_recovered(&gateway, "Vault", &before).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_costs_no_request_and_is_counted() {
+    let service = stores::start(Program::OpenBao).await;
+    let gateway = Server::on(&stores::vault(&service, &service.url(), Kv::V2, &unique()));
+    assert!(gateway.metric("keyway_keystore_auth_failures_total").await < 0.5);
+    service.revoke_all();
+    data_key(&gateway, "after").await;
+    assert!(gateway.metric("keyway_keystore_auth_failures_total").await > 0.5);
+    gateway.assert_unharmed().await;
+}
+
 /// Makes a key and a data key under it.
 async fn data_key(gateway: &Server, name: &str) -> serde_json::Value {
     assert_eq!(gateway.put(&format!("/v1/key/create/{name}"), None).await.status, 200);

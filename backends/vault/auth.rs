@@ -21,11 +21,11 @@ use vaultrs::api::AuthInfo;
 use vaultrs::auth::{approle, cert, kubernetes, oidc};
 use zeroize::Zeroizing;
 
-use crate::Secret;
 use crate::StoreError;
 use crate::vault::client::{Connector, Lease, Session, client, get, quiet};
 use crate::vault::config::{Config, Credential, Login, Place};
 use crate::vault::error::Failure;
+use crate::{Secret, count_refused_credentials};
 
 /// A session this young is refused for want of rights or because it was revoked; Vault is asked which, before a login.
 const FRESH: Duration = Duration::from_secs(2);
@@ -176,6 +176,7 @@ impl Connection {
         if turn.closed || (current.since.elapsed() < FRESH && self.lease(&current).await.is_ok()) {
             return Err(refusal);
         }
+        count_refused_credentials();
         self.log_in_anew(&mut turn, &current, refusal).await
     }
 
@@ -222,6 +223,7 @@ impl Connection {
                 failure.words()
             )),
         };
+        count_refused_credentials();
         warn!("cannot log in to Vault anew: {}", failure.words());
         turn.failed = Some((Instant::now(), failure.clone()));
         Err(failure)
@@ -294,6 +296,7 @@ impl Connection {
             }
             let Some(lease) = session.lease else { continue };
             if let Err(failure) = self.renew(&session, lease).await {
+                count_refused_credentials();
                 warn!("cannot renew the Vault token: {}", failure.words());
                 let longest = Duration::from_secs(if session.own { 4 } else { 20 });
                 tokio::time::sleep(spread((lease.ttl / 8).clamp(Duration::from_millis(200), longest))).await;
