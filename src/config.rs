@@ -24,13 +24,12 @@ mod values;
 mod vault;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use backends::{BackendConfig, Name};
+use backends::{BackendConfig, Name, Secret};
 use zeroize::Zeroizing;
 
 use crate::identity::Identity;
@@ -78,7 +77,7 @@ pub struct Tls {
     /// `tls.cert`: PEM file with its certificate and those between it and the root. Required.
     pub cert: PathBuf,
     /// `tls.password`: decrypts the private key. Default none.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// `tls.ca`: PEM file or directory with roots for client certificates, besides those of the system. Default none.
     pub ca: Option<PathBuf>,
     /// `tls.auth`: whether the chain of client certificates is verified. Default off: the key decides.
@@ -86,10 +85,6 @@ pub struct Tls {
     /// `tls.proxy`: who may speak for other clients. Default nobody.
     pub proxy: Option<Proxy>,
 }
-
-/// A password: wiped from memory after use, and printed nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Zeroizing<String>);
 
 /// `tls.proxy`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,24 +140,6 @@ impl Config {
     /// Whether TLS insists on a client certificate: unless some API lets clients without one ask (as in KES).
     pub fn certificate_required(&self) -> bool {
         !self.api.values().any(|api| api.skip_auth)
-    }
-}
-
-impl Password {
-    /// The password as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The password as bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
     }
 }
 

@@ -170,7 +170,7 @@ impl Keys {
         let value = Value::from(key.to_stored().to_vec());
         let result = self.0.store.create(name, &value).await;
         // Whatever the store said: after a time-out nobody knows what it did.
-        self.forget(name).await;
+        self.0.forget(name).await;
         Ok(result?)
     }
 
@@ -231,7 +231,7 @@ impl Keys {
     /// [`KeysError::NotFound`] when there is none.
     pub async fn delete(&self, name: &Name) -> Result<(), KeysError> {
         let result = self.0.store.delete(name).await;
-        self.forget(name).await;
+        self.0.forget(name).await;
         Ok(result?)
     }
 
@@ -284,10 +284,6 @@ impl Keys {
         self.0.cache.invalidate_all();
         self.0.cache.run_pending_tasks().await;
         self.0.store.close().await;
-    }
-
-    async fn forget(&self, name: &Name) {
-        self.0.forget(name).await;
     }
 
     fn is_current(&self, name: &Name, entry: &Entry) -> bool {

@@ -87,7 +87,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// [`TlsError`] names the option and the file.
 pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Server, TlsError> {
     let mut warnings = Vec::new();
-    let password = tls.password.as_ref().map(config::Password::as_bytes);
+    let password = tls.password.as_ref().map(|password| password.expose().as_bytes());
     let key = private_key::load(&tls.key, password).map_err(TlsError::Key)?;
     let certificates = load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error))?;
     warnings.extend(expired(&tls.cert, &certificates));

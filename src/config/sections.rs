@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use backends::Name;
+use backends::{Name, Secret};
 
 use super::field::{Field, Text};
 use super::keystores::keystore;
 use super::policies::policies;
 use super::section::Section;
 use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, parsed, path, told, warn_if_nobody};
-use super::{Api, Cache, Config, Format, Level, Log, Password, Proxy, Tls, address, rules};
+use super::{Api, Cache, Config, Format, Level, Log, Proxy, Tls, address, rules};
 use crate::identity::Identity;
 use crate::router::{Access, ROUTES};
 
@@ -87,7 +87,7 @@ fn tls(top: &Section<'_>) -> Option<Tls> {
     let ca = tls.parse("ca", path);
     let auth = tls.parse("auth", flag).unwrap_or(false);
     let proxy = tls.section("proxy", &PROXY).and_then(|section| proxy(&section));
-    let password = password.map(|text| Password(text.into_value()));
+    let password = password.map(|text| Secret::from(text.into_value()));
     Some(Tls { key: key?, cert: cert?, password, ca, auth, proxy })
 }
 

@@ -78,7 +78,7 @@ fn every_key_is_read() {
     let config = parsed(&text).unwrap();
     assert_eq!(config.address, "127.0.0.1:9".parse().unwrap());
     assert_eq!(config.admin, Identity::from_text(A));
-    assert_eq!(config.tls.password.as_ref().map(Password::as_str), Some("0012"));
+    assert_eq!(config.tls.password.as_ref().map(Secret::expose), Some("0012"));
     assert_eq!(config.tls.ca, Some(PathBuf::from("ca.pem")));
     assert!(config.tls.auth);
     let proxy = Proxy { identities: vec![Identity::from_text(B)], header: "X-Cert".into() };
@@ -149,7 +149,7 @@ fn passwords_are_taken_as_they_are_and_never_printed() {
             "admin: {{identity: _}}\nkeystore: {{memory: }}\ntls:\n  key: k\n  cert: c\n  password: {written}\n"
         ));
         let config = config.unwrap();
-        assert_eq!(config.tls.password.as_ref().map(Password::as_bytes), Some(password.as_bytes()));
+        assert_eq!(config.tls.password.as_ref().map(Secret::expose), Some(password));
         assert!(!format!("{config:?}").contains(&format!("{password:?}")), "{written}");
     }
 }
