@@ -10,6 +10,7 @@
 //! | `vault.rs` | the KV engine of HashiCorp Vault or OpenBao, as KES uses it |
 //! | `aws.rs` | AWS Secrets Manager, as KES uses it |
 //! | `path.rs` | what the two backends that live in files share |
+//! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
 //! | `conformance.rs` | the contract as code: the suite that every backend passes (feature `conformance`) |
 //!
 //! Not here: the meaning of a value, HTTP, policies, caching, retries and the measuring of latency. A store is the
@@ -29,6 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub mod aws;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "conformance")]
+pub mod faulty;
 mod fs;
 mod memory;
 mod name;
@@ -202,6 +205,25 @@ pub enum BackendConfig {
 }
 
 impl BackendConfig {
+    /// The files that are read once, when the store is opened. One that changes is used by the next [`open`] only.
+    /// Files that a store reads again by itself, such as tokens to log in with, are not among them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Memory | Self::Fs { .. } => Vec::new(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite { .. } => Vec::new(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => config.files(),
+            #[cfg(feature = "vault")]
+            Self::Vault(config) => {
+                let tls = &config.tls;
+                [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().cloned().collect()
+            }
+            #[cfg(feature = "aws")]
+            Self::Aws(_) => Vec::new(),
+        }
+    }
+
     /// The word for this kind of store in configuration and output.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -24,7 +24,7 @@ impl Client {
     /// The client of a request with these headers. Headers count only when they come from a configured proxy.
     pub fn of(state: &State, peer: &Peer, headers: &HeaderMap) -> Self {
         let direct = Self { ip: peer.address.ip(), identity: peer.identity.clone() };
-        match (&state.proxy, &direct.identity) {
+        match (&state.config.tls.proxy, &direct.identity) {
             (Some(proxy), Ok(identity)) if state.is_proxy(identity) => Self {
                 ip: forwarded_for(headers).unwrap_or(direct.ip),
                 identity: identity_in_header(headers, &proxy.header),

@@ -66,11 +66,6 @@ impl Audit {
         Self { events, console, threshold, format }
     }
 
-    /// The stream of all events.
-    pub fn events(&self) -> &Broadcast {
-        &self.events
-    }
-
     /// Publishes an event. Never waits: a slow subscriber or console loses lines instead.
     pub fn record(&self, event: &Event<'_>) {
         self.events.send(|| line(event));

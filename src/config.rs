@@ -57,8 +57,12 @@ pub struct Config {
     pub policies: BTreeMap<String, Policy>,
     /// `policy.NAME.identities`: the name of the one policy of each identity.
     pub identities: BTreeMap<Identity, String>,
-    /// `cache.expiry`: how long keys stay in memory.
+    /// `cache`: which keys stay in memory, and how long.
     pub cache: Cache,
+    /// `probe.address`: where to answer probes over plain HTTP. Default nowhere.
+    pub probe: Option<SocketAddr>,
+    /// `limits`: how much is done at the same time.
+    pub limits: Limits,
     /// `log`: what is written to the console.
     pub log: Log,
     /// `keys`: created at start when absent.
@@ -70,7 +74,7 @@ pub struct Config {
 }
 
 /// `tls`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// `tls.key`: PEM file with the private key of the server. Required.
     pub key: PathBuf,
@@ -104,15 +108,31 @@ pub struct Api {
     pub timeout: Option<Duration>,
 }
 
-/// `cache.expiry`
+/// `cache`. Written as `off`, nothing is kept: all durations are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// `any`: how long a key is served without asking the keystore again; zero: not at all. Default 5 minutes.
+    /// `expiry.any`: how long a key is served without asking the keystore again; zero: not at all. Default 5 minutes.
     pub any: Duration,
-    /// `unused`: the same, counted from its last use. Default 30 seconds.
+    /// `expiry.unused`: the same, counted from its last use. Default 30 seconds.
     pub unused: Duration,
-    /// `offline`: how long keys are served while the keystore cannot be reached; zero: not at all. Default zero.
+    /// `expiry.offline`: how long keys are served while the keystore is down, counted from its last answer; zero: not
+    /// at all. Default zero.
     pub offline: Duration,
+    /// `max_entries`: keys in memory at most. Default 100,000. Not a key of KES.
+    pub max_entries: u64,
+}
+
+/// `limits`: what is over them is refused or waits, so that memory has a bound. Not a section of KES.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `connections`: open at a time. Default 10,000.
+    pub connections: usize,
+    /// `requests`: under way at a time, of all clients. Default 4,096.
+    pub requests: usize,
+    /// `requests_per_identity`: under way at a time, of each client. Default: only the above.
+    pub requests_per_identity: Option<usize>,
+    /// `subscribers`: of each of the two log streams. Default 64.
+    pub subscribers: usize,
 }
 
 /// `log`
@@ -145,7 +165,24 @@ impl Config {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { any: Duration::from_mins(5), unused: Duration::from_secs(30), offline: Duration::ZERO }
+        Self {
+            any: Duration::from_mins(5),
+            unused: Duration::from_secs(30),
+            offline: Duration::ZERO,
+            max_entries: 100_000,
+        }
+    }
+}
+
+impl Cache {
+    /// `cache: off`.
+    pub const OFF: Self =
+        Self { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO, max_entries: 1 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 10_000, requests: 4_096, requests_per_identity: None, subscribers: 64 }
     }
 }
 

@@ -13,7 +13,7 @@ use backends::StoreError;
 use serde::Serialize;
 
 use crate::crypto::key::Algorithm;
-use crate::keys::{KeysError, Operation};
+use crate::keys::{KeysError, Operation, Outage};
 use crate::policy::Refusal;
 use crate::tls::peer::PeerError;
 
@@ -108,7 +108,7 @@ pub enum ApiError {
     #[error("failed to {0}")]
     Keystore(Operation, #[source] std::sync::Arc<StoreError>),
     /// Readiness: nobody answered at the store's address, or the store answers, but not as it should.
-    #[error("{}", if is_unreachable(.cause) { "key store is not reachable" } else { "key store is unavailable" })]
+    #[error("{}", not_ready(.cause))]
     NotReady {
         /// What the store said.
         #[source]
@@ -116,6 +116,26 @@ pub enum ApiError {
         /// Whether the client is told so.
         tell: bool,
     },
+    /// The store is known to be down, and was not asked.
+    #[error("failed to {operation}: {}", not_ready(&.outage.cause))]
+    Outage {
+        /// What was asked of it.
+        operation: Operation,
+        /// What is known.
+        outage: std::sync::Arc<Outage>,
+    },
+    /// The server is about to end, and takes no more requests.
+    #[error("server is stopping")]
+    Stopping,
+    /// More connections than the server takes.
+    #[error("too many connections: at most {0} at a time")]
+    TooManyConnections(usize),
+    /// More requests are under way than the server takes.
+    #[error("too many requests: the server takes at most {0} at a time")]
+    Overloaded(usize),
+    /// The client has more requests under way than it may.
+    #[error("too many requests: one identity may have at most {0} at a time")]
+    TooManyRequests(usize),
     /// More subscribers of a log stream than the server takes.
     #[error("too many subscribers: at most {0} at a time")]
     TooManySubscribers(usize),
@@ -123,6 +143,9 @@ pub enum ApiError {
     #[error("internal server error")]
     Internal(&'static str),
 }
+
+/// When to ask again after what passes, in seconds: a breaker closes within 2 s of the store's return.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// The body of every error.
 #[derive(Serialize)]
@@ -161,7 +184,11 @@ impl ApiError {
             Self::Withheld { .. } => StatusCode::CONFLICT,
             Self::Algorithm(_) | Self::KeySize(_) => StatusCode::NOT_ACCEPTABLE,
             Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
-            Self::TooManySubscribers(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManySubscribers(_) | Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Outage { outage, .. } if is_unreachable(&outage.cause) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Outage { .. } | Self::Stopping | Self::TooManyConnections(_) | Self::Overloaded(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotReady { cause, .. } if is_unreachable(cause) => StatusCode::GATEWAY_TIMEOUT,
             Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -175,6 +202,10 @@ impl ApiError {
             Self::NotAuthorized(refusal) => format!("{self}: {refusal}"),
             Self::Damaged { reason } => format!("{self}: {reason}"),
             Self::Keystore(_, cause) | Self::NotReady { cause, .. } => format!("{self}: {}", chain(&**cause)),
+            Self::Outage { outage, .. } => {
+                let seconds = outage.since.elapsed().as_secs();
+                format!("{self}: not asked, it is down since {seconds} s: {}", chain(&*outage.cause))
+            }
             Self::Internal(what) => format!("{self}: {what}"),
             _ => self.to_string(),
         }
@@ -189,7 +220,23 @@ impl ApiError {
             KeysError::Withheld { reason } => Self::Withheld { reason },
             KeysError::Random => Self::Internal("the system gives no random numbers"),
             KeysError::Store(source) => Self::Keystore(operation, source),
+            KeysError::Down(outage) => Self::Outage { operation, outage },
         }
+    }
+}
+
+impl ApiError {
+    /// Whether the same request may be answered in a moment.
+    fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Outage { .. }
+                | Self::Stopping
+                | Self::TooManyConnections(_)
+                | Self::Overloaded(_)
+                | Self::TooManyRequests(_)
+                | Self::TooManySubscribers(_)
+        )
     }
 }
 
@@ -204,9 +251,17 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert(header::ALLOW, allow);
             }
         }
+        if self.passes() {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response.extensions_mut().insert(Reason(self.reason()));
         response
     }
+}
+
+/// The words of readiness for a store that is not well.
+fn not_ready(cause: &StoreError) -> &'static str {
+    if is_unreachable(cause) { "key store is not reachable" } else { "key store is unavailable" }
 }
 
 /// Whether nobody answered at the store's address.

@@ -1,27 +1,47 @@
 //! Keys by name: decoded keys in a moka cache, in front of one [`Store`]. Nothing else calls a store.
 //!
-//! What may be served from the cache is decided by `Entry`; how long it may be by [`Lifetime`]. The place of
-//! outage behaviour (serving entries past their age while the store is down) is `Keys::load`.
+//! | file | what lives there |
+//! |---|---|
+//! | `keys.rs` | what may be asked: get, create, delete, list, ping |
+//! | `cached.rs` | how long a cached key may be used, and when it is read again |
+//! | `sweep.rs` | what happens without a request: keys in use are refreshed, old ones wiped |
+//! | `health.rs` | whether the store answers: the circuit breaker |
+//! | `flight.rs` | one load for all who wait for a key |
+//! | `mutations.rs` | why a key that was deleted is never used again |
+
+mod cached;
+mod flight;
+mod health;
+mod mutations;
+mod sweep;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use backends::{Change, Name, Store, StoreError, Value};
+use futures_util::FutureExt as _;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
 use crate::crypto::key::{Algorithm, Key};
+use crate::metrics::keystore::KeystoreMetrics;
+use cached::{Cached, Version};
+use flight::{Flight, Flights};
+use health::{Health, SUSPICIOUS};
+use mutations::Mutations;
 
-/// Entries that the cache holds at most; the least used go first. At about 0.5 KiB an entry.
-const MAX_ENTRIES: u64 = 100_000;
-
-/// How often expired keys are wiped from memory: moka itself does so only when it is called.
-const WIPE_INTERVAL: Duration = Duration::from_secs(1);
+pub use health::Outage;
 
 /// The deadline of a [`Keys::ping`], so that a probe is answered before its own time-out.
 const PING_DEADLINE: Duration = Duration::from_secs(2);
@@ -29,38 +49,63 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a key may be served while the store, which tells of the changes of other processes, cannot hear of them.
 const DEAF_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Number of mutation counters; names share one by hash. A mutation makes 1/1024 of the cache load again.
-const STRIPES: usize = 1024;
+/// How long it is remembered that a name has no key.
+const ABSENT_LIFETIME: Duration = Duration::from_secs(1);
 
-/// How long a key may be served without asking the store again.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetime {
-    /// Since it was loaded; zero: not at all.
+/// Names without a key that are remembered at most.
+const MAX_ABSENT: u64 = 10_000;
+
+/// How long a request waits for a key to be read again when it may be served the old one instead.
+const STALE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Keys that are refreshed at the same time at most.
+const MAX_REFRESHES: usize = 16;
+
+/// How the cache behaves: `cache` of the config. May be changed while it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a key may be served without asking the store again, since it was read; zero: not at all. Each key
+    /// has a share of 90 to 100 % of it.
     pub any: Duration,
-    /// Since it was used last; zero: not at all.
+    /// The same, since it was used last; zero: not at all.
     pub unused: Duration,
+    /// How long keys are served while the store is down, since it last answered; zero: not at all.
+    pub offline: Duration,
+    /// Keys in the cache at most; the least used go first. At about 0.5 KiB a key.
+    pub max_entries: u64,
+    /// How long an operation of the store may take. The store's own time-outs are shorter where they can be.
+    pub deadline: Duration,
 }
 
 /// The keys of one store.
 #[derive(Clone)]
 pub struct Keys(Arc<Inner>);
 
+type Cache = moka::future::Cache<Name, Arc<Cached>>;
+type Outcome = Result<Arc<Key>, KeysError>;
+
 struct Inner {
     store: Arc<dyn Store>,
-    cache: moka::future::Cache<Name, Entry>,
+    settings: ArcSwap<Settings>,
+    cache: ArcSwap<Cache>,
+    /// Names without a key: when that was found, and under which count of mutations.
+    absent: moka::future::Cache<Name, (Instant, u64)>,
+    loads: Flights<Name, Outcome>,
+    pings: Flights<(), Result<Duration, Arc<StoreError>>>,
+    refreshes: Semaphore,
     mutations: Mutations,
+    /// How often changes of other processes may have been missed.
+    doubts: AtomicU64,
     /// Whether changes of other processes, which the store would tell of, go unnoticed now.
     deaf: AtomicBool,
-}
-
-/// What a load found, shared by all who wait for it.
-#[derive(Clone)]
-struct Entry {
-    outcome: Result<Arc<Key>, KeysError>,
-    /// The mutation count of the name when the load began. A create or delete since then makes the entry worthless.
-    seen: u64,
-    /// When the load began.
-    loaded: Instant,
+    health: Arc<Health>,
+    metrics: Arc<KeystoreMetrics>,
+    /// The keys that new requests use instead, after a reload.
+    successor: OnceLock<Weak<Inner>>,
+    random: RandomState,
+    /// Ends what runs in the background, at the latest with the last clone.
+    ended: CancellationToken,
+    _end: DropGuard,
 }
 
 /// Why a key operation failed.
@@ -90,6 +135,9 @@ pub enum KeysError {
     /// The store failed.
     #[error(transparent)]
     Store(Arc<StoreError>),
+    /// The store is known to be down, and was not asked.
+    #[error("key store is down: {}", .0.cause)]
+    Down(Arc<Outage>),
 }
 
 /// The operations of a store, as messages name them.
@@ -103,6 +151,18 @@ pub enum Operation {
     Delete,
     /// [`Store::list`]
     List,
+}
+
+impl Operation {
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Read => "read",
+            Self::Delete => "delete",
+            Self::List => "list",
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -126,30 +186,65 @@ pub struct Page {
 }
 
 impl Keys {
-    /// Puts a cache in front of `store`. Expired keys are wiped by a task that ends with the last clone.
-    /// Must be called within a tokio runtime.
-    pub fn new(store: Arc<dyn Store>, lifetime: Lifetime) -> Self {
-        let cache = moka::future::Cache::builder()
-            .max_capacity(MAX_ENTRIES)
-            .time_to_live(lifetime.any)
-            .time_to_idle(lifetime.unused)
-            .build();
+    /// Puts a cache in front of a store that has just been opened. What runs in the background ends with
+    /// [`Keys::close`] or the last clone. Must be called within a tokio runtime.
+    pub fn new(store: Arc<dyn Store>, settings: Settings, metrics: Arc<KeystoreMetrics>) -> Self {
         let changes = store.changes();
-        let deaf = AtomicBool::new(changes.is_some()); // until the store says that it hears
-        let inner = Arc::new(Inner { store, cache, mutations: Mutations::default(), deaf });
-        if let Some(changes) = changes {
-            tokio::spawn(follow(changes, Arc::downgrade(&inner)));
-        }
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            let mut interval = tokio::time::interval(WIPE_INTERVAL);
-            loop {
-                interval.tick().await;
-                let Some(inner) = weak.upgrade() else { break };
-                inner.cache.run_pending_tasks().await;
-            }
+        let ended = CancellationToken::new();
+        let health = Arc::new(Health::new(metrics.clone()));
+        let inner = Arc::new(Inner {
+            store: store.clone(),
+            settings: ArcSwap::from_pointee(settings),
+            cache: ArcSwap::from_pointee(cache_of(settings.max_entries)),
+            absent: moka::future::Cache::builder().max_capacity(MAX_ABSENT).time_to_live(ABSENT_LIFETIME).build(),
+            loads: Flights::default(),
+            pings: Flights::default(),
+            refreshes: Semaphore::new(MAX_REFRESHES),
+            mutations: Mutations::default(),
+            doubts: AtomicU64::new(0),
+            deaf: AtomicBool::new(changes.is_some()), // until the store says that it hears
+            health: health.clone(),
+            metrics,
+            successor: OnceLock::new(),
+            random: RandomState::new(),
+            _end: ended.clone().drop_guard(),
+            ended: ended.clone(),
         });
+        if let Some(changes) = changes {
+            tokio::spawn(ended.clone().run_until_cancelled_owned(follow(changes, Arc::downgrade(&inner))));
+        }
+        tokio::spawn(ended.clone().run_until_cancelled_owned(sweep::keep(Arc::downgrade(&inner))));
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(ended.run_until_cancelled_owned(async move {
+            let offline = || weak.upgrade().map(|keys| keys.settings.load().offline).unwrap_or_default();
+            health.keep(&*store, offline).await;
+        }));
         Self(inner)
+    }
+
+    /// Changes how the cache behaves, from now on and for the keys in it too.
+    pub async fn set(&self, settings: Settings) {
+        let before = self.0.settings.swap(Arc::new(settings));
+        if before.max_entries == settings.max_entries {
+            return;
+        }
+        let (old, new) = (self.0.cache.load_full(), cache_of(settings.max_entries));
+        for (name, cached) in old.iter() {
+            new.insert((*name).clone(), cached).await;
+        }
+        self.0.cache.store(Arc::new(new));
+    }
+
+    /// Whether both are clones of one.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Says which keys take the place of these for new requests. What requests that are still under way create and
+    /// delete here is not used from the cache there. Nothing runs here in the background any more.
+    pub fn succeeded_by(&self, successor: &Self) {
+        let _ = self.0.successor.set(Arc::downgrade(&successor.0)); // keys are replaced once
+        self.0.ended.cancel();
     }
 
     /// Makes a key of fresh random bytes.
@@ -165,74 +260,103 @@ impl Keys {
     /// Stores a key that was made elsewhere.
     ///
     /// # Errors
-    /// [`KeysError::AlreadyExists`] when the name is taken; the key that is there stands.
+    /// [`KeysError::AlreadyExists`] when the name is taken; the key that is there stands. [`KeysError::Down`] at once
+    /// while the store is down.
     pub async fn store(&self, name: &Name, key: &Key) -> Result<(), KeysError> {
         let value = Value::from(key.to_stored().to_vec());
-        let result = self.0.store.create(name, &value).await;
-        // Whatever the store said: after a time-out nobody knows what it did.
-        self.0.forget(name).await;
-        Ok(result?)
+        let result = self.0.call(Operation::Create, self.0.store.create(name, &value)).await;
+        self.0.changed(name, &result).await;
+        result
     }
 
     /// The key of a name, from the cache or from the store. However many wait for one name, it is loaded once.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`] only when the store is certain that there is none.
-    pub async fn get(&self, name: &Name) -> Result<Arc<Key>, KeysError> {
-        if let Some(entry) = self.0.cache.get(name).await
-            && self.is_current(name, &entry)
+    /// [`KeysError::NotFound`] only when the store is certain that there is none, or was less than 1 s ago.
+    /// [`KeysError::Down`] at once while the store is down and the key is not in the cache.
+    pub async fn get(&self, name: &Name) -> Outcome {
+        let inner = &*self.0;
+        let now = Instant::now();
+        let cached = inner.cache.load().get(name).await;
+        let cached = cached.filter(|cached| cached.version.mutations == inner.mutations.of(name));
+        if let Some(cached) = &cached
+            && let Some(key) = cached.key()
+            && inner.is_fresh(cached, now)
         {
-            return entry.outcome;
+            cached.touch(now);
+            inner.metrics.hits.inc();
+            self.refresh_if_due(name, cached, now);
+            return Ok(key);
         }
-        // In a task of its own: the load goes on for the others when the first to ask has left.
-        let (keys, name) = (self.clone(), name.clone());
-        let load = tokio::spawn(async move {
-            loop {
-                let entry = keys.load(&name).await;
-                // A create or delete that came in between has made the answer stale.
-                if keys.0.mutations.of(&name).load(Ordering::Acquire) == entry.seen {
-                    break entry.outcome;
-                }
-            }
-        });
-        load.await.unwrap_or(Err(KeysError::Damaged { reason: "decoding it failed".to_owned() }))
+        self.miss(name, cached, now).await
     }
 
-    /// Loads a key through the cache. Failures are shared with those who wait now, and not kept.
-    async fn load(&self, name: &Name) -> Entry {
-        let inner = &self.0;
-        let entry = inner
-            .cache
-            .entry_by_ref(name)
-            .or_insert_with_if(
-                async {
-                    let (seen, loaded) = (inner.mutations.of(name).load(Ordering::Acquire), Instant::now());
-                    let outcome = match inner.store.get(name).await {
-                        Ok(value) => Key::from_stored(value.as_bytes())
-                            .map(Arc::new)
-                            .map_err(|damage| KeysError::Damaged { reason: damage.to_string() }),
-                        Err(error) => Err(error.into()),
-                    };
-                    Entry { outcome, seen, loaded }
-                },
-                |entry| !self.is_current(name, entry),
-            )
-            .await
-            .into_value();
-        if entry.outcome.is_err() {
-            inner.cache.invalidate(name).await;
+    /// A key that is not in the cache, or in `cached` but not to be used without asking.
+    async fn miss(&self, name: &Name, cached: Option<Arc<Cached>>, now: Instant) -> Outcome {
+        let inner = &*self.0;
+        if inner.is_known_to_be_absent(name, now).await {
+            inner.metrics.absent_hits.inc();
+            return Err(KeysError::NotFound);
         }
-        entry
+        if let Some(outage) = inner.health.outage() {
+            return inner.stale(cached.as_ref()).ok_or(KeysError::Down(outage));
+        }
+        inner.metrics.misses.inc();
+        let load = self.load(name);
+        if !cached.as_ref().is_some_and(|cached| inner.may_be_stale(cached, now)) {
+            return load.await;
+        }
+        // There is a key to fall back on. The load goes on when this request does.
+        tokio::spawn(load.clone());
+        match timeout(STALE_PATIENCE, load).await {
+            Ok(Err(failure @ (KeysError::Store(_) | KeysError::Down(_)))) => {
+                inner.stale(cached.as_ref()).ok_or(failure)
+            }
+            Ok(answer) => answer,
+            Err(_) => inner.stale(cached.as_ref()).ok_or_else(|| {
+                let reason = "it has not answered yet".to_owned();
+                KeysError::Store(Arc::new(StoreError::Unreachable { reason, source: None }))
+            }),
+        }
+    }
+
+    /// Reads a key from the store, once for all who want it now.
+    fn load(&self, name: &Name) -> Flight<Outcome> {
+        self.0.loads.join(name.clone(), || {
+            let (keys, name) = (self.0.clone(), name.clone());
+            async move {
+                let outcome = keys.read(&name).await;
+                keys.loads.ended(&name);
+                outcome
+            }
+            .boxed()
+        })
+    }
+
+    /// Reads a key in use again in the background, before its time is up.
+    fn refresh_if_due(&self, name: &Name, cached: &Cached, now: Instant) {
+        let inner = &self.0;
+        if !cached.claim_refresh(&inner.settings.load(), now) || inner.health.outage().is_some() {
+            return;
+        }
+        let (keys, name) = (self.clone(), name.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = keys.0.refreshes.acquire().await else { return };
+            keys.0.metrics.refreshes.inc();
+            if let Err(KeysError::Store(_) | KeysError::Down(_)) = keys.load(&name).await {
+                keys.0.metrics.failed_refreshes.inc();
+            }
+        });
     }
 
     /// Deletes a key.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`] when there is none.
+    /// [`KeysError::NotFound`] when there is none. [`KeysError::Down`] at once while the store is down.
     pub async fn delete(&self, name: &Name) -> Result<(), KeysError> {
-        let result = self.0.store.delete(name).await;
-        self.0.forget(name).await;
-        Ok(result?)
+        let result = self.0.call(Operation::Delete, self.0.store.delete(name)).await;
+        self.0.changed(name, &result).await;
+        result
     }
 
     /// Names that begin with `prefix` and come after `after`, in byte order, as many as `max_bytes` of JSON hold.
@@ -246,7 +370,7 @@ impl Keys {
         let mut left = max_bytes;
         loop {
             let last = names.last().or(after).cloned();
-            let batch = self.0.store.list(prefix, last.as_ref(), BATCH).await?;
+            let batch = self.0.call(Operation::List, self.0.store.list(prefix, last.as_ref(), BATCH)).await?;
             let complete = batch.len() < BATCH;
             for name in batch {
                 let size = name.as_str().len() + r#""","#.len();
@@ -262,50 +386,198 @@ impl Keys {
         }
     }
 
-    /// Asks the store whether it could serve a key now; the answer is its latency.
+    /// Asks the store whether it could serve a key now; the answer is its latency. However many ask, it is asked once.
     ///
     /// # Errors
-    /// What the store says, or [`StoreError::Unreachable`] when it says nothing for 2 s.
+    /// What the store says, [`StoreError::Unreachable`] when it says nothing for 2 s, or at once what was found before
+    /// while it is down.
     pub async fn ping(&self) -> Result<Duration, Arc<StoreError>> {
-        let start = Instant::now();
-        match tokio::time::timeout(PING_DEADLINE, self.0.store.ping()).await {
-            Ok(Ok(())) => Ok(start.elapsed()),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(StoreError::Unreachable {
-                reason: format!("no answer within {} s", PING_DEADLINE.as_secs()),
-                source: None,
-            }
-            .into()),
+        if let Some(outage) = self.0.health.outage() {
+            return Err(outage.cause.clone());
         }
+        let ping = self.0.pings.join((), || {
+            let keys = self.0.clone();
+            async move {
+                let result = keys.health.probe(&*keys.store, PING_DEADLINE).await;
+                keys.pings.ended(&());
+                result
+            }
+            .boxed()
+        });
+        ping.await
+    }
+
+    /// The outage of the store, if there is one.
+    pub fn outage(&self) -> Option<Arc<Outage>> {
+        self.0.health.outage()
     }
 
     /// Wipes all keys from memory and lets go of the store.
     pub async fn close(&self) {
-        self.0.cache.invalidate_all();
-        self.0.cache.run_pending_tasks().await;
+        self.0.ended.cancel();
+        let cache = self.0.cache.load_full();
+        for (_, cached) in cache.iter() {
+            cached.wipe();
+        }
+        cache.invalidate_all();
         self.0.store.close().await;
-    }
-
-    fn is_current(&self, name: &Name, entry: &Entry) -> bool {
-        entry.outcome.is_ok()
-            && entry.seen == self.0.mutations.of(name).load(Ordering::Acquire)
-            && !(self.0.deaf.load(Ordering::Acquire) && entry.loaded.elapsed() > DEAF_LIFETIME)
     }
 }
 
+/// An empty cache. What leaves it, for whatever reason, is wiped at once.
+fn cache_of(max_entries: u64) -> Cache {
+    moka::future::Cache::builder()
+        .max_capacity(max_entries)
+        .eviction_listener(|_, cached: Arc<Cached>, _| cached.wipe())
+        .build()
+}
+
 impl Inner {
-    /// Makes sure that no key which was loaded before now is used again under this name.
-    async fn forget(&self, name: &Name) {
-        self.mutations.of(name).fetch_add(1, Ordering::AcqRel);
-        self.cache.invalidate(name).await;
+    /// Calls the store: with a deadline, and the one stopwatch; what it answers tells how it is. While it is down it
+    /// is not called, and whoever only reads stops to wait for it.
+    async fn call<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, KeysError> {
+        if let Some(outage) = self.health.outage() {
+            return Err(KeysError::Down(outage));
+        }
+        let began = Instant::now();
+        let deadline = self.settings.load().deadline;
+        let reads = matches!(operation, Operation::Read | Operation::List);
+        let mut work = pin!(timeout(deadline, work));
+        let mut suspicious = pin!(sleep(SUSPICIOUS).fuse());
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = work.as_mut() => break result,
+                outage = self.health.until_down(), if reads => return Err(KeysError::Down(outage)),
+                () = suspicious.as_mut() => self.health.suspect(),
+            }
+        };
+        let result = result.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} s", deadline.as_secs_f64());
+            Err(StoreError::Unreachable { reason, source: None })
+        });
+        self.metrics.latency(operation.as_str(), began.elapsed());
+        let error = match result {
+            Ok(done) => {
+                self.health.succeeded(began);
+                return Ok(done);
+            }
+            Err(error) => KeysError::from(error),
+        };
+        match &error {
+            KeysError::Store(cause) => {
+                self.metrics.failed(operation.as_str());
+                match **cause {
+                    StoreError::Unreachable { .. } => self.health.failed(cause),
+                    _ => self.health.suspect(),
+                }
+            }
+            _ => self.health.succeeded(began),
+        }
+        Err(error)
     }
 
-    /// The same for all names.
-    fn forget_all(&self) {
-        for count in self.mutations.stripes.iter().chain([&self.mutations.fallback]) {
-            count.fetch_add(1, Ordering::AcqRel);
+    /// Reads and decodes a key, and keeps in the cache what was found.
+    async fn read(&self, name: &Name) -> Outcome {
+        loop {
+            let began = Instant::now();
+            let version =
+                Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
+            let outcome = self.call(Operation::Read, self.store.get(name)).await.and_then(|value| {
+                let key = Key::from_stored(value.as_bytes());
+                key.map(Arc::new).map_err(|damage| KeysError::Damaged { reason: damage.to_string() })
+            });
+            // A create or delete that came in between has made the answer stale.
+            if self.mutations.of(name) != version.mutations {
+                continue;
+            }
+            let cache = self.cache.load_full();
+            match &outcome {
+                Ok(key) => {
+                    let (random, before) = (self.random.hash_one((name, began)), cache.get(name).await);
+                    let cached = Cached::new(key.clone(), version, began, random, before.as_deref());
+                    if !self.settings.load().any.is_zero() {
+                        cache.insert(name.clone(), Arc::new(cached)).await;
+                    }
+                }
+                Err(KeysError::Store(_) | KeysError::Down(_)) => {
+                    if let Some(cached) = cache.get(name).await {
+                        cached.failed(Instant::now());
+                    }
+                }
+                Err(failure) => {
+                    cache.invalidate(name).await;
+                    if matches!(failure, KeysError::NotFound) && !self.settings.load().any.is_zero() {
+                        self.absent.insert(name.clone(), (began, version.mutations)).await;
+                    }
+                }
+            }
+            return outcome;
         }
-        self.cache.invalidate_all();
+    }
+
+    /// Whether a key may be used without asking the store.
+    fn is_fresh(&self, cached: &Cached, now: Instant) -> bool {
+        let settings = self.settings.load();
+        !cached.is_old(&settings, now)
+            && !cached.is_idle(&settings, now)
+            && cached.version.doubts == self.doubts.load(Ordering::Acquire)
+            && !(self.deaf.load(Ordering::Acquire) && cached.age(now) > DEAF_LIFETIME)
+    }
+
+    /// The key to serve when the store cannot be asked, for as long as the config says.
+    fn stale(&self, cached: Option<&Arc<Cached>>) -> Option<Arc<Key>> {
+        let (cached, now) = (cached?, Instant::now());
+        if !self.may_be_stale(cached, now) {
+            return None;
+        }
+        let key = cached.key()?;
+        cached.touch(now);
+        self.metrics.stale.inc();
+        Some(key)
+    }
+
+    fn may_be_stale(&self, cached: &Cached, now: Instant) -> bool {
+        let settings = self.settings.load();
+        !settings.offline.is_zero() && now < cached.stale_until(&settings, self.health.answered())
+    }
+
+    async fn is_known_to_be_absent(&self, name: &Name, now: Instant) -> bool {
+        self.absent.get(name).await.is_some_and(|(found, mutations)| {
+            now.saturating_duration_since(found) < ABSENT_LIFETIME && mutations == self.mutations.of(name)
+        })
+    }
+
+    /// The store was asked to change what is under this name. Whatever it said, the cache does not know any more: after
+    /// a time-out nobody knows what it did.
+    async fn changed(&self, name: &Name, result: &Result<(), KeysError>) {
+        if !matches!(result, Err(KeysError::Down(_))) {
+            self.forget(name).await; // but a store that was not asked has done nothing
+        }
+    }
+
+    /// Makes sure that no key which was loaded before now is used again under this name.
+    async fn forget(&self, name: &Name) {
+        let mut keys = self.successor.get().and_then(Weak::upgrade);
+        self.forget_here(name).await;
+        while let Some(next) = keys {
+            next.forget_here(name).await;
+            keys = next.successor.get().and_then(Weak::upgrade);
+        }
+    }
+
+    async fn forget_here(&self, name: &Name) {
+        self.mutations.count(name);
+        self.cache.load_full().invalidate(name).await;
+    }
+
+    /// Any key may have been changed by somebody else: each is read again before it is used, if the store can be.
+    fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -318,10 +590,10 @@ async fn follow(mut changes: Receiver<Change>, keys: Weak<Inner>) {
             Ok(Change::Key(name)) => keys.forget(&name).await,
             Ok(Change::Hearing) => {
                 keys.deaf.store(false, Ordering::Release);
-                keys.forget_all();
+                keys.doubt();
             }
             Ok(Change::Deaf) => keys.deaf.store(true, Ordering::Release),
-            Err(RecvError::Lagged(_)) => keys.forget_all(),
+            Err(RecvError::Lagged(_)) => keys.doubt(),
             Err(RecvError::Closed) => {
                 keys.deaf.store(true, Ordering::Release);
                 return;
@@ -345,33 +617,6 @@ impl From<StoreError> for KeysError {
             StoreError::Withheld { reason } => Self::Withheld { reason },
             other => Self::Store(Arc::new(other)),
         }
-    }
-}
-
-/// Counts creates and deletes, by name. A load that began under another count than the present one may have read
-/// what is no longer there, so its result is not used: without this a deleted key could come back into the cache
-/// and encrypt data that nobody can read again.
-struct Mutations {
-    hasher: RandomState,
-    stripes: Box<[AtomicU64]>,
-    /// For a name that no stripe has, which cannot be.
-    fallback: AtomicU64,
-}
-
-impl Default for Mutations {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-            fallback: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Mutations {
-    fn of(&self, name: &Name) -> &AtomicU64 {
-        let hash = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
-        self.stripes.get(hash).unwrap_or(&self.fallback)
     }
 }
 

@@ -38,16 +38,21 @@ pub mod crypto;
 pub mod error;
 pub mod identity;
 pub mod keys;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod policy;
+pub mod probe;
 pub mod process;
 pub mod record;
+pub mod reload;
 pub mod router;
 pub mod server;
 pub mod state;
 pub mod stream;
+pub mod systemd;
 pub mod tls;
+pub mod watch;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

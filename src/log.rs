@@ -3,7 +3,7 @@
 //! Console lines pass through a bounded queue to a thread of their own, so that a terminal or pipe that blocks
 //! never makes a request wait; lines that do not fit are dropped.
 
-use std::fmt::{self, Write as _};
+use std::fmt::{Debug, Write as _};
 use std::io;
 
 use bytes::Bytes;
@@ -11,8 +11,10 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::filter::{Filtered, Targets};
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config;
 use crate::stream::Broadcast;
@@ -30,21 +32,47 @@ pub fn console<W: io::Write + Send + 'static>(writer: W) -> (Console, Flush) {
     (console, Flush(guard))
 }
 
-/// Makes this log the one of the process; a second call changes nothing.
-pub fn init(console: Console, level: config::Level, format: config::Format, errors: Broadcast) {
-    let filter = threshold(level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(console).with_ansi(false).with_target(false);
-    let lines: Box<dyn Layer<_> + Send + Sync> = match format {
-        config::Format::Text => Box::new(lines),
-        config::Format::Json => Box::new(lines.json().flatten_event(true)),
-    };
-    // Debug lines of libraries may hold what ours never do; theirs are shown from WARN on.
-    let ours = tracing_subscriber::filter::Targets::new()
+/// Changes what the log shows while the server runs.
+#[derive(Debug)]
+pub struct Control {
+    text: reload::Handle<Targets, Registry>,
+    json: reload::Handle<Targets, WithText>,
+}
+
+type Lines<S, F> = fmt::Layer<S, fmt::format::DefaultFields, F, Console>;
+type Text = Lines<Registry, fmt::format::Format>;
+type WithText = Layered<Filtered<Text, reload::Layer<Targets, Registry>, Registry>, Registry>;
+
+/// Makes this log the one of the process; of a second call nothing is seen.
+pub fn init(console: Console, level: config::Level, format: config::Format, errors: Broadcast) -> Control {
+    let lines = fmt::layer().with_writer(console.clone()).with_ansi(false).with_target(false);
+    let (text_filter, text) = reload::Layer::new(targets(level, format == config::Format::Text));
+    let text_lines = lines.with_filter(text_filter);
+    let (json_filter, json) = reload::Layer::new(targets(level, format == config::Format::Json));
+    let json_lines = fmt::layer().json().flatten_event(true).with_writer(console).with_ansi(false).with_target(false);
+    let stream = ErrorStream(errors).with_filter(LevelFilter::WARN);
+    let log = tracing_subscriber::registry().with(text_lines).with(json_lines.with_filter(json_filter)).with(stream);
+    let _ = log.try_init();
+    Control { text, json }
+}
+
+impl Control {
+    /// From now on the console shows lines from `level` on, in this form.
+    pub fn set(&self, level: config::Level, format: config::Format) {
+        // They fail only when the log is gone, and nobody could be told.
+        let _ = self.text.reload(targets(level, format == config::Format::Text));
+        let _ = self.json.reload(targets(level, format == config::Format::Json));
+    }
+}
+
+/// What the console shows in one of the two forms. Debug lines of libraries may hold what ours never do; theirs are
+/// shown from WARN on.
+fn targets(level: config::Level, is_used: bool) -> Targets {
+    let filter = if is_used { threshold(level) } else { LevelFilter::OFF };
+    Targets::new()
         .with_default(filter.min(LevelFilter::WARN))
         .with_target("keyway", filter)
-        .with_target("backends", filter);
-    let stream = ErrorStream(errors).with_filter(LevelFilter::WARN);
-    let _ = tracing_subscriber::registry().with(lines.with_filter(ours)).with(stream).try_init();
+        .with_target("backends", filter)
 }
 
 /// The levels that a threshold on slog's scale (DEBUG -4, INFO 0, WARN 4, ERROR 8) lets through.
@@ -80,7 +108,7 @@ struct Message {
 }
 
 impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let _ = match field.name() {
             "message" => write!(self.text, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),

@@ -3,6 +3,9 @@
 //! Names, types and buckets are those of KES's HTTP API documentation; dashboards depend on them, which is why
 //! counters have no `_total`.
 
+pub mod keystore;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -10,8 +13,9 @@ use prometheus::{
 };
 
 use crate::process;
-use crate::state::State;
+use crate::state::Running;
 use crate::stream::Broadcast;
+use keystore::KeystoreMetrics;
 
 /// Upper bounds of the response time histogram, in seconds.
 const BUCKETS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 3.0, 5.0, 10.0];
@@ -34,6 +38,10 @@ pub struct Metrics {
     system: System,
     connections: IntGauge,
     refused_credentials: IntCounter,
+    reloads: IntCounterVec,
+    last_reload: IntGauge,
+    /// What is counted about the keystore and the cache.
+    pub keystore: Arc<KeystoreMetrics>,
 }
 
 /// Gauges that are read from the system at each scrape.
@@ -82,7 +90,20 @@ impl Metrics {
             "Tokens, logins and renewals that the keystore refused.",
         )?;
         registry.register(Box::new(refused_credentials.clone()))?;
+        let reloads = Opts::new("keyway_config_reloads_total", "Reloads of the config.");
+        let reloads = IntCounterVec::new(reloads, &["result"])?;
+        for result in ["success", "failure"] {
+            reloads.with_label_values(&[result]);
+        }
+        registry.register(Box::new(reloads.clone()))?;
+        let last_reload = gauge(
+            "keyway_config_last_reload_successful",
+            "1 when the config in use is the one in the file, 0 when the last reload failed.",
+        )?;
+        last_reload.set(1);
         Ok(Self {
+            reloads,
+            last_reload,
             success: codes("kes_http_request_success", "Requests that were answered with a 2xx.", &SUCCESSES)?,
             error: codes("kes_http_request_error", "Requests that were refused with a 4xx.", &ERRORS)?,
             failure: codes("kes_http_request_failure", "Requests that failed with a 5xx.", &FAILURES)?,
@@ -102,6 +123,7 @@ impl Metrics {
             },
             refused_credentials,
             connections: gauge("keyway_connections", "TLS connections that are open.")?,
+            keystore: Arc::new(KeystoreMetrics::new(&registry)?),
             registry,
         })
     }
@@ -117,6 +139,12 @@ impl Metrics {
         self.response_time.observe(time.as_secs_f64());
     }
 
+    /// Counts a reload of the config.
+    pub fn reloaded(&self, is_done: bool) {
+        self.reloads.with_label_values(&[if is_done { "success" } else { "failure" }]).inc();
+        self.last_reload.set(i64::from(is_done));
+    }
+
     /// Counts a connection as open until the guard is dropped.
     pub fn connection(&self) -> OpenConnection {
         self.connections.inc();
@@ -127,12 +155,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric has no text form, which is a defect.
-    pub fn text(&self, state: &State) -> prometheus::Result<Vec<u8>> {
+    pub fn text(&self, running: &Running) -> prometheus::Result<Vec<u8>> {
         let usage = process::Usage::now();
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&self.system.up_time, state.started.elapsed().as_secs());
+        set(&self.system.up_time, running.started.elapsed().as_secs());
         set(&self.system.cpus, process::cpus() as u64);
-        set(&self.system.cpus_used, state.worker_threads as u64);
+        set(&self.system.cpus_used, running.worker_threads as u64);
         set(&self.system.threads, usage.threads);
         set(&self.system.heap_used, usage.heap);
         set(&self.system.heap_objects, 0);

@@ -36,7 +36,7 @@ pub struct Record {
 impl Record {
     /// The record of a request that has just come from `peer`.
     pub fn begin<B>(state: &Arc<State>, peer: &Peer, request: &Request<B>) -> Self {
-        state.metrics.active.inc();
+        state.running.metrics.active.inc();
         let path = request.uri().path();
         Self {
             state: state.clone(),
@@ -45,6 +45,11 @@ impl Record {
             start: Instant::now(),
             recorded: AtomicBool::new(false),
         }
+    }
+
+    /// The state that the request began with.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
     }
 
     /// Who asks.
@@ -73,7 +78,7 @@ impl Record {
         let (Ok(path) | Err(path)) = &self.path;
         let (time, ip) = (self.start.elapsed(), self.client.ip);
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
-        self.state.metrics.finished(code, time);
+        self.state.running.metrics.finished(code, time);
         self.state.audit.record(&audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip, path, identity },
@@ -94,7 +99,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.record(CLIENT_LEFT, Some("the client left before the answer"));
-        self.state.metrics.active.dec();
+        self.state.running.metrics.active.dec();
     }
 }
 

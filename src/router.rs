@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State as Shared};
+use axum::extract::Request;
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -20,8 +20,8 @@ use tracing::warn;
 use crate::access;
 use crate::api::{self, Call};
 use crate::error::ApiError;
+use crate::limits::Permit;
 use crate::record::Record;
-use crate::state::State;
 
 /// One API.
 #[derive(Debug)]
@@ -126,36 +126,37 @@ impl Route {
 }
 
 /// The HTTP service of a server. Requests must carry their [`Record`] as an extension.
-pub fn router(state: Arc<State>) -> Router {
+pub fn router() -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        let answer = any(move |Shared(state), request| answer(Some(route), state, request));
+        let answer = any(move |request| answer(Some(route), request));
         if route.path.ends_with('/') {
             router = router.route(&format!("{}{{*argument}}", route.path), answer.clone());
         }
         router = router.route(route.path, answer);
     }
-    router.fallback(|Shared(state), request| answer(None, state, request)).with_state(state)
+    router.fallback(|request| answer(None, request))
 }
 
 /// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
 /// that its audit event tells what really happened.
-async fn answer(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
+async fn answer(route: Option<&'static Route>, mut request: Request) -> Response {
+    let Some(record) = request.extensions_mut().remove::<Arc<Record>>() else {
+        return ApiError::Internal("a request came without its record").into_response();
+    };
     if !route.is_some_and(|route| route.mutates) {
-        return exchange(route, state, request).await;
+        return exchange(route, record, request).await;
     }
-    let task = state.mutations.spawn(exchange(route, state.clone(), request));
+    let tasks = record.state().running.tasks.clone();
+    let task = tasks.spawn(exchange(route, record, request));
     task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
 }
 
 /// One request and its response, recorded whatever happens.
-async fn exchange(route: Option<&'static Route>, state: Arc<State>, request: Request) -> Response {
-    let (mut head, body) = request.into_parts();
-    let Some(record) = head.extensions.remove::<Arc<Record>>() else {
-        return ApiError::Internal("a request came without its record").into_response();
-    };
+async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
     let mut unread = Unread { body, drain: !head.headers.contains_key(header::EXPECT) };
-    let handled = handle(route, &state, &record, &head.method, &mut unread);
+    let handled = handle(route, &record, &head.method, &mut unread);
     let response = match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => failure.into_response(),
@@ -169,18 +170,21 @@ async fn exchange(route: Option<&'static Route>, state: Arc<State>, request: Req
 /// The steps of a request: route, method, access, body, handler; the first that fails ends it.
 async fn handle(
     route: Option<&'static Route>,
-    state: &Arc<State>,
     record: &Record,
     method: &Method,
     body: &mut Unread,
 ) -> Result<Response, ApiError> {
-    let path = record.path()?;
+    let (state, path) = (record.state(), record.path()?);
     let route = route.ok_or(ApiError::NoSuchApi)?;
     if !route.takes(method) {
         return Err(ApiError::Method { received: method.clone(), expected: route.method.clone() });
     }
     let identity = access::check(state, route, record.client(), path)?;
+    // Who looks at an overloaded server is not refused, and endless answers have a limit of their own.
     let timeout = state.timeout(route);
+    let is_counted = !route.timeout.is_zero() && !matches!(route.access, Access::Open | Access::Skippable);
+    let permit = is_counted.then(|| Permit::take(&state.running, &state.config.limits, identity.as_ref()));
+    let permit = permit.transpose()?.map(Arc::new);
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline).await?;
     let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
@@ -189,23 +193,35 @@ async fn handle(
         Access::Skippable => !state.skips_auth(route),
         Access::Open | Access::Certificate => false,
     };
-    let call = Call { state: state.clone(), identity, trusted, argument, body };
+    let call = Call { state: state.clone(), permit: permit.clone(), identity, trusted, argument, body };
     let answer = (route.handler)(call);
     if !route.mutates {
-        return deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))?;
+        let response = deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))??;
+        return Ok(with(permit, response));
     }
     let path = path.to_owned();
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    state.mutations.spawn(async move {
+    state.running.tasks.spawn(async move {
         if let Err(late) = sender.send(answer.await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
             warn!(path, outcome, "finished after its time was up");
         }
     });
     match deadline.bound(receiver).await {
-        Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),
+        Some(answer) => {
+            let answer = answer.unwrap_or(Err(ApiError::Internal("a handler panicked")));
+            answer.map(|response| with(permit, response))
+        }
         None => Err(ApiError::Timeout(timeout)),
     }
+}
+
+/// The response with the permit of its request, which counts until the response is sent.
+fn with(permit: Option<Arc<Permit>>, mut response: Response) -> Response {
+    if let Some(permit) = permit {
+        response.extensions_mut().insert(permit);
+    }
+    response
 }
 
 /// The end of a request's time.

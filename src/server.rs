@@ -6,6 +6,7 @@
 mod activity;
 mod header_deadline;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,15 +15,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -31,17 +32,15 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 use tracing::{debug, info, warn};
 
-use crate::error::chain;
+use crate::error::{ApiError, chain};
+use crate::limits::Slot;
 use crate::process;
 use crate::record::Record;
 use crate::router::router;
-use crate::state::State;
+use crate::state::Current;
 use crate::tls::peer::Peer;
 use activity::Activity;
 use header_deadline::HeaderDeadline;
-
-/// Connections at a time; further ones wait in the system's queue. Fewer where the process may not open as many.
-const MAX_CONNECTIONS: usize = 10_000;
 
 /// Descriptors left for everything else: the store, its connections, the log.
 const SPARE_FILES: usize = 64;
@@ -79,32 +78,38 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
     Content-Length: 71\r\n\r\n{\"message\":\"this port speaks HTTPS: use an https:// URL, not http://\"}\n";
 
-/// Serves until `state.stopping` is cancelled, then lets open requests finish for at most `drain` and closes the
-/// keys. The answer is whether all finished.
-pub async fn run(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State>, drain: Duration) -> bool {
-    let acceptor = TlsAcceptor::from(tls);
-    let router = router(state.clone());
+/// Serves until [`crate::state::Running::stopping`] is cancelled, then lets open requests finish for at most `drain`
+/// and closes the keys. The answer is whether all finished.
+pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) -> bool {
+    let running = current.get().running.clone();
+    let router = router();
     let tasks = TaskTracker::new();
-    let cap = MAX_CONNECTIONS.min(process::max_open_files().saturating_sub(SPARE_FILES)).max(1);
-    let free = Arc::new(Semaphore::new(cap));
+    let most = process::max_open_files().saturating_sub(SPARE_FILES).max(1);
+    let limit = || current.get().config.limits.connections.min(most);
     loop {
         let next = async {
-            let permit = free.clone().acquire_owned().await;
-            (permit, listener.accept().await)
+            let slot = Slot::take(&running, limit).await;
+            (slot, listener.accept().await)
         };
-        let (permit, accepted) = tokio::select! {
+        let (slot, accepted) = tokio::select! {
             biased;
-            () = state.stopping.cancelled() => break,
+            () = running.stopping.cancelled() => break,
             next = next => next,
         };
         match accepted {
             Ok((stream, address)) => {
-                let (acceptor, router, state) = (acceptor.clone(), router.clone(), state.clone());
-                let connection = Connection { address, acceptor, router, state };
-                let (open, stopping) = (connection.state.metrics.connection(), connection.state.stopping.clone());
+                let connection = Connection {
+                    address,
+                    router: router.clone(),
+                    over: slot.is_over.then(limit),
+                    acceptor: TlsAcceptor::from(current.get().tls.clone()),
+                    current: current.clone(),
+                };
+                let open = running.metrics.connection();
+                let stopping = running.stopping.child_token();
                 tasks.spawn(async move {
                     connection.serve(stream, stopping).await;
-                    drop((permit, open));
+                    drop((slot, open));
                 });
             }
             Err(error) => {
@@ -118,15 +123,15 @@ pub async fn run(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State
     info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping: open requests may finish");
     let drained = timeout(drain, async {
         tasks.wait().await;
-        state.mutations.close();
-        state.mutations.wait().await;
+        running.tasks.close();
+        running.tasks.wait().await;
     })
     .await
     .is_ok();
     if !drained {
         warn!(connections = tasks.len(), "some requests did not finish in time");
     }
-    state.keys.close().await;
+    current.get().keys.close().await;
     drained
 }
 
@@ -135,7 +140,9 @@ struct Connection {
     address: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    state: Arc<State>,
+    current: Arc<Current>,
+    /// The limit, when this connection is over it: its first request is told so, and it ends.
+    over: Option<usize>,
 }
 
 impl Connection {
@@ -191,21 +198,29 @@ impl Connection {
         let peer = Peer::new(self.address, session.peer_certificates());
         let http2 = session.alpn_protocol() == Some(b"h2");
         let activity = Activity::new();
-        let (router, state, counted) = (self.router, self.state, activity.clone());
+        let idle = if self.over.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
+        let (router, current, counted, over) = (self.router, self.current, activity.clone(), self.over);
+        let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             let open = counted.begin();
-            let record = Arc::new(Record::begin(&state, &peer, &request));
-            request.extensions_mut().insert(record);
-            let mut answer = Box::pin(router.clone().call(request.map(Body::new)));
+            let record = Arc::new(Record::begin(&current.get(), &peer, &request));
+            let mut answer = if let Some(limit) = over {
+                leaving.cancel();
+                refuse(&record, ApiError::TooManyConnections(limit))
+            } else {
+                request.extensions_mut().insert(record);
+                router.clone().call(request.map(Body::new)).boxed()
+            };
             // hyper may find that the client has closed, and drop the request, before it polls it for the first time.
             // A create that was sent completely is to be done all the same: begin it now.
             let begun = answer.as_mut().now_or_never();
             async move {
-                let response: axum::response::Response = match begun {
+                let mut response: Response = match begun {
                     Some(response) => response?,
                     None => answer.await?,
                 };
-                Ok::<_, std::convert::Infallible>(response.map(|body| open.until_end_of(body)))
+                let permit = response.extensions_mut().remove();
+                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, permit)))
             }
         });
         if http2 {
@@ -216,7 +231,7 @@ impl Connection {
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping).await
+            drive(connection, &activity, &stopping, idle).await
         } else {
             let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
             let connection = http1::Builder::new()
@@ -225,20 +240,32 @@ impl Connection {
                 .max_buf_size(MAX_HEADER)
                 .writev(false) // TLS copies anyway; one flat buffer makes fewer records
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping).await
+            drive(connection, &activity, &stopping, idle).await
         }
     }
 }
 
+/// The answer to a request that goes no further, recorded as any other.
+fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Result<Response, Infallible>> {
+    let response = why.into_response();
+    record.finish(&response);
+    std::future::ready(Ok(response)).boxed()
+}
+
 /// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.
-async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken) -> hyper::Result<()>
+async fn drive<C>(
+    connection: C,
+    activity: &Activity,
+    stopping: &CancellationToken,
+    idle: Duration,
+) -> hyper::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
     let mut told = None;
     loop {
-        let limit = if told.is_some() { GOODBYE_TIMEOUT } else { IDLE_TIMEOUT };
+        let limit = if told.is_some() { GOODBYE_TIMEOUT } else { idle };
         let end = |told: Option<Instant>| activity.last().max(told.unwrap_or(activity.last())) + limit;
         tokio::select! {
             result = connection.as_mut() => return result,

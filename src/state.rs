@@ -1,60 +1,110 @@
-//! The state of a running server: everything that a request needs, in one struct that can be swapped whole.
+//! What a server runs with: [`State`], all that its config says, which reload swaps whole, and [`Running`], what stays
+//! the same for as long as the process lives.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
-use crate::config;
+use crate::config::{self, Config};
 use crate::identity::Identity;
 use crate::keys::Keys;
+use crate::limits::Load;
+use crate::log::Console;
 use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::router::Route;
 use crate::stream::Broadcast;
 
-/// What the server runs with.
+/// What the config says, ready for use. A request keeps the state it began with.
 #[derive(Debug)]
 pub struct State {
+    /// The config itself.
+    pub config: Config,
     /// The keys, behind their cache.
     pub keys: Keys,
     /// Who may do what.
     pub policies: Policies,
-    /// Options of single APIs, by route path.
-    pub api: BTreeMap<String, config::Api>,
-    /// Who may speak for other clients.
-    pub proxy: Option<config::Proxy>,
-    /// Counters and gauges.
-    pub metrics: Metrics,
+    /// TLS for new connections.
+    pub tls: Arc<ServerConfig>,
     /// Audit events.
     pub audit: Audit,
+    /// What outlives this state.
+    pub running: Arc<Running>,
+    /// A digest of the files that the keystore was opened with.
+    pub store_files: [u8; 32],
+    /// Cancelled when the last request that began with this state is done.
+    pub idle: CancellationToken,
+    /// What does that.
+    pub in_use: DropGuard,
+}
+
+/// What lives as long as the server, whatever is reloaded.
+#[derive(Debug)]
+pub struct Running {
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// The stream of audit events.
+    pub audit: Broadcast,
+    /// Where audit events are written, when the config says so.
+    pub audit_console: Console,
     /// The stream of log lines of level WARN and above.
     pub errors: Broadcast,
+    /// What is under way, for the limits.
+    pub load: Load,
     /// When the server started.
     pub started: Instant,
     /// Threads that serve requests.
     pub worker_threads: usize,
-    /// What must come to its end although nobody waits for it: creates, imports and deletes.
-    pub mutations: TaskTracker,
+    /// What must come to its end although nobody waits for it: creates, imports and deletes, and the closing of
+    /// stores.
+    pub tasks: TaskTracker,
     /// Cancelled when the server begins to stop: endless responses end then.
     pub stopping: CancellationToken,
+}
+
+/// The state that new requests and connections begin with.
+#[derive(Debug)]
+pub struct Current(ArcSwap<State>);
+
+impl Current {
+    /// The first state of a server.
+    pub fn new(state: Arc<State>) -> Self {
+        Self(ArcSwap::new(state))
+    }
+
+    /// The state as it is now.
+    pub fn get(&self) -> Arc<State> {
+        self.0.load_full()
+    }
+
+    /// Puts `state` in the place of the present one, which lives on with the requests that use it.
+    pub fn replace(&self, state: Arc<State>) {
+        self.0.store(state);
+    }
 }
 
 impl State {
     /// How long a request to `route` may take; zero: as long as it likes.
     pub fn timeout(&self, route: &Route) -> Duration {
-        self.api.get(route.options_path()).and_then(|options| options.timeout).unwrap_or(route.timeout)
+        self.options(route).and_then(|options| options.timeout).unwrap_or(route.timeout)
     }
 
     /// Whether the config lets everybody ask `route`.
     pub fn skips_auth(&self, route: &Route) -> bool {
-        self.api.get(route.options_path()).is_some_and(|options| options.skip_auth)
+        self.options(route).is_some_and(|options| options.skip_auth)
     }
 
     /// Whether `identity` is a proxy that may speak for other clients.
     pub fn is_proxy(&self, identity: &Identity) -> bool {
-        self.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
+        self.config.tls.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
+    }
+
+    fn options(&self, route: &Route) -> Option<&config::Api> {
+        self.config.api.get(route.options_path())
     }
 }

@@ -9,9 +9,6 @@ use tokio::sync::broadcast;
 /// Lines that a subscriber may be behind before it misses some.
 const BACKLOG: usize = 1024;
 
-/// Subscribers of one stream at a time. Each may hold 1,024 lines.
-pub const MAX_SUBSCRIBERS: usize = 64;
-
 /// A stream of lines, each ending in a newline.
 #[derive(Clone, Debug)]
 pub struct Broadcast(Arc<Inner>);
@@ -40,9 +37,9 @@ impl Broadcast {
         }
     }
 
-    /// A new subscription, or none when there are [`MAX_SUBSCRIBERS`].
-    pub fn subscribe(&self) -> Option<broadcast::Receiver<Bytes>> {
-        (self.0.sender.receiver_count() < MAX_SUBSCRIBERS).then(|| self.0.sender.subscribe())
+    /// A new subscription, or none when there are `limit`. All together hold the last 1,024 lines.
+    pub fn subscribe(&self, limit: usize) -> Option<broadcast::Receiver<Bytes>> {
+        (self.0.sender.receiver_count() < limit).then(|| self.0.sender.subscribe())
     }
 
     /// How many lines were sent.
@@ -67,7 +64,7 @@ mod tests {
     #[tokio::test]
     async fn a_subscriber_that_falls_behind_misses_lines_and_blocks_nobody() {
         let broadcast = broadcast();
-        let mut slow = broadcast.subscribe().unwrap();
+        let mut slow = broadcast.subscribe(1).unwrap();
         for line in 0..2 * BACKLOG {
             broadcast.send(|| line.to_string().into());
         }
@@ -85,9 +82,9 @@ mod tests {
     #[test]
     fn subscribers_are_bounded() {
         let broadcast = broadcast();
-        let mut all: Vec<_> = (0..MAX_SUBSCRIBERS).map(|_| broadcast.subscribe().unwrap()).collect();
-        assert!(broadcast.subscribe().is_none());
+        let mut all: Vec<_> = (0..64).map(|_| broadcast.subscribe(64).unwrap()).collect();
+        assert!(broadcast.subscribe(64).is_none());
         all.pop();
-        assert!(broadcast.subscribe().is_some());
+        assert!(broadcast.subscribe(64).is_some());
     }
 }

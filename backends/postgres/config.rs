@@ -88,6 +88,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The PEM files that it names.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let ca = Server::of(self).ok().and_then(|server| server.ca);
+        [ca, self.cert.clone(), self.key.clone()].into_iter().flatten().collect()
+    }
+
     /// Checks all settings that can be checked without a file or the server. [`super::Postgres::open`] does so, too;
     /// alone it serves who only reads a config.
     ///

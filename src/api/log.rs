@@ -12,12 +12,13 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use crate::error::ApiError;
 use crate::state::State;
-use crate::stream::{Broadcast, MAX_SUBSCRIBERS};
+use crate::stream::Broadcast;
 
 /// An endless answer of the lines that are sent to `events` from now on. A subscriber that does not keep up misses
 /// lines; it never makes anybody wait.
 fn stream(state: &State, events: &Broadcast) -> Result<Response, ApiError> {
-    let receiver = events.subscribe().ok_or(ApiError::TooManySubscribers(MAX_SUBSCRIBERS))?;
+    let limit = state.config.limits.subscribers;
+    let receiver = events.subscribe(limit).ok_or(ApiError::TooManySubscribers(limit))?;
     let counter = events.missed_counter();
     let lines = BroadcastStream::new(receiver).filter_map(move |line| {
         let line = match line {
@@ -29,7 +30,7 @@ fn stream(state: &State, events: &Broadcast) -> Result<Response, ApiError> {
         };
         std::future::ready(line)
     });
-    let lines = lines.take_until(state.stopping.clone().cancelled_owned());
+    let lines = lines.take_until(state.running.stopping.clone().cancelled_owned());
     let json_lines = HeaderValue::from_static("application/x-ndjson");
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, json_lines)], Body::from_stream(lines)).into_response())
 }

@@ -34,6 +34,22 @@ struct Status {
     /// What is wrong with it, for clients that needed their policy to ask. KES has no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     keystore_error: Option<String>,
+    /// Whole seconds for which it has been down, for the same clients. KES has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keystore_down_seconds: Option<u64>,
+    /// The cache of keys, for the same clients. KES has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Cache>,
+}
+
+/// The cache since the server's start; the names are those of its metrics.
+#[derive(Serialize)]
+struct Cache {
+    entries: i64,
+    hits: u64,
+    misses: u64,
+    refreshes: u64,
+    stale: u64,
 }
 
 /// Answers 200 whether the store is well or not.
@@ -46,6 +62,7 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
     if let Some(error) = &error {
         warn!(error, "key store is not well");
     }
+    let metrics = &call.state.running.metrics.keystore;
     let memory = process::Usage::now();
     reply(&Status {
         version: VERSION,
@@ -55,9 +72,9 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
             "aarch64" => "arm64",
             other => other,
         },
-        uptime: call.state.started.elapsed().as_secs(),
+        uptime: call.state.running.started.elapsed().as_secs(),
         num_cpu: process::cpus(),
-        num_cpu_used: call.state.worker_threads,
+        num_cpu_used: call.state.running.worker_threads,
         mem_heap_used: memory.heap,
         mem_stack_used: memory.stack,
         keystore_latency: ping
@@ -67,5 +84,18 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
         keystore_unreachable: ping.as_ref().is_err_and(|error| is_unreachable(error)),
         keystore_unavailable: ping.is_err(),
         keystore_error: error.filter(|_| call.trusted),
+        keystore_down_seconds: call
+            .state
+            .keys
+            .outage()
+            .filter(|_| call.trusted)
+            .map(|outage| outage.since.elapsed().as_secs()),
+        cache: call.trusted.then(|| Cache {
+            entries: metrics.entries.get(),
+            hits: metrics.hits.get(),
+            misses: metrics.misses.get(),
+            refreshes: metrics.refreshes.get(),
+            stale: metrics.stale.get(),
+        }),
     })
 }

@@ -63,6 +63,8 @@ impl Dev {
             policies: BTreeMap::new(),
             identities: BTreeMap::new(),
             cache: config::Cache::default(),
+            probe: None,
+            limits: config::Limits::default(),
             log: config::Log::default(),
             keys: Vec::new(),
             keystore: backends::BackendConfig::Sqlite { path: self.directory.join("keys.db") },

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,16 +15,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::dev::Dev;
-use crate::audit::Audit;
+use crate::config::duration::GoDuration;
 use crate::config::{self, Config};
-use crate::keys::{self, Keys, Lifetime};
+use crate::limits::Load;
 use crate::metrics::{Metrics, StreamCounters};
-use crate::policy::Policies;
-use crate::state::State;
-use crate::{VERSION, log, process, server, tls};
-
-/// How long open requests may take to finish when the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+use crate::reload::{self, Reloader};
+use crate::state::{Current, Running};
+use crate::watch::Watch;
+use crate::{VERSION, log, probe, process, server, systemd};
 
 /// How long tasks that block may go on after the server has ended.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -51,83 +48,81 @@ pub(super) struct Args {
     /// With --dev: keep keys, certificate and API key in this directory, so that they survive a restart.
     #[arg(long, value_name = "DIR", requires = "dev", conflicts_with = "config")]
     data: Option<PathBuf>,
+    /// How long open requests may take to finish when the server is told to stop.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    drain: GoDuration,
 }
 
 /// Runs a server until it is told to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
-    let (config, dev) = if let Some(file) = args.config {
+    let (config, file, dev) = if let Some(file) = args.config {
         let mut config = config::read(&file)?;
         config.address = address.unwrap_or(config.address);
-        (config, None)
+        (config, Some(file), None)
     } else {
         let dev = Dev::prepare(args.data, address)?;
-        (dev.config(), Some(dev))
+        (dev.config(), None, Some(dev))
     };
     let worker_threads = process::usable_cpus();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
-    let code = runtime.block_on(serve(config, dev.as_ref(), worker_threads));
+    let sources = Sources { file, address, dev, drain: args.drain.0 };
+    let code = runtime.block_on(serve(config, &sources, worker_threads));
     runtime.shutdown_timeout(LAST_TASKS);
-    drop(dev); // removes its temporary directory, which nothing uses any more
+    drop(sources); // removes the temporary directory of a development server, which nothing uses any more
     code
 }
 
-async fn serve(config: Config, dev: Option<&Dev>, worker_threads: usize) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyhow::Result<ExitCode> {
     let (audit_counters, error_counters) = (StreamCounters::new("audit")?, StreamCounters::new("error")?);
     let errors = error_counters.broadcast();
     let (log_console, _flush_log) = log::console(io::stderr());
     let (audit_console, _flush_audit) = log::console(io::stdout());
-    log::init(log_console, config.log.error, config.log.format, errors.clone());
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
-    if !config.cache.offline.is_zero() {
-        warn!("cache.expiry.offline has no effect in this version: keys are not served while the keystore is down");
-    }
+    let log = log::init(log_console, config.log.error, config.log.format, errors.clone());
     process::harden();
 
-    let certificate_required = config.certificate_required();
-    let tls_options = config.tls.clone();
-    let tls = tokio::task::spawn_blocking(move || tls::server_config(&tls_options, certificate_required)).await??;
-    for warning in &tls.warnings {
-        warn!("{warning}");
-    }
-
-    let store = backends::open(&config.keystore)
-        .await
-        .with_context(|| format!("cannot open the keystore ({})", config.keystore.kind()))?;
-    if config.keystore == backends::BackendConfig::Memory {
-        warn!("keystore.memory: ALL KEYS ARE LOST when the server ends, and with them all data under them");
-    }
-    let keys = Keys::new(store, Lifetime { any: config.cache.any, unused: config.cache.unused });
-    keys::create_absent(&keys, &config.keys, config.admin.as_str())
-        .await
-        .map_err(|(name, failure)| anyhow::anyhow!("cannot create key '{name}' of the config's `keys`: {failure}"))?;
-
-    let state = Arc::new(State {
-        keys,
-        policies: Policies::new(config.admin, config.policies, config.identities, OffsetDateTime::now_utc()),
-        api: config.api,
-        proxy: config.tls.proxy,
+    let running = Arc::new(Running {
         metrics: Metrics::new(&audit_counters, &error_counters)?,
-        audit: Audit::new(audit_counters.broadcast(), audit_console, config.log.audit, config.log.format),
+        audit: audit_counters.broadcast(),
+        audit_console,
         errors,
+        load: Load::default(),
         started: Instant::now(),
         worker_threads,
-        mutations: TaskTracker::new(),
+        tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
     });
-    let interrupted = watch_signals(state.stopping.clone())?;
-    let listener = TcpListener::bind(config.address)
-        .await
-        .with_context(|| format!("cannot listen on {}: is another server running there?", config.address))?;
+    let watched = sources.file.as_ref().map(|file| Watch::new(Reloader::files(file, &config)));
+    let state = reload::build(config, &running, None).await?;
+    let (address, probe) = (state.config.address, state.config.probe);
+    let keystore = state.config.keystore.kind();
+    let current = Arc::new(Current::new(state));
+
+    let interrupted = watch_signals(running.stopping.clone())?;
+    let hangup = signal(SignalKind::hangup())?;
+    let listener = bind(address).await?;
+    if let Some(probe) = probe {
+        let listener = bind(probe).await?;
+        info!(address = %listener.local_addr()?, "answering probes over plain HTTP");
+        tokio::spawn(probe::run(listener, current.clone()));
+    }
     let address = listener.local_addr()?;
-    info!(%address, version = VERSION, keystore = config.keystore.kind(), "serving");
-    if let Some(dev) = dev {
+    info!(%address, version = VERSION, keystore, "serving");
+    if let Some(dev) = &sources.dev {
         dev.print(address);
     }
+    match (&sources.file, watched) {
+        (Some(file), Some(watch)) => {
+            let file = file.clone();
+            let reloader = Reloader { file, address: sources.address, current: current.clone(), log, watch };
+            tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
+        }
+        _ => drop(tokio::spawn(ignore(hangup))),
+    }
+    tokio::spawn(systemd::feed_watchdog());
+    systemd::ready();
     tokio::select! {
-        _ = server::run(listener, tls.config, state, DRAIN) => {
+        _ = server::run(listener, current, sources.drain) => {
             info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
@@ -138,12 +133,35 @@ async fn serve(config: Config, dev: Option<&Dev>, worker_threads: usize) -> anyh
     }
 }
 
+/// Where a server has its config from, and how it ends.
+struct Sources {
+    /// The config file.
+    file: Option<PathBuf>,
+    /// The address of the command line.
+    address: Option<SocketAddr>,
+    /// Or what a development server is made of.
+    dev: Option<Dev>,
+    /// How long open requests may take to finish when the server is told to stop.
+    drain: Duration,
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}: is another server running there?"))
+}
+
+/// SIGHUP ends a process that does not take it.
+async fn ignore(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        info!("SIGHUP: a development server has no config file to read again");
+    }
+}
+
 /// SIGTERM and SIGINT stop the server, a second one at once.
 fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
     let interrupt_now = interrupted.clone();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         async fn any(first: &mut Signal, second: &mut Signal) {
             tokio::select! {
@@ -152,14 +170,10 @@ fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
             }
         }
         any(&mut terminate, &mut interrupt).await;
+        systemd::stopping();
         stopping.cancel();
         any(&mut terminate, &mut interrupt).await;
         interrupt_now.cancel();
-    });
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            warn!("SIGHUP: this version does not reload its config; restart it to apply changes");
-        }
     });
     Ok(interrupted)
 }

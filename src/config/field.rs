@@ -135,6 +135,11 @@ impl<'a> Field<'a> {
         matches!(self.spot.node.value, Value::Map(_))
     }
 
+    /// Whether it is a single value.
+    pub(super) fn is_scalar(&self) -> bool {
+        matches!(self.spot.node.value, Value::Text(_))
+    }
+
     /// Problems point at a scalar itself, and at the key of everything else.
     fn spot(&self) -> Spot<'a> {
         let scalar = matches!(self.spot.node.value, Value::Text(_));

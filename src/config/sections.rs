@@ -2,6 +2,7 @@
 //! that one run tells all.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use backends::{Name, Secret};
 
@@ -9,19 +10,23 @@ use super::field::{Field, Text};
 use super::keystores::keystore;
 use super::policies::policies;
 use super::section::Section;
-use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, parsed, path, told, warn_if_nobody};
-use super::{Api, Cache, Config, Format, Level, Log, Proxy, Tls, address, rules};
+use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, told, warn_if_nobody};
+use super::{Api, Cache, Config, Format, Level, Limits, Log, Proxy, Tls, address, rules};
 use crate::identity::Identity;
 use crate::router::{Access, ROUTES};
 
-const TOP: [&str; 10] = ["version", "address", "admin", "tls", "api", "policy", "cache", "log", "keys", "keystore"];
+const TOP: [&str; 12] = [
+    "version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "log", "keys", "keystore",
+];
 const ADMIN: [&str; 1] = ["identity"];
 const TLS: [&str; 6] = ["key", "cert", "password", "ca", "auth", "proxy"];
 const PROXY: [&str; 2] = ["identities", "header"];
 const HEADER: [&str; 1] = ["cert"];
 const API: [&str; 2] = ["skip_auth", "timeout"];
-const CACHE: [&str; 1] = ["expiry"];
+const CACHE: [&str; 2] = ["expiry", "max_entries"];
 const EXPIRY: [&str; 3] = ["any", "unused", "offline"];
+const PROBE: [&str; 1] = ["address"];
+const LIMITS: [&str; 4] = ["connections", "requests", "requests_per_identity", "subscribers"];
 const LOG: [&str; 3] = ["error", "audit", "format"];
 const KEY: [&str; 1] = ["name"];
 
@@ -35,20 +40,24 @@ pub(super) fn config(root: Field<'_>) -> Option<Config> {
         "v1" => Ok(()),
         _ => Err(format!("{} is no known version; write v1", text.shown())),
     });
-    let address = top.parse("address", |text| address::parse(text.as_str()).map_err(|why| told(text, &why)));
+    let listen = |text: &Text| address::parse(text.as_str()).map_err(|why| told(text, &why));
+    let address = top.parse("address", listen).unwrap_or(address::DEFAULT);
     let admin = admin(&top);
     let tls = tls(&top);
     let (policies, identities) = policies(&top, admin.as_ref());
     let (api, cache, log, keys) = (apis(&top), cache(&top), log(&top), keys(&top));
+    let (probe, limits) = (probe(&top, address), limits(&top));
     let keystore = keystore(&top);
     Some(Config {
-        address: address.unwrap_or(address::DEFAULT),
+        address,
         admin: admin?,
         tls: tls?,
         api,
         policies,
         identities,
         cache,
+        probe,
+        limits,
         log,
         keys,
         keystore: keystore?,
@@ -149,12 +158,42 @@ fn apis(top: &Section<'_>) -> BTreeMap<String, Api> {
 
 fn cache(top: &Section<'_>) -> Cache {
     let default = Cache::default();
-    let expiry = top.section("cache", &CACHE).and_then(|cache| cache.section("expiry", &EXPIRY));
+    if let Some(field) = top.get("cache").filter(|field| field.is_scalar()) {
+        let word = |text: &Text| {
+            flag(text).map_err(|_| format!("{} is neither off nor on; write off, or expiry with any in it", text.shown()))
+        };
+        return if field.parse(word) == Some(false) { Cache::OFF } else { default };
+    }
+    let section = top.section("cache", &CACHE);
+    let expiry = section.as_ref().and_then(|cache| cache.section("expiry", &EXPIRY));
     let time = |key: &str| expiry.as_ref()?.parse(key, duration);
+    let max_entries = section.as_ref().and_then(|cache| cache.parse("max_entries", number(1, 100_000_000)));
     Cache {
         any: time("any").unwrap_or(default.any),
         unused: time("unused").unwrap_or(default.unused),
         offline: time("offline").unwrap_or(default.offline),
+        max_entries: max_entries.unwrap_or(default.max_entries),
+    }
+}
+
+fn probe(top: &Section<'_>, main: SocketAddr) -> Option<SocketAddr> {
+    let probe = top.section("probe", &PROBE)?;
+    probe.parse("address", |text| {
+        let address = address::parse(text.as_str()).map_err(|why| told(text, &why))?;
+        let is_taken = address == main && address.port() != 0;
+        if is_taken { Err(format!("{} is the address of the server itself; write another port", text.shown())) } else { Ok(address) }
+    })
+}
+
+fn limits(top: &Section<'_>) -> Limits {
+    let default = Limits::default();
+    let section = top.section("limits", &LIMITS);
+    let count = |key: &str, least| section.as_ref()?.parse(key, number(least, 10_000_000));
+    Limits {
+        connections: count("connections", 1).unwrap_or(default.connections),
+        requests: count("requests", 1).unwrap_or(default.requests),
+        requests_per_identity: count("requests_per_identity", 1).or(default.requests_per_identity),
+        subscribers: count("subscribers", 0).unwrap_or(default.subscribers),
     }
 }
 
@@ -200,7 +239,8 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
 /// Every key of the file, for the test of the reference config.
 #[cfg(test)]
 pub(super) fn keys_of_the_reference() -> impl Iterator<Item = &'static str> {
-    let sections: [&[&str]; 11] =
-        [&TOP, &ADMIN, &TLS, &PROXY, &HEADER, &API, &super::policies::POLICY, &CACHE, &EXPIRY, &LOG, &KEY];
+    let policy = &super::policies::POLICY;
+    let sections: [&[&str]; 13] =
+        [&TOP, &ADMIN, &TLS, &PROXY, &HEADER, &API, policy, &CACHE, &EXPIRY, &PROBE, &LIMITS, &LOG, &KEY];
     sections.into_iter().flatten().copied().chain(super::keystores::KEYSTORE)
 }

@@ -90,7 +90,8 @@ fn every_key_is_read() {
     assert_eq!(policy.allow.iter().map(Pattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app*", "/v1/status"]);
     assert_eq!(policy.deny.iter().map(Pattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app-x"]);
     assert_eq!(config.identities, BTreeMap::from([(Identity::from_text(B), "app".to_owned())]));
-    let cache = Cache { any: Duration::from_secs(90), unused: Duration::ZERO, offline: Duration::from_hours(1) };
+    let (any, unused, offline) = (Duration::from_secs(90), Duration::ZERO, Duration::from_hours(1));
+    let cache = Cache { any, unused, offline, max_entries: 100_000 };
     assert_eq!(config.cache, cache);
     assert_eq!(config.log, Log { error: Level::At(4), audit: Level::At(0), format: Format::Json });
     assert_eq!(config.keys, ["one", "02"].map(|name| Name::parse(name).unwrap()));

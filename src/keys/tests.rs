@@ -7,7 +7,21 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::*;
 
-const LONG: Lifetime = Lifetime { any: Duration::from_mins(5), unused: Duration::from_secs(30) };
+mod outage;
+
+/// The defaults of the config.
+const LONG: Settings = Settings {
+    any: Duration::from_mins(5),
+    unused: Duration::from_secs(30),
+    offline: Duration::ZERO,
+    max_entries: 100_000,
+    deadline: Duration::from_secs(12),
+};
+
+fn keys_of(store: Arc<dyn Store>, settings: Settings) -> Keys {
+    let metrics = KeystoreMetrics::new(&prometheus::Registry::new()).unwrap();
+    Keys::new(store, settings, Arc::new(metrics))
+}
 
 /// A store in memory that counts reads, and answers one only when it is let.
 #[derive(Debug)]
@@ -82,7 +96,7 @@ fn name(text: &str) -> Name {
 #[tokio::test]
 async fn a_thousand_requests_for_one_cold_key_read_the_store_once() {
     let store = Gated::open(0).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
     let requests: Vec<_> = (0..1000)
         .map(|_| {
@@ -103,7 +117,7 @@ async fn a_thousand_requests_for_one_cold_key_read_the_store_once() {
 #[tokio::test]
 async fn a_failed_load_is_shared_by_those_who_wait_and_not_kept() {
     let store = Gated::open(0).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     let requests: Vec<_> = (0..100)
         .map(|_| {
             let keys = keys.clone();
@@ -126,24 +140,29 @@ async fn a_failed_load_is_shared_by_those_who_wait_and_not_kept() {
 #[tokio::test]
 async fn a_load_goes_on_when_the_first_to_ask_has_left() {
     let store = Gated::open(0).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
     let first = {
         let keys = keys.clone();
         tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
     };
     store.until_reads(1).await;
+    let second = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+    };
+    settle().await;
     first.abort();
     assert!(first.await.is_err());
     store.gate.add_permits(10);
-    keys.get(&name("key")).await.unwrap();
+    second.await.unwrap().unwrap();
     assert_eq!(store.reads(), 1);
 }
 
 #[tokio::test]
 async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
     let store = Gated::open(0).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
     let late = {
         let keys = keys.clone();
@@ -159,7 +178,7 @@ async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
 #[tokio::test]
 async fn a_key_made_again_under_its_name_is_used_at_once() {
     let store = Gated::open(1000).await;
-    let keys = Keys::new(store, LONG);
+    let keys = keys_of(store, LONG);
     for _ in 0..50 {
         keys.create(&name("key"), "me").await.unwrap();
         let ciphertext = keys.get(&name("key")).await.unwrap().encrypt(b"data", b"").unwrap();
@@ -172,7 +191,7 @@ async fn a_key_made_again_under_its_name_is_used_at_once() {
 #[tokio::test]
 async fn a_lifetime_of_zero_reads_the_store_each_time() {
     let store = Gated::open(1000).await;
-    let keys = Keys::new(store.clone(), Lifetime { any: Duration::ZERO, unused: Duration::ZERO });
+    let keys = keys_of(store.clone(), Settings { any: Duration::ZERO, unused: Duration::ZERO, ..LONG });
     keys.create(&name("key"), "me").await.unwrap();
     for reads in 1..=3 {
         keys.get(&name("key")).await.unwrap();
@@ -183,7 +202,7 @@ async fn a_lifetime_of_zero_reads_the_store_each_time() {
 #[tokio::test]
 async fn what_is_no_key_is_damaged_and_not_absent() {
     let store = Gated::open(1000).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     for (number, value) in ["", "A", "{}", "CiQKIC"].into_iter().enumerate() {
         let name = name(&format!("key-{number}"));
         store.create(&name, &Value::from(value.as_bytes().to_vec())).await.unwrap();
@@ -195,7 +214,7 @@ async fn what_is_no_key_is_damaged_and_not_absent() {
 #[tokio::test]
 async fn pages_of_a_listing_hold_as_many_names_as_fit_and_continue() {
     let store = Gated::open(0).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     for number in 0..100 {
         store.create(&name(&format!("key-{number:02}")), &Value::from(Vec::new())).await.unwrap();
     }
@@ -225,7 +244,7 @@ async fn settle() {
 async fn a_key_that_another_process_changed_is_read_again() {
     let changes = broadcast::Sender::new(8);
     let store = Gated::open_with(1000, Some(changes.clone())).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     changes.send(Change::Hearing).unwrap();
     settle().await;
     keys.create(&name("key"), "me").await.unwrap();
@@ -241,7 +260,7 @@ async fn a_key_that_another_process_changed_is_read_again() {
 async fn a_store_that_hears_again_makes_all_keys_be_read_again() {
     let changes = broadcast::Sender::new(2);
     let store = Gated::open_with(1000, Some(changes.clone())).await;
-    let keys = Keys::new(store.clone(), LONG);
+    let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
     keys.get(&name("key")).await.unwrap();
     let reads = store.reads();

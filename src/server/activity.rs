@@ -11,6 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::limits::Permit;
+
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Inner>);
@@ -71,9 +73,9 @@ impl Activity {
 pub(super) struct Open(Activity);
 
 impl Open {
-    /// The body, with the request open until it ends.
-    pub(super) fn until_end_of(self, body: Body) -> Tracked {
-        Tracked { body, _open: self }
+    /// The body, with the request open until it ends, and its permit taken.
+    pub(super) fn until_end_of(self, body: Body, permit: Option<Arc<Permit>>) -> Tracked {
+        Tracked { body, _open: self, _permit: permit }
     }
 }
 
@@ -89,6 +91,7 @@ impl Drop for Open {
 pub(super) struct Tracked {
     body: Body,
     _open: Open,
+    _permit: Option<Arc<Permit>>,
 }
 
 impl hyper::body::Body for Tracked {
@@ -119,7 +122,7 @@ mod tests {
     async fn a_request_is_open_until_its_body_is_dropped() {
         let activity = Activity::new();
         assert!(activity.is_idle());
-        let body = activity.begin().until_end_of(Body::empty());
+        let body = activity.begin().until_end_of(Body::empty(), None);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!activity.is_idle());
         let before = activity.last();

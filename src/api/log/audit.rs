@@ -10,5 +10,5 @@ use crate::error::ApiError;
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
 pub async fn audit(call: Call) -> Result<Response, ApiError> {
-    super::stream(&call.state, call.state.audit.events())
+    super::stream(&call.state, &call.state.running.audit)
 }

@@ -10,5 +10,5 @@ use crate::error::ApiError;
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
 pub async fn error(call: Call) -> Result<Response, ApiError> {
-    super::stream(&call.state, &call.state.errors)
+    super::stream(&call.state, &call.state.running.errors)
 }

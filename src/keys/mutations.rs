@@ -1,0 +1,46 @@
+//! Which cached keys may no longer be used, because something was done to their names.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use backends::Name;
+
+/// Number of counters; names share one by hash. A mutation makes 1/1024 of the cache load again.
+const STRIPES: usize = 1024;
+
+/// Counts creates and deletes, by name. A load that began under another count than the present one may have read
+/// what is no longer there, so its result is not used: without this a deleted key could come back into the cache
+/// and encrypt data that nobody can read again.
+pub(super) struct Mutations {
+    hasher: RandomState,
+    stripes: Box<[AtomicU64]>,
+    /// For a name that no stripe has, which cannot be.
+    fallback: AtomicU64,
+}
+
+impl Default for Mutations {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            fallback: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Mutations {
+    /// The count of a name.
+    pub(super) fn of(&self, name: &Name) -> u64 {
+        self.stripe(name).load(Ordering::Acquire)
+    }
+
+    /// The key of the name was created or deleted, or may have been.
+    pub(super) fn count(&self, name: &Name) {
+        self.stripe(name).fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn stripe(&self, name: &Name) -> &AtomicU64 {
+        let hash = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
+        self.stripes.get(hash).unwrap_or(&self.fallback)
+    }
+}

@@ -1,0 +1,70 @@
+//! What happens to cached keys without a request: those in use are read again ahead of time, the others are wiped when
+//! their time is up, and not at the next call.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use super::cached::Cached;
+use super::{Inner, Keys, Settings};
+
+/// How long a key may outlive its time in memory at most.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// The shortest pause between two looks at all keys.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Keys that are looked at before others may run.
+const BATCH: usize = 512;
+
+/// Looks after the cache for as long as the keys are in use.
+pub(super) async fn keep(keys: Weak<Inner>) {
+    loop {
+        let Some(pause) = keys.upgrade().map(|keys| pause(&keys.settings.load())) else { return };
+        sleep(pause).await;
+        let Some(keys) = keys.upgrade() else { return };
+        sweep(&Keys(keys)).await;
+    }
+}
+
+/// A tenth of the shortest life, within bounds.
+fn pause(settings: &Settings) -> Duration {
+    (settings.any.min(settings.unused) / 10).clamp(MIN_PAUSE, MAX_PAUSE)
+}
+
+/// Looks at every key once.
+async fn sweep(keys: &Keys) {
+    let inner = &keys.0;
+    let cache = inner.cache.load_full();
+    for (number, (name, cached)) in cache.iter().enumerate() {
+        if number % BATCH == BATCH - 1 {
+            yield_now().await;
+        }
+        let now = Instant::now();
+        if cached.version.mutations == inner.mutations.of(&name) && may_stay(inner, &name, &cached, now) {
+            keys.refresh_if_due(&name, &cached, now);
+        } else {
+            cached.wipe();
+            cache.invalidate(&*name).await;
+        }
+    }
+    cache.run_pending_tasks().await;
+    inner.absent.run_pending_tasks().await;
+    inner.metrics.entries.set(i64::try_from(cache.entry_count()).unwrap_or(i64::MAX));
+}
+
+/// Whether a key may be needed: it is within its time, or the config lets it be served while it cannot be read, and
+/// that may come to pass.
+fn may_stay(inner: &Inner, name: &backends::Name, cached: &Arc<Cached>, now: Instant) -> bool {
+    let settings = inner.settings.load();
+    let is_idle = cached.is_idle(&settings, now);
+    if !cached.is_old(&settings, now) && !is_idle {
+        return true;
+    }
+    let may_fail = inner.health.outage().is_some()
+        || inner.loads.is_under_way(name)
+        || (cached.was_used() && !is_idle); // it is about to be read again
+    may_fail && inner.may_be_stale(cached, now)
+}

@@ -1,0 +1,111 @@
+//! How much may be under way at the same time: beyond it a request is refused at once, before its body is read.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::identity::Identity;
+use crate::state::Running;
+
+/// Connections over the limit that are accepted to be told so. Further ones wait in the system's queue.
+const TOLD: usize = 32;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub struct Load {
+    requests: AtomicUsize,
+    /// Of identities with a request under way, where that has a limit.
+    by_identity: Mutex<HashMap<Identity, usize>>,
+    connections: AtomicUsize,
+    /// Wakes who waits for a connection to end.
+    connection_ended: Notify,
+}
+
+/// A request counts as under way until its permit is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    running: Arc<Running>,
+    identity: Option<Identity>,
+}
+
+/// A connection counts as open until its slot is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    running: Arc<Running>,
+    /// Whether it is over the limit: its client is to be told so.
+    pub is_over: bool,
+}
+
+impl Permit {
+    /// Lets a request of `identity` begin.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] when the client has as many under way as it may, [`ApiError::Overloaded`] when
+    /// all clients together have.
+    pub fn take(running: &Arc<Running>, limits: &Limits, identity: Option<&Identity>) -> Result<Self, ApiError> {
+        let load = &running.load;
+        if load.requests.fetch_add(1, Ordering::AcqRel) >= limits.requests {
+            load.requests.fetch_sub(1, Ordering::AcqRel);
+            return Err(ApiError::Overloaded(limits.requests));
+        }
+        let mut permit = Self { running: running.clone(), identity: None };
+        if let (Some(limit), Some(identity)) = (limits.requests_per_identity, identity) {
+            let mut counts = load.counts();
+            let count = counts.entry(identity.clone()).or_default();
+            if *count >= limit {
+                return Err(ApiError::TooManyRequests(limit));
+            }
+            *count += 1;
+            permit.identity = Some(identity.clone());
+        }
+        Ok(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let load = &self.running.load;
+        load.requests.fetch_sub(1, Ordering::AcqRel);
+        let Some(identity) = &self.identity else { return };
+        let mut counts = load.counts();
+        if let Some(count) = counts.get_mut(identity) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(identity);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Waits until one more connection may be accepted. For the one loop that accepts.
+    pub async fn take(running: &Arc<Running>, limit: impl Fn() -> usize) -> Self {
+        let load = &running.load;
+        loop {
+            let (open, limit) = (load.connections.load(Ordering::Acquire), limit());
+            if open < limit.saturating_add(TOLD) {
+                load.connections.fetch_add(1, Ordering::AcqRel);
+                return Self { running: running.clone(), is_over: open >= limit };
+            }
+            load.connection_ended.notified().await; // remembers one that ends in between
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.running.load.connections.fetch_sub(1, Ordering::AcqRel);
+        self.running.load.connection_ended.notify_one();
+    }
+}
+
+impl Load {
+    // A poisoned lock is as good as another: no change is left half done.
+    fn counts(&self) -> MutexGuard<'_, HashMap<Identity, usize>> {
+        self.by_identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

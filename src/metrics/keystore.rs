@@ -1,0 +1,113 @@
+//! What is counted about the keystore and the cache in front of it.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Upper bounds of the keystore's latency, in seconds: from a local file to a time-out.
+const BUCKETS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0];
+
+/// Whether requests reach the keystore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// They do.
+    Closed,
+    /// They do not, and a probe is under way.
+    HalfOpen,
+    /// They do not.
+    Open,
+}
+
+/// Counters and gauges of one server's keystore. They outlive a change of the keystore by reload.
+#[derive(Debug)]
+pub struct KeystoreMetrics {
+    up: IntGauge,
+    breaker: IntGauge,
+    latency: HistogramVec,
+    failures: IntCounterVec,
+    /// Requests that found their key in the cache.
+    pub hits: IntCounter,
+    /// Requests that had to ask the keystore, or to wait for somebody who asked.
+    pub misses: IntCounter,
+    /// Requests for keys that were known to be absent.
+    pub absent_hits: IntCounter,
+    /// Keys in use that were read again ahead of time.
+    pub refreshes: IntCounter,
+    /// Refreshes that failed.
+    pub failed_refreshes: IntCounter,
+    /// Requests that were served a key which could not be read again.
+    pub stale: IntCounter,
+    /// Keys in the cache.
+    pub entries: IntGauge,
+}
+
+impl KeystoreMetrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which is a defect.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> prometheus::Result<M> {
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        }
+        let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help)?);
+        let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help)?);
+        let latency = HistogramOpts::new("keyway_keystore_latency_seconds", "Seconds that the keystore took to answer.");
+        let latency = HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["operation"])?;
+        let failures = Opts::new("keyway_keystore_failures_total", "Operations that the keystore did not do.");
+        let metrics = Self {
+            up: gauge("keyway_keystore_up", "1 while the keystore answers as it should, else 0.")?,
+            breaker: gauge(
+                "keyway_keystore_breaker_state",
+                "Whether requests reach the keystore: 0 they do, 1 they do not and it is being probed, 2 they do not.",
+            )?,
+            latency: registered(registry, latency)?,
+            failures: registered(registry, IntCounterVec::new(failures, &["operation"])?)?,
+            hits: counter("keyway_cache_hits_total", "Requests that found their key in the cache.")?,
+            misses: counter("keyway_cache_misses_total", "Requests that waited for the keystore to read a key.")?,
+            absent_hits: counter(
+                "keyway_cache_absent_hits_total",
+                "Requests for a key that was known not to exist.",
+            )?,
+            refreshes: counter("keyway_cache_refreshes_total", "Keys in use that were read again ahead of time.")?,
+            failed_refreshes: counter("keyway_cache_refresh_failures_total", "Such reads that failed.")?,
+            stale: counter(
+                "keyway_cache_stale_serves_total",
+                "Requests that got a key past its time, because the keystore could not be read.",
+            )?,
+            entries: gauge("keyway_cache_entries", "Keys in the cache.")?,
+        };
+        for operation in ["create", "read", "delete", "list", "ping"] {
+            metrics.latency_of(operation);
+            metrics.failures.with_label_values(&[operation]);
+        }
+        metrics.up.set(1);
+        Ok(metrics)
+    }
+
+    /// Requests reach the keystore, or not any more.
+    pub fn breaker(&self, state: Breaker) {
+        self.up.set(i64::from(state == Breaker::Closed));
+        self.breaker.set(match state {
+            Breaker::Closed => 0,
+            Breaker::HalfOpen => 1,
+            Breaker::Open => 2,
+        });
+    }
+
+    /// The keystore took so long to answer, whatever it said.
+    pub fn latency(&self, operation: &str, time: Duration) {
+        self.latency_of(operation).observe(time.as_secs_f64());
+    }
+
+    /// The keystore did not do what it was asked.
+    pub fn failed(&self, operation: &str) {
+        self.failures.with_label_values(&[operation]).inc();
+    }
+
+    fn latency_of(&self, operation: &str) -> Histogram {
+        self.latency.with_label_values(&[operation])
+    }
+}

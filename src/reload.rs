@@ -1,0 +1,249 @@
+//! From a config to the state of a server: at start, and again on SIGHUP or when a file has changed. A new state is
+//! complete and checked before it takes the place of the old one; on any error the old one stays.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backends::{BackendConfig, Name, StoreError};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::audit::{self, Audit};
+use crate::config::{self, Config, ConfigError};
+use crate::error::chain;
+use crate::keys::{self, Keys, KeysError, Settings};
+use crate::policy::Policies;
+use crate::router::ROUTES;
+use crate::state::{Current, Running, State};
+use crate::tls::{self, TlsError};
+use crate::watch::Watch;
+use crate::{log, systemd};
+
+/// The path under which reloads are in the audit log. It is no API.
+const AUDIT_PATH: &str = "/config/reload";
+
+/// The deadline of an operation of the store, at most; shorter where the config gives requests less time.
+const MAX_STORE_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Why a config cannot be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something that only a restart can change.
+    #[error("{key} has changed from {before} to {now}: restart the server to apply that; nothing was changed")]
+    Restart {
+        /// The key of the config.
+        key: &'static str,
+        /// Its value in use.
+        before: String,
+        /// Its new value.
+        now: String,
+    },
+    /// The TLS files are wrong.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keystore cannot be opened.
+    #[error("cannot open the keystore ({kind}): {source}")]
+    Keystore {
+        /// Its kind.
+        kind: &'static str,
+        /// What it said.
+        source: StoreError,
+    },
+    /// A key of the config's `keys` can neither be found nor made.
+    #[error("cannot create key '{name}' of the config's `keys`: {failure}")]
+    Key {
+        /// The key.
+        name: Name,
+        /// Why.
+        failure: KeysError,
+    },
+    /// Reading files ended by a panic, which is a defect.
+    #[error("reading the files of the config failed")]
+    Read,
+}
+
+/// Makes a state of a config. What `before` has and the new one can go on with, it does: the keystore and its cache.
+///
+/// # Errors
+/// [`SetupError`]; then nothing is changed, but keys that the config names may have been made.
+pub async fn build(
+    config: Config,
+    running: &Arc<Running>,
+    before: Option<&State>,
+) -> Result<Arc<State>, SetupError> {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let (options, is_required, store_files) =
+        (config.tls.clone(), config.certificate_required(), config.keystore.files());
+    let files = move || Ok::<_, TlsError>((tls::server_config(&options, is_required)?, digest(&store_files)));
+    let (tls, store_files) = tokio::task::spawn_blocking(files).await.map_err(|_| SetupError::Read)??;
+    for warning in &tls.warnings {
+        warn!("{warning}");
+    }
+    let same_store = before.filter(|before| before.config.keystore == config.keystore && before.store_files == store_files);
+    let keys = if let Some(before) = same_store {
+        before.keys.clone()
+    } else {
+        let store = backends::open(&config.keystore)
+            .await
+            .map_err(|source| SetupError::Keystore { kind: config.keystore.kind(), source })?;
+        if config.keystore == BackendConfig::Memory {
+            warn!("keystore.memory: ALL KEYS ARE LOST when the server ends, and with them all data under them");
+        }
+        Keys::new(store, settings(&config), running.metrics.keystore.clone())
+    };
+    let named = |name: &Name| same_store.is_some_and(|before| before.config.keys.contains(name));
+    let absent: Vec<_> = config.keys.iter().filter(|name| !named(name)).cloned().collect();
+    if let Err((name, failure)) = keys::create_absent(&keys, &absent, config.admin.as_str()).await {
+        if same_store.is_none() {
+            keys.close().await;
+        }
+        return Err(SetupError::Key { name, failure });
+    }
+    let idle = CancellationToken::new();
+    Ok(Arc::new(State {
+        keys,
+        policies: Policies::new(
+            config.admin.clone(),
+            config.policies.clone(),
+            config.identities.clone(),
+            OffsetDateTime::now_utc(),
+        ),
+        tls: tls.config,
+        audit: Audit::new(running.audit.clone(), running.audit_console.clone(), config.log.audit, config.log.format),
+        running: running.clone(),
+        store_files,
+        in_use: idle.clone().drop_guard(),
+        idle,
+        config,
+    }))
+}
+
+/// How the cache behaves under this config.
+fn settings(config: &Config) -> Settings {
+    let timeouts = ROUTES.iter().filter(|route| route.path.starts_with("/v1/key/")).map(|route| {
+        config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout)
+    });
+    let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
+    Settings {
+        any: config.cache.any,
+        unused: config.cache.unused,
+        offline: config.cache.offline,
+        max_entries: config.cache.max_entries,
+        deadline: (shortest * 4 / 5).min(MAX_STORE_DEADLINE),
+    }
+}
+
+/// A digest of the contents of files; one that cannot be read counts as empty.
+fn digest(files: &[PathBuf]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in files {
+        let content = zeroize::Zeroizing::new(std::fs::read(file).unwrap_or_default());
+        digest.update((content.len() as u64).to_le_bytes());
+        digest.update(&*content);
+    }
+    digest.finalize().into()
+}
+
+/// Reads the config of a running server again.
+#[derive(Debug)]
+pub struct Reloader {
+    /// The config file.
+    pub file: PathBuf,
+    /// The address of the command line, which goes before that of the file.
+    pub address: Option<SocketAddr>,
+    /// The state of the server.
+    pub current: Arc<Current>,
+    /// The server's log.
+    pub log: log::Control,
+    /// The files of the config in use.
+    pub watch: Watch,
+}
+
+impl Reloader {
+    /// The files that make a reload when they change.
+    pub fn files(file: &std::path::Path, config: &Config) -> Vec<PathBuf> {
+        let tls = [Some(&config.tls.key), Some(&config.tls.cert), config.tls.ca.as_ref()];
+        let mut files = vec![file.to_owned()];
+        files.extend(tls.into_iter().flatten().cloned());
+        files.extend(config.keystore.files());
+        files
+    }
+
+    /// Reloads on each signal and each change of a file.
+    pub async fn run(mut self, mut hangup: Signal) {
+        loop {
+            let cause = tokio::select! {
+                Some(()) = hangup.recv() => "SIGHUP",
+                () = self.watch.changed() => "a file has changed",
+            };
+            info!(cause, "reloading the config");
+            systemd::reloading();
+            let start = Instant::now();
+            let result = self.reload().await;
+            self.record(start, result.as_ref().err());
+            systemd::ready();
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), SetupError> {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || config::read(&file)).await.map_err(|_| SetupError::Read)?;
+        let mut config = read?;
+        config.address = self.address.unwrap_or(config.address);
+        let before = self.current.get();
+        let place = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let fixed = [
+            ("address", Some(before.config.address), Some(config.address)),
+            ("probe.address", before.config.probe, config.probe),
+        ];
+        for (key, before, now) in fixed {
+            if before != now {
+                return Err(SetupError::Restart { key, before: place(before), now: place(now) });
+            }
+        }
+        let watch = Watch::new(Self::files(&self.file, &config));
+        let now = build(config, &before.running, Some(&before)).await?;
+        self.watch = watch;
+        self.log.set(now.config.log.error, now.config.log.format);
+        now.keys.set(settings(&now.config)).await;
+        self.current.replace(now.clone());
+        if !now.keys.is_same_as(&before.keys) {
+            before.keys.succeeded_by(&now.keys);
+            info!(from = before.config.keystore.kind(), to = now.config.keystore.kind(), "new requests use another keystore");
+            let (keys, idle) = (before.keys.clone(), before.idle.clone());
+            before.running.tasks.spawn(async move {
+                idle.cancelled().await;
+                keys.close().await;
+                info!("the keystore before is closed");
+            });
+        }
+        Ok(())
+    }
+
+    /// Tells of a reload: in the log, the metrics and the audit events.
+    fn record(&self, start: Instant, failure: Option<&SetupError>) {
+        let state = self.current.get();
+        let reason = failure.map(|failure| chain(failure));
+        match &reason {
+            None => info!("the config is reloaded"),
+            Some(reason) => error!(reason, "the config cannot be reloaded: the one before stays in use"),
+        }
+        state.running.metrics.reloaded(reason.is_none());
+        state.audit.record(&audit::Event {
+            time: OffsetDateTime::now_utc(),
+            request: audit::Request { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), path: AUDIT_PATH, identity: "" },
+            response: audit::Response { code: if reason.is_none() { 200 } else { 500 }, time: start.elapsed() },
+            reason: reason.as_deref(),
+        });
+    }
+}
