@@ -117,7 +117,7 @@ pub enum ApiError {
         tell: bool,
     },
     /// The store is known to be down, and was not asked.
-    #[error("failed to {operation}: {}", not_ready(&.outage.cause))]
+    #[error("failed to {operation}")]
     Outage {
         /// What was asked of it.
         operation: Operation,
@@ -151,7 +151,8 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 #[derive(Serialize)]
 struct Message {
     message: String,
-    /// What is wrong with the store, for clients of ready that may know it. KES has no such field.
+    /// What is wrong with the store: in general, and in its own words for clients of ready that may know them. KES has
+    /// no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -204,7 +205,7 @@ impl ApiError {
             Self::Keystore(_, cause) | Self::NotReady { cause, .. } => format!("{self}: {}", chain(&**cause)),
             Self::Outage { outage, .. } => {
                 let seconds = outage.since.elapsed().as_secs();
-                format!("{self}: not asked, it is down since {seconds} s: {}", chain(&*outage.cause))
+                format!("{self}: not asked, down for {seconds} s: {}", chain(&*outage.cause))
             }
             Self::Internal(what) => format!("{self}: {what}"),
             _ => self.to_string(),
@@ -243,7 +244,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let reason = matches!(self, Self::NotReady { tell: true, .. }).then(|| self.reason());
+        let reason = match &self {
+            Self::NotReady { tell: true, .. } => Some(self.reason()),
+            Self::Outage { outage, .. } => Some(not_ready(&outage.cause).to_owned()),
+            _ => None,
+        };
         let mut response = (status, Json(Message { message: self.to_string(), reason })).into_response();
         if let Self::Method { expected, .. } = &self {
             let allow = if *expected == Method::PUT { "PUT, POST" } else { expected.as_str() };

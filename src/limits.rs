@@ -34,11 +34,7 @@ pub struct Permit {
 
 /// A connection counts as open until its slot is dropped.
 #[derive(Debug)]
-pub struct Slot {
-    running: Arc<Running>,
-    /// Whether it is over the limit: its client is to be told so.
-    pub is_over: bool,
-}
+pub struct Slot(Arc<Running>);
 
 impl Permit {
     /// Lets a request of `identity` begin.
@@ -86,20 +82,24 @@ impl Slot {
     pub async fn take(running: &Arc<Running>, limit: impl Fn() -> usize) -> Self {
         let load = &running.load;
         loop {
-            let (open, limit) = (load.connections.load(Ordering::Acquire), limit());
-            if open < limit.saturating_add(TOLD) {
+            if load.connections.load(Ordering::Acquire) < limit().saturating_add(TOLD) {
                 load.connections.fetch_add(1, Ordering::AcqRel);
-                return Self { running: running.clone(), is_over: open >= limit };
+                return Self(running.clone());
             }
             load.connection_ended.notified().await; // remembers one that ends in between
         }
+    }
+
+    /// Whether more connections than `limit` are open, this one included: its client is to be told so.
+    pub fn is_over(&self, limit: usize) -> bool {
+        self.0.load.connections.load(Ordering::Acquire) > limit
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.running.load.connections.fetch_sub(1, Ordering::AcqRel);
-        self.running.load.connection_ended.notify_one();
+        self.0.load.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.load.connection_ended.notify_one();
     }
 }
 

@@ -101,7 +101,7 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
                 let connection = Connection {
                     address,
                     router: router.clone(),
-                    over: slot.is_over.then(limit),
+                    over: Some(limit()).filter(|limit| slot.is_over(*limit)),
                     acceptor: TlsAcceptor::from(current.get().tls.clone()),
                     current: current.clone(),
                 };

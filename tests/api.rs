@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
 
     async fn create(&self, name: &str) {
         let answer = self.put(&format!("/v1/key/create/{name}"), None).await;
-        assert_eq!(answer.status, 200, "create {name}: {}", answer.text());
+        assert_eq!(answer.status, 200, "create {name}: {}\n{}", answer.text(), self.server.log());
     }
 
     /// A new data key: plaintext and ciphertext.

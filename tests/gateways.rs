@@ -182,9 +182,9 @@ async fn faults(store: &str, proxy: &Proxy, keystore: &str) {
         for path in [format!("create/{created}"), format!("generate/{before}"), format!("generate/none-{number}")] {
             let answer = put(format!("/v1/key/{path}")).await.unwrap();
             let expected: &[u16] = match path.split_once('/') {
-                Some(("create", _)) => &[200, 502, 504],
-                Some((_, name)) if name == before => &[200, 502, 504],
-                _ => &[404, 502, 504], // 404 is right for a name that does not exist, where the fault is over by then
+                Some(("create", _)) => &[200, 502, 503, 504],
+                Some((_, name)) if name == before => &[200, 502, 503, 504],
+                _ => &[404, 502, 503, 504], // 404 is right for a name that does not exist, where the fault is over by then
             };
             assert!(expected.contains(&answer.status), "{store}, {fault}, {path}: {} {}", answer.status, answer.text());
             seen.push(answer.status);
@@ -240,7 +240,8 @@ async fn a_postgresql_that_is_restarted_is_found_again() {
     let gateway = Server::on(&stores::postgres(service.address(), &unique()));
     let before = data_key(&gateway, "before").await;
     service.stop();
-    assert_eq!(gateway.put("/v1/key/create/during", None).await.status, 502);
+    let create = gateway.put("/v1/key/create/during", None).await.status;
+    assert!(matches!(create, 502 | 504), "{create}");
     assert_eq!(gateway.get("/v1/ready").await.status, 504);
     service.resume();
     assert_recovered(&gateway, "postgres", &before).await;
@@ -252,7 +253,8 @@ async fn an_openbao_that_is_restarted_is_found_again() {
     let gateway = Server::on(&stores::vault(&service, &service.url(), Kv::V2Transit, &unique()));
     let before = data_key(&gateway, "before").await;
     service.stop();
-    assert_eq!(gateway.put("/v1/key/create/during", None).await.status, 502);
+    let create = gateway.put("/v1/key/create/during", None).await.status;
+    assert!(matches!(create, 502 | 504), "{create}");
     assert_eq!(gateway.get("/v1/ready").await.status, 504);
     service.restart().await;
     assert_recovered(&gateway, "OpenBao", &before).await;
@@ -309,7 +311,7 @@ async fn assert_recovered(gateway: &Server, store: &str, before: &serde_json::Va
     let answer = gateway.put("/v1/key/decrypt/before", Some(body)).await;
     assert_eq!(answer.json()["plaintext"], before["plaintext"], "{}", answer.text());
     println!(
-        "fault | {store} | service stopped and back | 502, ready 504 or 502 | recovered in {recovered:.2} s | keys lost: 0"
+        "fault | {store} | service stopped and back | 502 to 504, ready 504 or 502 | recovered in {recovered:.2} s | keys lost: 0"
     );
 }
 

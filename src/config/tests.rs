@@ -191,7 +191,7 @@ fn every_problem_is_told_with_its_place_and_what_to_do() {
         ("address: :1\nlog:\naddress: :2\n", "k.yml:7:1: address:", "already (line 5)"),
         ("policy:\n  p: {}\n  q: {}\n  p: {}\n", "k.yml:8:3: policy.p:", "already (line 6)"),
         ("cache:\n  expiry:\n    any: 1s\n    any: 1s\n", "k.yml:8:5: cache.expiry.any:", "already (line 7)"),
-        ("cache: 5m\n", "k.yml:5:8: cache:", "expected keys with values, found a single value"),
+        ("cache: 5m\n", "k.yml:5:8: cache:", "'5m' is neither off nor on; write off, or expiry with any in it"),
         ("cache: [5m]\n", "k.yml:5:1: cache:", "expected keys with values, found a list"),
         ("address: [a]\n", "k.yml:5:1: address:", "expected a single value, found a list"),
         ("address: {a: b}\n", "k.yml:5:1: address:", "expected a single value, found keys"),

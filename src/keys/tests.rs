@@ -1,8 +1,11 @@
 //! The cache in front of a store whose reads can be held up.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use backends::Change;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::*;

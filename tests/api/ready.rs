@@ -21,7 +21,9 @@ async fn assert_gone(session: &Session<'_>, missing: &[(&str, &str, &str)]) {
     }
     for (method, path, message) in missing {
         let answer = ask(session, method, path).await;
-        assert_eq!(not_an_error(&answer, 502), None, "{path}");
+        // 502 from a store that was asked; at once 503 or 504 while it is known to be down.
+        assert!(matches!(answer.status, 502..=504), "{path}: {}", answer.text());
+        assert_eq!(not_an_error(&answer, answer.status), None, "{path}");
         assert_eq!(answer.message(), *message, "{path}");
     }
 }
@@ -55,7 +57,7 @@ async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
     .await;
     for name in ["cached", "uncached"] {
         let answer = ask(&admin, "PUT", &format!("generate/{name}")).await;
-        assert!(matches!(answer.status, 200 | 502), "{name}: {}", answer.text());
+        assert!(matches!(answer.status, 200 | 502..=504), "{name}: {}", answer.text());
     }
     assert!(!keys.exists(), "the directory was made again");
     server.log_line(|line| line.contains("ERROR") && line.contains(&*keys.to_string_lossy())).await;
@@ -95,7 +97,7 @@ async fn a_directory_that_was_removed_is_not_an_empty_store() {
     ];
     assert_gone(&admin, &all).await;
     let cached = admin.decrypt("cached", &ciphertext).await;
-    assert!(matches!(cached.status, 200 | 502), "{}", cached.text());
+    assert!(matches!(cached.status, 200 | 502..=504), "{}", cached.text());
     assert!(!keys.exists(), "the directory was made again");
 
     // Another directory in its place is another store, perhaps the mount point of a volume that is not there.

@@ -25,6 +25,7 @@ async fn the_status_tells_what_clients_read() {
         names,
         [
             "arch",
+            "cache",
             "keystore_latency",
             "mem_heap_used",
             "mem_stack_used",

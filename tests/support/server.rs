@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::client::{self, Client};
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Rules that the recorded exchanges expect.
 const POLICIES: &str = "policy:

@@ -1,0 +1,97 @@
+//! Over a limit clients are told so at once, and those below it are served on.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::server::send;
+use crate::support::{Events, Raw, Server, Setup};
+
+fn limited(limits: &str) -> Server {
+    Server::with(Setup { extra: format!("limits: {{{limits}}}\n"), ..Setup::default() })
+}
+
+/// Requests that have begun and wait for their bodies.
+async fn unfinished(server: &Server, client: &crate::support::Client, count: usize) -> Vec<Raw> {
+    let open = (0..count).map(|_| async {
+        let mut connection = Raw::connect(server, client).await;
+        let head = "PUT /v1/key/decrypt/app-key HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{";
+        connection.send(head).await;
+        connection
+    });
+    let open = join_all(open).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    open
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_over_the_limit_of_all_clients_are_told_503_and_the_status_is_served_on() {
+    let server = limited("requests: 5");
+    assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
+    let open = unfinished(&server, &server.app, 5).await;
+    let refused = server.put("/v1/key/generate/app-key", None).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.message(), "too many requests: the server takes at most 5 at a time");
+    assert_eq!(refused.headers["retry-after"], "1");
+    for path in ["/v1/status", "/v1/ready", "/v1/metrics", "/version"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    drop(open);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.put("/v1/key/generate/app-key", None).await.status, 200);
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_over_the_limit_of_one_identity_are_told_429_and_others_are_served() {
+    let server = limited("requests_per_identity: 3");
+    assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
+    let open = unfinished(&server, &server.app, 3).await;
+    let body = Some(json!({ "ciphertext": "" }));
+    let refused = server.request(&server.app, reqwest::Method::PUT, "/v1/key/decrypt/app-key", body).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(server.put("/v1/key/generate/app-key", None).await.status, 200, "the admin is somebody else");
+    drop(open);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let served = server.request(&server.app, reqwest::Method::PUT, "/v1/key/generate/app-key", None).await;
+    assert_eq!(served.status, 200, "{}", served.text());
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_over_the_limit_is_told_503_and_ends() {
+    let server = limited("connections: 4");
+    let mut below = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Raw::connect(&server, &server.admin).await;
+        assert_eq!(connection.request("GET", "/version", b"").await.unwrap().status, 200);
+        below.push(connection);
+    }
+    let mut over = Raw::connect(&server, &server.admin).await;
+    let refused = over.request("GET", "/version", b"").await.unwrap();
+    assert_eq!((refused.status, refused.message().as_str()), (503, "too many connections: at most 4 at a time"));
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(over.rest().await.is_empty(), "the connection goes on");
+    let http2 = send(server.http2(Some(&server.admin)).get(server.url("/version")), None).await.unwrap();
+    assert_eq!(http2.status, 503);
+    for connection in &mut below {
+        assert_eq!(connection.request("GET", "/version", b"").await.unwrap().status, 200);
+    }
+    drop(below);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_over_the_limit_are_told_429() {
+    let server = limited("subscribers: 2");
+    let followed = [Events::audit(&server).await, Events::audit(&server).await];
+    let refused = Events::subscribe(&server, &server.admin, "/v1/log/audit").await.err().unwrap();
+    assert_eq!(refused.status(), 429);
+    Events::error(&server).await;
+    drop(followed);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    Events::audit(&server).await;
+}

@@ -1,0 +1,252 @@
+//! A running server that reads its config again: all of it or nothing, and no request notices.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::server::{PATIENCE, send};
+use crate::support::{Client, Events, Raw, Server, Setup};
+
+/// The counter of reloads with this result.
+async fn reloads(server: &Server, result: &str) -> f64 {
+    server.metric(&format!("keyway_config_reloads_total{{result=\"{result}\"}}")).await
+}
+
+/// Waits until one more reload has ended with this result.
+async fn until_reloaded(server: &Server, result: &str, before: f64) {
+    let start = Instant::now();
+    while reloads(server, result).await < before + 1.0 {
+        assert!(start.elapsed() < PATIENCE, "no {result} of a reload:\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Changes the config file and waits until the server has read it.
+async fn reload(server: &Server, result: &str, change: impl FnOnce(String) -> String) {
+    let before = reloads(server, result).await;
+    edit(server, change);
+    server.signal(Signal::HUP);
+    until_reloaded(server, result, before).await;
+}
+
+/// Changes the config file at once, as an editor does.
+fn edit(server: &Server, change: impl FnOnce(String) -> String) {
+    let (file, new) = (server.dir.path().join("config.yml"), server.dir.path().join("config.new"));
+    fs::write(&new, change(fs::read_to_string(&file).unwrap())).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+fn server_certificate(name: &str) -> Client {
+    Client::with_params(name, rcgen::KeyPair::generate().unwrap(), |params| {
+        params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
+    })
+}
+
+/// Puts another certificate in the place of the server's own.
+fn write_certificate(dir: &Path, certificate: &Client) -> CertificateDer<'static> {
+    let (certificate, key) = certificate.pem();
+    fs::write(dir.join("server.key"), key).unwrap();
+    fs::write(dir.join("server.cert"), &certificate).unwrap();
+    CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_has_changed_holds_for_the_next_request_of_an_open_connection() {
+    let server = Server::start();
+    assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
+    let mut connection = Raw::connect(&server, &server.app).await;
+    assert_eq!(connection.request("PUT", "/v1/key/generate/app-key", b"").await.unwrap().status, 200);
+    let mut events = Events::audit(&server).await;
+    reload(&server, "success", |config| config.replace("- /v1/key/generate/app*", "- /v1/key/generate/none*")).await;
+    assert_eq!(connection.request("PUT", "/v1/key/generate/app-key", b"").await.unwrap().status, 403);
+    let event = events.find(|event| event["request"]["path"] == "/config/reload").await;
+    assert_eq!(event["response"]["code"], 200, "{event}");
+    let refused = events.find(|event| event["response"]["code"] == 403).await;
+    assert!(refused["reason"].as_str().unwrap().contains("/v1/key/generate/none*"), "the stream lives on: {refused}");
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_with_a_mistake_changes_nothing_and_is_told_in_log_metric_and_audit() {
+    let server = Server::start();
+    let mut events = Events::audit(&server).await;
+    let mut errors = Events::error(&server).await;
+    let good = fs::read_to_string(server.dir.path().join("config.yml")).unwrap();
+    let mistakes: [(&str, &dyn Fn(String) -> String); 5] = [
+        ("polcy", &|config: String| config.replace("policy:", "polcy:")),
+        ("server.none", &|config: String| config.replace("server.key", "server.none")),
+        ("not valid YAML", &|config: String| config + "\n\t{"),
+        ("address has changed from 127.0.0.1:0 to 127.0.0.1:1: restart", &|config: String| {
+            config.replace("address: 127.0.0.1:0", "address: 127.0.0.1:1")
+        }),
+        ("cannot open the keystore (fs)", &|config: String| config.replace("/keys}", "/config.yml/keys}")),
+    ];
+    for (number, (reason, mistake)) in mistakes.into_iter().enumerate() {
+        reload(&server, "failure", |_| mistake(good.clone())).await;
+        let event = events.find(|event| event["request"]["path"] == "/config/reload").await;
+        assert_eq!(event["response"]["code"], 500, "{event}");
+        assert!(event["reason"].as_str().unwrap().contains(reason), "{reason}: {event}");
+        let line = errors.find(|event| event["message"].as_str().unwrap().contains("cannot be reloaded")).await;
+        assert!(line["message"].as_str().unwrap().contains(reason), "{reason}: {line}");
+        assert!(server.metric("keyway_config_last_reload_successful").await < 0.5);
+        let create = server.put(&format!("/v1/key/create/app-{number}"), None).await;
+        assert_eq!(create.status, 200, "{reason}: {}", create.text());
+    }
+    reload(&server, "success", |_| good).await;
+    assert!(server.metric("keyway_config_last_reload_successful").await > 0.5);
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_found_without_a_signal_and_open_connections_live_on() {
+    let mut server = Server::start();
+    let mut old = Raw::connect(&server, &server.admin).await;
+    assert_eq!(old.request("GET", "/version", b"").await.unwrap().status, 200);
+    let mut events = Events::audit(&server).await;
+    server.certificate = write_certificate(server.dir.path(), &server_certificate("renewed"));
+    let start = Instant::now();
+    // A client that trusts the new certificate alone.
+    let http = server.http(Some(&server.admin));
+    while http.get(server.url("/version")).send().await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(old.request("GET", "/version", b"").await.unwrap().status, 200);
+    events.find(|event| event["request"]["path"] == "/version").await;
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_of_a_new_pair_is_refused_and_the_whole_is_taken() {
+    let mut server = Server::start();
+    let renewed = server_certificate("renewed");
+    let before = reloads(&server, "failure").await;
+    fs::write(server.dir.path().join("server.cert"), renewed.pem().0).unwrap();
+    until_reloaded(&server, "failure", before).await;
+    assert!(server.log().contains("does not belong to"), "{}", server.log());
+    server.assert_unharmed().await;
+    server.certificate = write_certificate(server.dir.path(), &renewed);
+    let start = Instant::now();
+    let http = server.http(Some(&server.admin));
+    while http.get(server.url("/version")).send().await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_behind_a_link_that_kubernetes_swaps_is_read_again() {
+    use std::os::unix::fs::symlink;
+    let server = Server::start();
+    let path = |name: &str| server.dir.path().join(name);
+    let text = fs::read_to_string(path("config.yml")).unwrap();
+    for (version, text) in [("..1", text.clone()), ("..2", text.replace("/v1/status", "/v1/metrics"))] {
+        fs::create_dir(path(version)).unwrap();
+        fs::write(path(version).join("config.yml"), text).unwrap();
+    }
+    let before = reloads(&server, "success").await;
+    symlink("..1", path("..data")).unwrap();
+    symlink("..data/config.yml", path("link")).unwrap();
+    fs::rename(path("link"), path("config.yml")).unwrap();
+    until_reloaded(&server, "success", before).await;
+    assert_eq!(server.request(&server.app, reqwest::Method::GET, "/v1/status", None).await.status, 200);
+    symlink("..2", path("..new")).unwrap();
+    fs::rename(path("..new"), path("..data")).unwrap();
+    until_reloaded(&server, "success", before + 1.0).await;
+    assert_eq!(server.request(&server.app, reqwest::Method::GET, "/v1/status", None).await.status, 403);
+    assert_eq!(server.request(&server.app, reqwest::Method::GET, "/v1/metrics", None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_keystore_takes_over_for_new_requests() {
+    let server = Server::start();
+    assert_eq!(server.put("/v1/key/create/old", None).await.status, 200);
+    reload(&server, "success", |config| {
+        let (head, _) = config.split_once("keystore:").unwrap();
+        format!("{head}keystore:\n  sqlite:\n    path: {}/keys.db\nkeys:\n- name: named\n", server.dir.path().display())
+    })
+    .await;
+    assert_eq!(server.put("/v1/key/generate/old", None).await.status, 404);
+    assert_eq!(server.put("/v1/key/generate/named", None).await.status, 200);
+    server.logged("the keystore before is closed").await;
+    reload(&server, "success", |config| {
+        let (head, _) = config.split_once("keystore:").unwrap();
+        format!("{head}keystore:\n  fs:\n    path: {}/keys\n", server.dir.path().display())
+    })
+    .await;
+    assert_eq!(server.put("/v1/key/generate/old", None).await.status, 200);
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_form_and_the_level_of_the_log_change_with_the_config() {
+    let server = Server::start();
+    reload(&server, "success", |config| format!("{config}\nlog: {{error: DEBUG, format: json}}\n")).await;
+    server.request(&server.app, reqwest::Method::PUT, "/v1/key/encrypt/none", None).await;
+    let line = server.log_line(|line| line.starts_with('{') && line.contains("request refused")).await;
+    assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
+    reload(&server, "success", |config| config.replace("error: DEBUG, format: json", "error: off")).await;
+    let length = server.log().len();
+    server.request(&server.app, reqwest::Method::PUT, "/v1/key/encrypt/none", None).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.log().len(), length, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "a line for who looks")]
+async fn five_hundred_reloads_under_load_cost_no_request() {
+    const RELOADS: u32 = 500;
+    let server = Arc::new(Server::with(Setup {
+        extra: "cache: {expiry: {any: 1s}}\n".to_owned(),
+        ..Setup::default()
+    }));
+    assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
+    let (done, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = JoinSet::new();
+    for number in 0..8 {
+        let (server, done, requests) = (server.clone(), done.clone(), requests.clone());
+        clients.spawn(async move {
+            let http = if number % 2 == 0 { server.http(Some(&server.app)) } else { server.http2(Some(&server.app)) };
+            let mut http = http;
+            while !done.load(Ordering::Relaxed) {
+                let generate = send(http.put(server.url("/v1/key/generate/app-key")), None).await.unwrap();
+                assert_eq!(generate.status, 200, "{}", generate.text());
+                let body = json!({ "ciphertext": generate.json()["ciphertext"] });
+                let decrypt = send(http.put(server.url("/v1/key/decrypt/app-key")), Some(body)).await.unwrap();
+                assert_eq!(decrypt.json()["plaintext"], generate.json()["plaintext"], "{}", decrypt.text());
+                if requests.fetch_add(2, Ordering::Relaxed) % 50 < 2 {
+                    http = server.http(Some(&server.app)); // new connections meet the new TLS config
+                }
+            }
+        });
+    }
+    let start = Instant::now();
+    let mut seen = 0.0;
+    for number in 0..RELOADS {
+        edit(&server, |config| {
+            let (head, _) = config.split_once("\nlog:").unwrap_or((&config, ""));
+            format!("{head}\nlog: {{audit: off, error: {}}}\n", if number % 2 == 0 { "INFO" } else { "WARN" })
+        });
+        server.signal(Signal::HUP);
+        until_reloaded(&server, "success", seen).await;
+        seen = reloads(&server, "success").await;
+    }
+    let elapsed = start.elapsed();
+    done.store(true, Ordering::Relaxed);
+    clients.join_all().await;
+    assert!(reloads(&server, "failure").await < 0.5);
+    println!(
+        "reload | {seen} reloads in {:.1} s | {} requests meanwhile, none failed",
+        elapsed.as_secs_f64(),
+        requests.load(Ordering::Relaxed)
+    );
+    server.assert_unharmed().await;
+}
