@@ -176,8 +176,7 @@ impl Default for Cache {
 
 impl Cache {
     /// `cache: off`.
-    pub const OFF: Self =
-        Self { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO, max_entries: 1 };
+    pub const OFF: Self = Self { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO, max_entries: 1 };
 }
 
 impl Default for Limits {

@@ -10,15 +10,18 @@
 //! | [`record`] | counts the request from its head on, and records once what became of it |
 //! | [`router`] | finds the row of the one route table, bounds the time, reads the body |
 //! | [`access`] | asks [`policy`] whether the client may |
+//! | [`limits`] | lets it in, if not too many are under way |
 //! | [`api`] | `api/key/generate.rs` parses name and body: the URL is the path |
-//! | [`keys`] | returns the decoded key, from the cache or from a backend |
+//! | [`keys`] | returns the decoded key, from the cache or from a backend, if that is well |
 //! | `backends` | the crate next door: one trait, one file per store |
 //! | [`crypto`] | seals a fresh data key: pure functions |
 //! | [`error`] | where any failure becomes a status and a message |
 //! | [`audit`], [`metrics`], [`log`] | what leaves the process about the request, through [`stream`]s that never wait |
 //!
 //! Around it: [`cli`] has one file per command, [`config`] reads YAML strictly, [`state`] is what a running server
-//! holds, [`process`] is what it asks of the system, [`api_key`] is the text form of a client's key.
+//! holds, [`reload`] makes it of a config and swaps it whole when a file that [`watch`] looks at has changed, [`probe`]
+//! answers probes over plain HTTP, [`systemd`] is told of all that, [`process`] is what the server asks of the system,
+//! [`api_key`] is the text form of a client's key.
 //!
 //! # What always holds
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
@@ -26,7 +29,9 @@
 //! - No answer without proof that the client holds its key. (`tls`)
 //! - The path that routes, rules and names see is one string, decoded once. (`record`)
 //! - Key material is in no log line, no error, no `Debug` output. (`crypto`, `backends::Value`)
-//! - All configuration is read and checked before anything is bound. (`cli/server.rs`)
+//! - All configuration is read and checked before anything is bound or swapped. (`cli/server.rs`, `reload`)
+//! - No key is used for longer than `any` and `offline` say, nor after its delete. (`keys/cached.rs`, `keys/mutations.rs`)
+//! - Everything that clients can make grow has a bound, every wait has an end. (`limits`, `server`, `keys/load.rs`)
 
 pub mod access;
 pub mod api;

@@ -74,11 +74,7 @@ pub enum SetupError {
 ///
 /// # Errors
 /// [`SetupError`]; then nothing is changed, but keys that the config names may have been made.
-pub async fn build(
-    config: Config,
-    running: &Arc<Running>,
-    before: Option<&State>,
-) -> Result<Arc<State>, SetupError> {
+pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State>) -> Result<Arc<State>, SetupError> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -89,7 +85,8 @@ pub async fn build(
     for warning in &tls.warnings {
         warn!("{warning}");
     }
-    let same_store = before.filter(|before| before.config.keystore == config.keystore && before.store_files == store_files);
+    let same_store =
+        before.filter(|before| before.config.keystore == config.keystore && before.store_files == store_files);
     let keys = if let Some(before) = same_store {
         before.keys.clone()
     } else {
@@ -130,9 +127,10 @@ pub async fn build(
 
 /// How the cache behaves under this config.
 fn settings(config: &Config) -> Settings {
-    let timeouts = ROUTES.iter().filter(|route| route.path.starts_with("/v1/key/")).map(|route| {
-        config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout)
-    });
+    let timeouts = ROUTES
+        .iter()
+        .filter(|route| route.path.starts_with("/v1/key/"))
+        .map(|route| config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout));
     let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
     Settings {
         any: config.cache.any,
@@ -219,7 +217,11 @@ impl Reloader {
         self.current.replace(now.clone());
         if !now.keys.is_same_as(&before.keys) {
             before.keys.succeeded_by(&now.keys);
-            info!(from = before.config.keystore.kind(), to = now.config.keystore.kind(), "new requests use another keystore");
+            info!(
+                from = before.config.keystore.kind(),
+                to = now.config.keystore.kind(),
+                "new requests use another keystore"
+            );
             let (keys, idle) = (before.keys.clone(), before.idle.clone());
             before.running.tasks.spawn(async move {
                 idle.cancelled().await;

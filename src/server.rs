@@ -1,4 +1,4 @@
-//! Connections: accept, shake hands in a task of its own, serve, drain.
+//! Connections: accept, shake hands in a task of its own, serve, drain. New connections get the TLS config of the moment.
 //!
 //! Every wait on a client has an end: the handshake, the head of a request, an idle connection. Requests have
 //! their own deadline in `router.rs`.
@@ -253,12 +253,7 @@ fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Result<Response,
 }
 
 /// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.
-async fn drive<C>(
-    connection: C,
-    activity: &Activity,
-    stopping: &CancellationToken,
-    idle: Duration,
-) -> hyper::Result<()>
+async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {

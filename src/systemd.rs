@@ -1,4 +1,4 @@
-//! What systemd is told, where it started the server as `Type=notify` or `Type=notify-reload` (sd_notify(3)). Elsewhere
+//! What systemd is told, where it started the server as `Type=notify` or `Type=notify-reload` (`sd_notify(3)`). Elsewhere
 //! nothing is said.
 
 use sd_notify::NotifyState;

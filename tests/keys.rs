@@ -48,7 +48,6 @@ fn offline() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "a line of the outage table")]
 async fn offline_serves_hot_keys_for_as_long_as_it_says() {
     let offline = offline();
     let mut service = Postgres::start();
@@ -69,7 +68,7 @@ async fn offline_serves_hot_keys_for_as_long_as_it_says() {
     service.stop();
     let stopped = Instant::now();
     let mut slowest = Duration::ZERO;
-    let (served, answer) = loop {
+    let (lasted, answer) = loop {
         let start = Instant::now();
         let answer = generate("hot").await.unwrap();
         if answer.status != 200 {
@@ -82,15 +81,18 @@ async fn offline_serves_hot_keys_for_as_long_as_it_says() {
     println!(
         "offline | {} s | served for {:.2} s after the stop, the slowest in {} ms | then {} {}",
         offline.as_secs(),
-        served.as_secs_f64(),
+        lasted.as_secs_f64(),
         slowest.as_millis(),
         answer.status,
         answer.text()
     );
-    let difference = served.as_secs_f64() - offline.as_secs_f64();
+    let difference = lasted.as_secs_f64() - offline.as_secs_f64();
     assert!(difference.abs() <= 1.0, "{difference} s off");
     assert_eq!((answer.status, answer.message().as_str()), (504, "failed to read key"));
-    assert_eq!((&answer.json()["reason"], answer.headers["retry-after"].as_bytes()), (&"key store is not reachable".into(), &b"1"[..]));
+    assert_eq!(
+        (&answer.json()["reason"], answer.headers["retry-after"].as_bytes()),
+        (&"key store is not reachable".into(), &b"1"[..])
+    );
     errors.find(|event| event["message"].as_str().unwrap().contains("key store is down")).await;
     assert!(server.metric("keyway_keystore_up").await < 0.5);
     assert!(server.metric("keyway_keystore_breaker_state").await > 0.5);

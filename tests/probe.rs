@@ -29,7 +29,8 @@ async fn live_ready_and_metrics_are_answered_and_nothing_else() {
     }
     let metrics = ask(probe, "GET", "/metrics").await;
     assert!(metrics.text().contains("keyway_keystore_up 1"), "{}", metrics.text());
-    for path in ["/", "/version", "/v1/ready", "/v1/status", "/v1/metrics", "/v1/key/list/", "/v1/log/audit", "/live/"] {
+    for path in ["/", "/version", "/v1/ready", "/v1/status", "/v1/metrics", "/v1/key/list/", "/v1/log/audit", "/live/"]
+    {
         assert_eq!(ask(probe, "GET", path).await.status, 404, "{path}");
     }
     let create = ask(probe, "PUT", "/v1/key/create/x").await;

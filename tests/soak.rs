@@ -41,7 +41,8 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// Starting and stopping processes keeps a thread waiting, and the proxies must go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn two_gateways_over_each_store_give_no_wrong_answer_whatever_happens_to_it() {
     let length = Duration::from_secs(setting("KEYWAY_SOAK_SECONDS", 90));
     let seed = setting("KEYWAY_SOAK_SEED", rand::rng().random_range(0..1_000_000));

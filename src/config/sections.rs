@@ -15,9 +15,8 @@ use super::{Api, Cache, Config, Format, Level, Limits, Log, Proxy, Tls, address,
 use crate::identity::Identity;
 use crate::router::{Access, ROUTES};
 
-const TOP: [&str; 12] = [
-    "version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "log", "keys", "keystore",
-];
+const TOP: [&str; 12] =
+    ["version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "log", "keys", "keystore"];
 const ADMIN: [&str; 1] = ["identity"];
 const TLS: [&str; 6] = ["key", "cert", "password", "ca", "auth", "proxy"];
 const PROXY: [&str; 2] = ["identities", "header"];
@@ -160,7 +159,8 @@ fn cache(top: &Section<'_>) -> Cache {
     let default = Cache::default();
     if let Some(field) = top.get("cache").filter(|field| field.is_scalar()) {
         let word = |text: &Text| {
-            flag(text).map_err(|_| format!("{} is neither off nor on; write off, or expiry with any in it", text.shown()))
+            flag(text)
+                .map_err(|_| format!("{} is neither off nor on; write off, or expiry with any in it", text.shown()))
         };
         return if field.parse(word) == Some(false) { Cache::OFF } else { default };
     }
@@ -181,7 +181,11 @@ fn probe(top: &Section<'_>, main: SocketAddr) -> Option<SocketAddr> {
     probe.parse("address", |text| {
         let address = address::parse(text.as_str()).map_err(|why| told(text, &why))?;
         let is_taken = address == main && address.port() != 0;
-        if is_taken { Err(format!("{} is the address of the server itself; write another port", text.shown())) } else { Ok(address) }
+        if is_taken {
+            Err(format!("{} is the address of the server itself; write another port", text.shown()))
+        } else {
+            Ok(address)
+        }
     })
 }
 

@@ -107,10 +107,7 @@ impl Cached {
         age >= due
             && age >= next
             && self.was_used()
-            && self
-                .refresh
-                .compare_exchange(next, age + REFRESH_PAUSE, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            && self.refresh.compare_exchange(next, age + REFRESH_PAUSE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// A load of the key has failed.

@@ -116,7 +116,10 @@ impl Health {
         if began {
             self.is_down.store(true, Ordering::Release);
             self.metrics.breaker(Breaker::Open);
-            error!(reason = chain(&**cause), "key store is down: cached keys alone are served, for as long as cache.expiry.offline says");
+            error!(
+                reason = chain(&**cause),
+                "key store is down: cached keys alone are served, for as long as cache.expiry.offline says"
+            );
         }
     }
 
@@ -196,7 +199,7 @@ impl Health {
                     probes.push(self.probe(store, PROBE_DEADLINE));
                     next = Instant::now() + pauses.next().unwrap_or(LAST_PROBE_PAUSE);
                 }
-                Some(probed) = probes.next() => if probed.is_err() && probes.is_empty() {
+                Some(answer) = probes.next() => if answer.is_err() && probes.is_empty() {
                     self.metrics.breaker(Breaker::Open);
                 },
                 () = self.until_back() => {}

@@ -137,8 +137,7 @@ impl Inner {
     async fn read(&self, name: &Name) -> Outcome {
         loop {
             let began = Instant::now();
-            let version =
-                Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
+            let version = Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
             let outcome = self.call(Operation::Read, self.store.get(name)).await.and_then(|value| {
                 let key = Key::from_stored(value.as_bytes());
                 key.map(Arc::new).map_err(|damage| KeysError::Damaged { reason: damage.to_string() })
@@ -175,10 +174,10 @@ impl Inner {
     /// Whether a key may be used without asking the store.
     pub(super) fn is_fresh(&self, cached: &Cached, now: Instant) -> bool {
         let settings = self.settings.load();
-        !cached.is_old(&settings, now)
-            && !cached.is_idle(&settings, now)
-            && cached.version.doubts == self.doubts.load(Ordering::Acquire)
-            && !(self.deaf.load(Ordering::Acquire) && cached.age(now) > DEAF_LIFETIME)
+        let in_time = !cached.is_old(&settings, now) && !cached.is_idle(&settings, now);
+        let in_doubt = cached.version.doubts != self.doubts.load(Ordering::Acquire)
+            || (self.deaf.load(Ordering::Acquire) && cached.age(now) > DEAF_LIFETIME);
+        in_time && !in_doubt
     }
 
     /// The key to serve when the store cannot be asked, for as long as the config says.

@@ -63,8 +63,6 @@ fn may_stay(inner: &Inner, name: &backends::Name, cached: &Arc<Cached>, now: Ins
     if !cached.is_old(&settings, now) && !is_idle {
         return true;
     }
-    let may_fail = inner.health.outage().is_some()
-        || inner.loads.is_under_way(name)
-        || (cached.was_used() && !is_idle); // it is about to be read again
+    let may_fail = inner.health.outage().is_some() || inner.loads.is_under_way(name) || (cached.was_used() && !is_idle); // it is about to be read again
     may_fail && inner.may_be_stale(cached, now)
 }

@@ -6,7 +6,8 @@ use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Upper bounds of the keystore's latency, in seconds: from a local file to a time-out.
-const BUCKETS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0];
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0];
 
 /// Whether requests reach the keystore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ impl KeystoreMetrics {
         }
         let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help)?);
         let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help)?);
-        let latency = HistogramOpts::new("keyway_keystore_latency_seconds", "Seconds that the keystore took to answer.");
+        let latency =
+            HistogramOpts::new("keyway_keystore_latency_seconds", "Seconds that the keystore took to answer.");
         let latency = HistogramVec::new(latency.buckets(BUCKETS.to_vec()), &["operation"])?;
         let failures = Opts::new("keyway_keystore_failures_total", "Operations that the keystore did not do.");
         let metrics = Self {
@@ -67,10 +69,7 @@ impl KeystoreMetrics {
             failures: registered(registry, IntCounterVec::new(failures, &["operation"])?)?,
             hits: counter("keyway_cache_hits_total", "Requests that found their key in the cache.")?,
             misses: counter("keyway_cache_misses_total", "Requests that waited for the keystore to read a key.")?,
-            absent_hits: counter(
-                "keyway_cache_absent_hits_total",
-                "Requests for a key that was known not to exist.",
-            )?,
+            absent_hits: counter("keyway_cache_absent_hits_total", "Requests for a key that was known not to exist.")?,
             refreshes: counter("keyway_cache_refreshes_total", "Keys in use that were read again ahead of time.")?,
             failed_refreshes: counter("keyway_cache_refresh_failures_total", "Such reads that failed.")?,
             stale: counter(

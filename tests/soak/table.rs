@@ -41,13 +41,13 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Prints the table.
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
-pub fn print(store: &str, seed: u64, seen: &Seen, before: &[Usage], after: &[Usage]) {
+pub fn print(store: &str, seed: u64, report: &Seen, before: &[Usage], after: &[Usage]) {
     println!("soak | {store} | seed {seed}");
     println!(
         "soak | {store} | fault      | times | s     | requests | hot failed | hot worst ms | others failed        | \
          known fault: worst ms | recovered s"
     );
-    for (fault, row) in &seen.rows {
+    for (fault, row) in &report.rows {
         let Row { times, requests, hot_failures, .. } = row;
         let fault = fault.map_or_else(|| "none".to_owned(), |fault| format!("{fault:?}"));
         let failures: Vec<_> = row.failures.iter().map(|(status, count)| format!("{status}: {count}")).collect();
@@ -68,16 +68,16 @@ pub fn print(store: &str, seed: u64, seen: &Seen, before: &[Usage], after: &[Usa
             mib(after.memory),
             before.files,
             after.files,
-            seen.wrong.len()
+            report.wrong.len()
         );
     }
 }
 
 /// Fails when something is not as it must be.
-pub fn judge(store: &str, seen: &Seen, before: &[Usage], after: &[Usage]) {
-    assert!(seen.wrong.is_empty(), "{store}: {:#?}", seen.wrong);
-    assert!(FAULTS.iter().all(|fault| seen.rows.contains_key(&Some(*fault))), "{store}: not every fault came");
-    for (fault, row) in &seen.rows {
+pub fn judge(store: &str, report: &Seen, before: &[Usage], after: &[Usage]) {
+    assert!(report.wrong.is_empty(), "{store}: {:#?}", report.wrong);
+    assert!(FAULTS.iter().all(|fault| report.rows.contains_key(&Some(*fault))), "{store}: not every fault came");
+    for (fault, row) in &report.rows {
         assert_eq!(row.hot_failures, 0, "{store}, {fault:?}: keys in use failed");
         assert!(row.hot_worst < HOT, "{store}, {fault:?}: {:?} for a key in use", row.hot_worst);
         assert!(row.failed_worst < AT_ONCE, "{store}, {fault:?}: {:?} for a failure", row.failed_worst);
