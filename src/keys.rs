@@ -79,6 +79,8 @@ pub struct Keys(Arc<Inner>);
 
 type Cache = moka::future::Cache<Name, Arc<Cached>>;
 type Outcome = Result<Arc<Key>, KeysError>;
+/// What a load found, and the count of mutations of the name from before it: under another count it is worthless.
+type Loaded = (Outcome, u64);
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -86,7 +88,7 @@ struct Inner {
     cache: ArcSwap<Cache>,
     /// Names without a key: when that was found, and under which count of mutations.
     absent: moka::future::Cache<Name, (Instant, u64)>,
-    loads: Flights<Name, Outcome>,
+    loads: Flights<Name, Loaded>,
     pings: Flights<(), Result<Duration, Arc<StoreError>>>,
     refreshes: Semaphore,
     mutations: Mutations,

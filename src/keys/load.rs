@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cached::{Cached, Version};
 use super::flight::Flight;
 use super::health::SUSPICIOUS;
-use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Operation, Outcome};
+use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Loaded, Operation, Outcome};
 use crate::crypto::key::Key;
 
 /// How long a key may be served while the store, which tells of the changes of other processes, cannot hear of them.
@@ -36,13 +36,12 @@ impl Keys {
             return inner.stale(cached.as_ref()).ok_or(KeysError::Down(outage));
         }
         inner.metrics.misses.inc();
-        let load = self.load(name);
         if !cached.as_ref().is_some_and(|cached| inner.may_be_stale(cached, now)) {
-            return load.await;
+            return self.fetch(name).await;
         }
         // There is a key to fall back on. The load goes on when this request does.
-        tokio::spawn(load.clone());
-        match timeout(STALE_PATIENCE, load).await {
+        tokio::spawn(self.load(name));
+        match timeout(STALE_PATIENCE, self.fetch(name)).await {
             Ok(Err(failure @ (KeysError::Store(_) | KeysError::Down(_)))) => {
                 inner.stale(cached.as_ref()).ok_or(failure)
             }
@@ -54,14 +53,24 @@ impl Keys {
         }
     }
 
+    /// What the store says of a key, in an answer that no create or delete has overtaken.
+    async fn fetch(&self, name: &Name) -> Outcome {
+        loop {
+            let (outcome, mutations) = self.load(name).await;
+            if mutations == self.0.mutations.of(name) {
+                return outcome;
+            }
+        }
+    }
+
     /// Reads a key from the store, once for all who want it now.
-    fn load(&self, name: &Name) -> Flight<Outcome> {
+    fn load(&self, name: &Name) -> Flight<Loaded> {
         self.0.loads.join(name.clone(), || {
             let (keys, name) = (self.0.clone(), name.clone());
             async move {
-                let outcome = keys.read(&name).await;
+                let loaded = keys.read(&name).await;
                 keys.loads.ended(&name);
-                outcome
+                loaded
             }
             .boxed()
         })
@@ -77,7 +86,7 @@ impl Keys {
         tokio::spawn(async move {
             let Ok(_permit) = keys.0.refreshes.acquire().await else { return };
             keys.0.metrics.refreshes.inc();
-            if let Err(KeysError::Store(_) | KeysError::Down(_)) = keys.load(&name).await {
+            if let Err(KeysError::Store(_) | KeysError::Down(_)) = keys.load(&name).await.0 {
                 keys.0.metrics.failed_refreshes.inc();
             }
         });
@@ -133,42 +142,36 @@ impl Inner {
         Err(error)
     }
 
-    /// Reads and decodes a key, and keeps in the cache what was found.
-    async fn read(&self, name: &Name) -> Outcome {
-        loop {
-            let began = Instant::now();
-            let version = Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
-            let outcome = self.call(Operation::Read, self.store.get(name)).await.and_then(|value| {
-                let key = Key::from_stored(value.as_bytes());
-                key.map(Arc::new).map_err(|damage| KeysError::Damaged { reason: damage.to_string() })
-            });
-            // A create or delete that came in between has made the answer stale.
-            if self.mutations.of(name) != version.mutations {
-                continue;
+    /// Reads and decodes a key, and keeps in the cache what was found. With it comes the count of mutations from before
+    /// the read.
+    async fn read(&self, name: &Name) -> Loaded {
+        let began = Instant::now();
+        let version = Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
+        let outcome = self.call(Operation::Read, self.store.get(name)).await.and_then(|value| {
+            let key = Key::from_stored(value.as_bytes());
+            key.map(Arc::new).map_err(|damage| KeysError::Damaged { reason: damage.to_string() })
+        });
+        let (cache, keeps) = (self.cache.load_full(), !self.settings.load().any.is_zero());
+        match &outcome {
+            Ok(key) if keeps => {
+                let (random, before) = (self.random.hash_one((name, began)), cache.get(name).await);
+                let cached = Cached::new(key.clone(), version, began, random, before.as_deref());
+                cache.insert(name.clone(), Arc::new(cached)).await;
             }
-            let cache = self.cache.load_full();
-            match &outcome {
-                Ok(key) => {
-                    let (random, before) = (self.random.hash_one((name, began)), cache.get(name).await);
-                    let cached = Cached::new(key.clone(), version, began, random, before.as_deref());
-                    if !self.settings.load().any.is_zero() {
-                        cache.insert(name.clone(), Arc::new(cached)).await;
-                    }
-                }
-                Err(KeysError::Store(_) | KeysError::Down(_)) => {
-                    if let Some(cached) = cache.get(name).await {
-                        cached.failed(Instant::now());
-                    }
-                }
-                Err(failure) => {
-                    cache.invalidate(name).await;
-                    if matches!(failure, KeysError::NotFound) && !self.settings.load().any.is_zero() {
-                        self.absent.insert(name.clone(), (began, version.mutations)).await;
-                    }
+            Ok(_) => {}
+            Err(KeysError::Store(_) | KeysError::Down(_)) => {
+                if let Some(cached) = cache.get(name).await {
+                    cached.failed(Instant::now());
                 }
             }
-            return outcome;
+            Err(failure) => {
+                cache.invalidate(name).await;
+                if keeps && matches!(failure, KeysError::NotFound) {
+                    self.absent.insert(name.clone(), (began, version.mutations)).await;
+                }
+            }
         }
+        (outcome, version.mutations)
     }
 
     /// Whether a key may be used without asking the store.
