@@ -21,6 +21,8 @@ pub enum Fault {
     Unavailable,
     /// The store refuses to read this one key.
     UnavailableKey(Name),
+    /// The store has a defect: calls panic.
+    Panic,
     /// No answer for as long as this lasts.
     Frozen,
     /// Every answer comes that much later.
@@ -75,6 +77,7 @@ impl Faulty {
     }
 
     /// Bears the fault, for a call that is about this key.
+    #[expect(clippy::panic, reason = "it is what a test has asked for")]
     async fn bear(&self, key: Option<&Name>) -> Result<(), StoreError> {
         let mut fault = self.fault.subscribe();
         loop {
@@ -87,6 +90,7 @@ impl Faulty {
                     return Err(StoreError::Unavailable { reason: reason(), source: None });
                 }
                 Fault::Unreachable => return Err(StoreError::Unreachable { reason: reason(), source: None }),
+                Fault::Panic => panic!("as the test wants it"),
                 Fault::Slow(time) => {
                     tokio::time::sleep(time).await;
                     return Ok(());

@@ -176,7 +176,8 @@ impl Default for Cache {
 
 impl Cache {
     /// `cache: off`.
-    pub const OFF: Self = Self { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO, max_entries: 1 };
+    pub const OFF: Self =
+        Self { any: Duration::ZERO, unused: Duration::ZERO, offline: Duration::ZERO, max_entries: 100_000 };
 }
 
 impl Default for Limits {

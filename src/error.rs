@@ -159,7 +159,12 @@ struct Message {
 
 /// Why a request was refused or failed, for the audit event; rides on the response, never on the wire.
 #[derive(Clone, Debug)]
-pub struct Reason(pub String);
+pub struct Reason {
+    /// In words.
+    pub text: String,
+    /// Whether it is a state that has a line in the log already, or limits that the config sets: no line for each.
+    pub is_known: bool,
+}
 
 impl ApiError {
     /// The status of the answer.
@@ -212,21 +217,6 @@ impl ApiError {
         }
     }
 
-    /// The error of a key operation, in the words of its API.
-    pub fn from_keys(operation: Operation, error: KeysError) -> Self {
-        match error {
-            KeysError::AlreadyExists => Self::KeyExists,
-            KeysError::NotFound => Self::KeyNotFound,
-            KeysError::Damaged { reason } => Self::Damaged { reason },
-            KeysError::Withheld { reason } => Self::Withheld { reason },
-            KeysError::Random => Self::Internal("the system gives no random numbers"),
-            KeysError::Store(source) => Self::Keystore(operation, source),
-            KeysError::Down(outage) => Self::Outage { operation, outage },
-        }
-    }
-}
-
-impl ApiError {
     /// Whether the same request may be answered in a moment.
     fn passes(&self) -> bool {
         matches!(
@@ -238,6 +228,19 @@ impl ApiError {
                 | Self::TooManyRequests(_)
                 | Self::TooManySubscribers(_)
         )
+    }
+
+    /// The error of a key operation, in the words of its API.
+    pub fn from_keys(operation: Operation, error: KeysError) -> Self {
+        match error {
+            KeysError::AlreadyExists => Self::KeyExists,
+            KeysError::NotFound => Self::KeyNotFound,
+            KeysError::Damaged { reason } => Self::Damaged { reason },
+            KeysError::Withheld { reason } => Self::Withheld { reason },
+            KeysError::Random => Self::Internal("the system gives no random numbers"),
+            KeysError::Store(source) => Self::Keystore(operation, source),
+            KeysError::Down(outage) => Self::Outage { operation, outage },
+        }
     }
 }
 
@@ -259,7 +262,7 @@ impl IntoResponse for ApiError {
         if self.passes() {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
-        response.extensions_mut().insert(Reason(self.reason()));
+        response.extensions_mut().insert(Reason { text: self.reason(), is_known: self.passes() });
         response
     }
 }

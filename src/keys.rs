@@ -22,6 +22,7 @@ mod sweep;
 
 use std::fmt;
 use std::hash::RandomState;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -69,15 +70,39 @@ pub struct Settings {
     pub offline: Duration,
     /// Keys in the cache at most; the least used go first. At about 0.5 KiB a key.
     pub max_entries: u64,
-    /// How long an operation of the store may take. The store's own time-outs are shorter where they can be.
-    pub deadline: Duration,
+    /// How long operations of the store may take.
+    pub deadlines: Deadlines,
+}
+
+/// How long operations of the store may take, below the time-outs of the requests that need them. The store's own
+/// time-outs are shorter where they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Of [`Operation::Create`].
+    pub create: Duration,
+    /// Of [`Operation::Read`].
+    pub read: Duration,
+    /// Of [`Operation::Delete`].
+    pub delete: Duration,
+    /// Of [`Operation::List`].
+    pub list: Duration,
+}
+
+impl Deadlines {
+    fn of(&self, operation: Operation) -> Duration {
+        match operation {
+            Operation::Create => self.create,
+            Operation::Read => self.read,
+            Operation::Delete => self.delete,
+            Operation::List => self.list,
+        }
+    }
 }
 
 /// The keys of one store.
 #[derive(Clone)]
 pub struct Keys(Arc<Inner>);
 
-type Cache = moka::future::Cache<Name, Arc<Cached>>;
 type Outcome = Result<Arc<Key>, KeysError>;
 /// What a load found, and the count of mutations of the name from before it: under another count it is worthless.
 type Loaded = (Outcome, u64);
@@ -85,12 +110,12 @@ type Loaded = (Outcome, u64);
 struct Inner {
     store: Arc<dyn Store>,
     settings: ArcSwap<Settings>,
-    cache: ArcSwap<Cache>,
+    cache: moka::future::Cache<Name, Arc<Cached>>,
     /// Names without a key: when that was found, and under which count of mutations.
     absent: moka::future::Cache<Name, (Instant, u64)>,
     loads: Flights<Name, Loaded>,
     pings: Flights<(), Result<Duration, Arc<StoreError>>>,
-    refreshes: Semaphore,
+    refreshes: Arc<Semaphore>,
     mutations: Mutations,
     /// How often changes of other processes may have been missed.
     doubts: AtomicU64,
@@ -125,11 +150,15 @@ impl Keys {
         let inner = Arc::new(Inner {
             store: store.clone(),
             settings: ArcSwap::from_pointee(settings),
-            cache: ArcSwap::from_pointee(cache_of(settings.max_entries)),
+            // What leaves the cache, for whatever reason, is wiped at once.
+            cache: moka::future::Cache::builder()
+                .max_capacity(settings.max_entries)
+                .eviction_listener(|_, cached: Arc<Cached>, _| cached.wipe())
+                .build(),
             absent: moka::future::Cache::builder().max_capacity(MAX_ABSENT).time_to_live(ABSENT_LIFETIME).build(),
             loads: Flights::default(),
             pings: Flights::default(),
-            refreshes: Semaphore::new(MAX_REFRESHES),
+            refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
             mutations: Mutations::default(),
             doubts: AtomicU64::new(0),
             deaf: AtomicBool::new(changes.is_some()), // until the store says that it hears
@@ -152,17 +181,9 @@ impl Keys {
         Self(inner)
     }
 
-    /// Changes how the cache behaves, from now on and for the keys in it too.
-    pub async fn set(&self, settings: Settings) {
-        let before = self.0.settings.swap(Arc::new(settings));
-        if before.max_entries == settings.max_entries {
-            return;
-        }
-        let (old, new) = (self.0.cache.load_full(), cache_of(settings.max_entries));
-        for (name, cached) in old.iter() {
-            new.insert((*name).clone(), cached).await;
-        }
-        self.0.cache.store(Arc::new(new));
+    /// Changes how the cache behaves, from now on and for the keys in it too; but for the number of entries.
+    pub fn set(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
     }
 
     /// Whether both are clones of one.
@@ -170,11 +191,15 @@ impl Keys {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Says which keys take the place of these for new requests. What requests that are still under way create and
-    /// delete here is not used from the cache there. Nothing runs here in the background any more.
-    pub fn succeeded_by(&self, successor: &Self) {
-        let _ = self.0.successor.set(Arc::downgrade(&successor.0)); // keys are replaced once
-        self.0.ended.cancel();
+    /// Takes the place of `before`, if there is one, in the metrics and the log; before new requests come here. What
+    /// requests that are still under way there create and delete is not used from the cache here.
+    pub fn take_over(&self, before: Option<&Self>) {
+        if let Some(before) = before {
+            let _ = before.0.successor.set(Arc::downgrade(&self.0)); // keys are replaced once
+            before.0.health.retire();
+            before.0.ended.cancel();
+        }
+        self.0.health.publish();
     }
 
     /// Makes a key of fresh random bytes.
@@ -195,7 +220,7 @@ impl Keys {
     pub async fn store(&self, name: &Name, key: &Key) -> Result<(), KeysError> {
         let value = Value::from(key.to_stored().to_vec());
         let result = self.0.call(Operation::Create, self.0.store.create(name, &value)).await;
-        self.0.changed(name, &result).await;
+        self.0.after_change(name, &result).await;
         result
     }
 
@@ -207,8 +232,7 @@ impl Keys {
     pub async fn get(&self, name: &Name) -> Outcome {
         let inner = &*self.0;
         let now = Instant::now();
-        let cached = inner.cache.load().get(name).await;
-        let cached = cached.filter(|cached| cached.version.mutations == inner.mutations.of(name));
+        let cached = inner.cache.get(name).await;
         if let Some(cached) = &cached
             && let Some(key) = cached.key()
             && inner.is_fresh(cached, now)
@@ -227,7 +251,7 @@ impl Keys {
     /// [`KeysError::NotFound`] when there is none. [`KeysError::Down`] at once while the store is down.
     pub async fn delete(&self, name: &Name) -> Result<(), KeysError> {
         let result = self.0.call(Operation::Delete, self.0.store.delete(name)).await;
-        self.0.changed(name, &result).await;
+        self.0.after_change(name, &result).await;
         result
     }
 
@@ -266,9 +290,13 @@ impl Keys {
         let ping = self.0.pings.join((), || {
             let keys = self.0.clone();
             async move {
-                let result = keys.health.probe(&*keys.store, PING_DEADLINE).await;
+                let ping = keys.health.ask(&*keys.store, PING_DEADLINE);
+                let result = AssertUnwindSafe(ping).catch_unwind().await;
                 keys.pings.ended(&());
-                result
+                result.unwrap_or_else(|_| {
+                    let reason = "asking it failed by a panic".to_owned();
+                    Err(Arc::new(StoreError::Unavailable { reason, source: None }))
+                })
             }
             .boxed()
         });
@@ -283,21 +311,12 @@ impl Keys {
     /// Wipes all keys from memory and lets go of the store.
     pub async fn close(&self) {
         self.0.ended.cancel();
-        let cache = self.0.cache.load_full();
-        for (_, cached) in cache.iter() {
+        for (_, cached) in &self.0.cache {
             cached.wipe();
         }
-        cache.invalidate_all();
+        self.0.cache.invalidate_all();
         self.0.store.close().await;
     }
-}
-
-/// An empty cache. What leaves it, for whatever reason, is wiped at once.
-fn cache_of(max_entries: u64) -> Cache {
-    moka::future::Cache::builder()
-        .max_capacity(max_entries)
-        .eviction_listener(|_, cached: Arc<Cached>, _| cached.wipe())
-        .build()
 }
 
 impl fmt::Debug for Keys {

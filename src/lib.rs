@@ -25,7 +25,7 @@
 //!
 //! # What always holds
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
-//! - "key does not exist" is said only when the store is certain. (`keys`, `backends`)
+//! - "key does not exist" is said only when the store is certain, or was less than 1 s ago. (`keys`, `backends`)
 //! - No answer without proof that the client holds its key. (`tls`)
 //! - The path that routes, rules and names see is one string, decoded once. (`record`)
 //! - Key material is in no log line, no error, no `Debug` output. (`crypto`, `backends::Value`)

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -14,10 +16,15 @@ use crate::state::Running;
 /// Connections over the limit that are accepted to be told so. Further ones wait in the system's queue.
 const TOLD: usize = 32;
 
+/// How long a raised limit may go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What is under way.
 #[derive(Debug, Default)]
 pub struct Load {
     requests: AtomicUsize,
+    /// Requests of those who look at the server, which have as much room of their own.
+    looks: AtomicUsize,
     /// Of identities with a request under way, where that has a limit.
     by_identity: Mutex<HashMap<Identity, usize>>,
     connections: AtomicUsize,
@@ -29,7 +36,17 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Permit {
     running: Arc<Running>,
+    kind: Kind,
     identity: Option<Identity>,
+}
+
+/// What a request is counted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It works with keys, policies or identities.
+    Work,
+    /// It looks at the server: status, readiness, metrics. It is served when there is too much work.
+    Look,
 }
 
 /// A connection counts as open until its slot is dropped.
@@ -42,14 +59,19 @@ impl Permit {
     /// # Errors
     /// [`ApiError::TooManyRequests`] when the client has as many under way as it may, [`ApiError::Overloaded`] when
     /// all clients together have.
-    pub fn take(running: &Arc<Running>, limits: &Limits, identity: Option<&Identity>) -> Result<Self, ApiError> {
+    pub fn take(
+        running: &Arc<Running>,
+        limits: &Limits,
+        kind: Kind,
+        identity: Option<&Identity>,
+    ) -> Result<Self, ApiError> {
         let load = &running.load;
-        if load.requests.fetch_add(1, Ordering::AcqRel) >= limits.requests {
-            load.requests.fetch_sub(1, Ordering::AcqRel);
+        let before = load.count(kind).fetch_add(1, Ordering::AcqRel);
+        let mut permit = Self { running: running.clone(), kind, identity: None };
+        if before >= limits.requests {
             return Err(ApiError::Overloaded(limits.requests));
         }
-        let mut permit = Self { running: running.clone(), identity: None };
-        if let (Some(limit), Some(identity)) = (limits.requests_per_identity, identity) {
+        if let (Kind::Work, Some(limit), Some(identity)) = (kind, limits.requests_per_identity, identity) {
             let mut counts = load.counts();
             let count = counts.entry(identity.clone()).or_default();
             if *count >= limit {
@@ -65,7 +87,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let load = &self.running.load;
-        load.requests.fetch_sub(1, Ordering::AcqRel);
+        load.count(self.kind).fetch_sub(1, Ordering::AcqRel);
         let Some(identity) = &self.identity else { return };
         let mut counts = load.counts();
         if let Some(count) = counts.get_mut(identity) {
@@ -86,7 +108,8 @@ impl Slot {
                 load.connections.fetch_add(1, Ordering::AcqRel);
                 return Self(running.clone());
             }
-            load.connection_ended.notified().await; // remembers one that ends in between
+            // It remembers a connection that ends in between. A reload may raise the limit meanwhile.
+            let _ = timeout(LOOK_AGAIN, load.connection_ended.notified()).await;
         }
     }
 
@@ -104,6 +127,13 @@ impl Drop for Slot {
 }
 
 impl Load {
+    fn count(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Work => &self.requests,
+            Kind::Look => &self.looks,
+        }
+    }
+
     // A poisoned lock is as good as another: no change is left half done.
     fn counts(&self) -> MutexGuard<'_, HashMap<Identity, usize>> {
         self.by_identity.lock().unwrap_or_else(PoisonError::into_inner)

@@ -24,7 +24,7 @@ use crate::state::{Current, State};
 const MAX_CONNECTIONS: usize = 64;
 
 /// From the first byte of a head to its last.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a connection may be open.
 const MAX_AGE: Duration = Duration::from_secs(30);

@@ -67,11 +67,12 @@ impl Record {
 
     /// Records the response, and the reason that rides on it. Only the first call counts.
     pub fn finish(&self, response: &Response) {
-        let reason = response.extensions().get::<Reason>().map(|reason| reason.0.as_str());
-        self.record(response.status().as_u16(), reason);
+        let reason = response.extensions().get::<Reason>();
+        let is_known = reason.is_some_and(|reason| reason.is_known);
+        self.record(response.status().as_u16(), reason.map(|reason| reason.text.as_str()), is_known);
     }
 
-    fn record(&self, code: u16, reason: Option<&str>) {
+    fn record(&self, code: u16, reason: Option<&str>, is_known: bool) {
         if self.recorded.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -87,6 +88,7 @@ impl Record {
         });
         let reason = reason.unwrap_or_default();
         match code {
+            400.. if is_known => debug!(code, path, identity, %ip, reason, "request not served"),
             500.. => error!(code, path, identity, %ip, reason, "request failed"),
             403 => warn!(code, path, identity, %ip, reason, "request refused"),
             400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request refused"),
@@ -98,7 +100,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.record(CLIENT_LEFT, Some("the client left before the answer"));
+        self.record(CLIENT_LEFT, Some("the client left before the answer"), false);
         self.state.running.metrics.active.dec();
     }
 }

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::audit::{self, Audit};
 use crate::config::{self, Config, ConfigError};
 use crate::error::chain;
-use crate::keys::{self, Keys, KeysError, Settings};
+use crate::keys::{self, Deadlines, Keys, KeysError, Settings};
 use crate::policy::Policies;
 use crate::router::ROUTES;
 use crate::state::{Current, Running, State};
@@ -127,17 +127,25 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
 
 /// How the cache behaves under this config.
 fn settings(config: &Config) -> Settings {
-    let timeouts = ROUTES
-        .iter()
-        .filter(|route| route.path.starts_with("/v1/key/"))
-        .map(|route| config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout));
-    let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
+    let deadline = |paths: &[&str]| {
+        let timeouts = ROUTES.iter().filter(|route| paths.contains(&route.path));
+        let timeouts =
+            timeouts.map(|route| config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout));
+        let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
+        (shortest * 4 / 5).min(MAX_STORE_DEADLINE)
+    };
+    let read = ["describe", "generate", "encrypt", "decrypt", "hmac"].map(|api| format!("/v1/key/{api}/"));
     Settings {
         any: config.cache.any,
         unused: config.cache.unused,
         offline: config.cache.offline,
         max_entries: config.cache.max_entries,
-        deadline: (shortest * 4 / 5).min(MAX_STORE_DEADLINE),
+        deadlines: Deadlines {
+            create: deadline(&["/v1/key/create/", "/v1/key/import/"]),
+            read: deadline(&read.each_ref().map(String::as_str)),
+            delete: deadline(&["/v1/key/delete/"]),
+            list: deadline(&["/v1/key/list/"]),
+        },
     }
 }
 
@@ -193,41 +201,57 @@ impl Reloader {
         }
     }
 
+    /// One reload. Files are looked at before they are read, so that a change in between is seen as one.
     async fn reload(&mut self) -> Result<(), SetupError> {
-        let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || config::read(&file)).await.map_err(|_| SetupError::Read)?;
-        let mut config = read?;
+        let (file, mut watch) = (self.file.clone(), self.watch.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            watch.look();
+            let config = config::read(&file);
+            if let Ok(config) = &config {
+                watch.follow(Self::files(&file, config));
+            }
+            (watch, config)
+        });
+        let (watch, config) = read.await.map_err(|_| SetupError::Read)?;
+        // Also when what is in the files is wrong: it is not told twice.
+        self.watch = watch;
+        let mut config = config?;
         config.address = self.address.unwrap_or(config.address);
         let before = self.current.get();
-        let place = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
-        let fixed = [
-            ("address", Some(before.config.address), Some(config.address)),
-            ("probe.address", before.config.probe, config.probe),
-        ];
-        for (key, before, now) in fixed {
-            if before != now {
-                return Err(SetupError::Restart { key, before: place(before), now: place(now) });
-            }
-        }
-        let watch = Watch::new(Self::files(&self.file, &config));
+        Self::refuse_what_needs_a_restart(&before.config, &config)?;
         let now = build(config, &before.running, Some(&before)).await?;
-        self.watch = watch;
         self.log.set(now.config.log.error, now.config.log.format);
-        now.keys.set(settings(&now.config)).await;
+        if now.keys.is_same_as(&before.keys) {
+            now.keys.set(settings(&now.config));
+            self.current.replace(now);
+            return Ok(());
+        }
+        now.keys.take_over(Some(&before.keys));
         self.current.replace(now.clone());
-        if !now.keys.is_same_as(&before.keys) {
-            before.keys.succeeded_by(&now.keys);
-            info!(
-                from = before.config.keystore.kind(),
-                to = now.config.keystore.kind(),
-                "new requests use another keystore"
-            );
-            let (keys, idle) = (before.keys.clone(), before.idle.clone());
-            before.running.tasks.spawn(async move {
-                idle.cancelled().await;
-                keys.close().await;
-                info!("the keystore before is closed");
-            });
+        let (from, to) = (before.config.keystore.kind(), now.config.keystore.kind());
+        info!(from, to, "new requests use another keystore");
+        let (keys, idle) = (before.keys.clone(), before.idle.clone());
+        before.running.tasks.spawn(async move {
+            idle.cancelled().await;
+            keys.close().await;
+            info!("the keystore before is closed");
+        });
+        Ok(())
+    }
+
+    fn refuse_what_needs_a_restart(before: &Config, now: &Config) -> Result<(), SetupError> {
+        let place = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let values = |config: &Config| {
+            [
+                ("address", config.address.to_string()),
+                ("probe.address", place(config.probe)),
+                ("cache.max_entries", config.cache.max_entries.to_string()),
+            ]
+        };
+        for ((key, before), (_, now)) in values(before).into_iter().zip(values(now)) {
+            if before != now {
+                return Err(SetupError::Restart { key, before, now });
+            }
         }
         Ok(())
     }

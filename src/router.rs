@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::access;
 use crate::api::{self, Call};
 use crate::error::ApiError;
-use crate::limits::Permit;
+use crate::limits::{Kind, Permit};
 use crate::record::Record;
 
 /// One API.
@@ -180,10 +180,11 @@ async fn handle(
         return Err(ApiError::Method { received: method.clone(), expected: route.method.clone() });
     }
     let identity = access::check(state, route, record.client(), path)?;
-    // Who looks at an overloaded server is not refused, and endless answers have a limit of their own.
+    // Endless answers have a limit of their own.
     let timeout = state.timeout(route);
-    let is_counted = !route.timeout.is_zero() && !matches!(route.access, Access::Open | Access::Skippable);
-    let permit = is_counted.then(|| Permit::take(&state.running, &state.config.limits, identity.as_ref()));
+    let kind = if matches!(route.access, Access::Open | Access::Skippable) { Kind::Look } else { Kind::Work };
+    let take = || Permit::take(&state.running, &state.config.limits, kind, identity.as_ref());
+    let permit = (!route.timeout.is_zero()).then(take);
     let permit = permit.transpose()?.map(Arc::new);
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline).await?;

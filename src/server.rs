@@ -42,8 +42,12 @@ use crate::tls::peer::Peer;
 use activity::Activity;
 use header_deadline::HeaderDeadline;
 
-/// Descriptors left for everything else: the store, its connections, the log.
-const SPARE_FILES: usize = 64;
+/// Descriptors left for everything else: the store, its connections, probes, those over the limit; half of all where
+/// there are few.
+const SPARE_FILES: usize = 256;
+
+/// How long the store may take to let go of its connections at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the first byte to a finished handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +88,8 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     let running = current.get().running.clone();
     let router = router();
     let tasks = TaskTracker::new();
-    let most = process::max_open_files().saturating_sub(SPARE_FILES).max(1);
+    let files = process::max_open_files();
+    let most = files.saturating_sub(SPARE_FILES.min(files / 2)).max(1);
     let limit = || current.get().config.limits.connections.min(most);
     loop {
         let next = async {
@@ -131,7 +136,9 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     if !drained {
         warn!(connections = tasks.len(), "some requests did not finish in time");
     }
-    current.get().keys.close().await;
+    if timeout(CLOSE_TIMEOUT, current.get().keys.close()).await.is_err() {
+        warn!("the keystore's connections could not be closed in time");
+    }
     drained
 }
 

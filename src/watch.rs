@@ -13,10 +13,6 @@ use tokio::time::sleep;
 /// Between two looks. A change is told once two looks agree on it, so that a file is not read while it is written.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What files looked like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Look(Vec<Option<Mark>>);
-
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
@@ -27,25 +23,37 @@ struct Mark {
     changed: (i64, i64),
 }
 
+/// The mark of each file; of a directory and of all that is in it.
+type Look = Vec<Vec<Option<Mark>>>;
+
 /// Some files and how they were last seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watch {
     files: Vec<PathBuf>,
     seen: Look,
 }
 
 impl Watch {
-    /// Files as they are now. For a directory, what is in it counts.
+    /// Files as they are now. For a directory, what is in it counts. Blocks for a moment, as all but
+    /// [`Watch::changed`] do.
     pub fn new(files: Vec<PathBuf>) -> Self {
-        let seen = Look::at(&files);
+        let seen = look(&files);
         Self { files, seen }
     }
 
-    /// The same for other files.
+    /// Takes the files as they are now for seen.
+    pub fn look(&mut self) {
+        self.seen = look(&self.files);
+    }
+
+    /// Watches these files instead. Those that were watched before are still as they were seen then.
     pub fn follow(&mut self, files: Vec<PathBuf>) {
-        if files != self.files {
-            *self = Self::new(files);
-        }
+        let before = |file: &PathBuf| {
+            let number = self.files.iter().position(|other| other == file)?;
+            self.seen.get(number).cloned()
+        };
+        self.seen = files.iter().map(|file| before(file).unwrap_or_else(|| marks(file))).collect();
+        self.files = files;
     }
 
     /// Waits until a file has changed, appeared or gone, and has stayed so for a moment.
@@ -54,7 +62,7 @@ impl Watch {
         loop {
             sleep(INTERVAL).await;
             let files = self.files.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || Look::at(&files)).await else { continue };
+            let Ok(now) = tokio::task::spawn_blocking(move || look(&files)).await else { continue };
             if now != self.seen && now == last {
                 self.seen = now;
                 return;
@@ -64,13 +72,11 @@ impl Watch {
     }
 }
 
-impl Look {
-    fn at(files: &[PathBuf]) -> Self {
-        Self(files.iter().flat_map(|file| marks(file)).collect())
-    }
+fn look(files: &[PathBuf]) -> Look {
+    files.iter().map(|file| marks(file)).collect()
 }
 
-/// The mark of a file; of a directory and of all that is in it, in a fixed order.
+/// The mark of a file; of a directory and of all that is in it, in the order of their names.
 fn marks(path: &Path) -> Vec<Option<Mark>> {
     let metadata = fs::metadata(path);
     let mut marks = vec![metadata.as_ref().ok().map(Mark::of)];

@@ -80,12 +80,18 @@ async fn a_config_with_a_mistake_changes_nothing_and_is_told_in_log_metric_and_a
     let mut events = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;
     let good = fs::read_to_string(server.dir.path().join("config.yml")).unwrap();
-    let mistakes: [(&str, &dyn Fn(String) -> String); 5] = [
+    let mistakes: [(&str, &dyn Fn(String) -> String); 7] = [
         ("polcy", &|config: String| config.replace("policy:", "polcy:")),
         ("server.none", &|config: String| config.replace("server.key", "server.none")),
         ("not valid YAML", &|config: String| config + "\n\t{"),
         ("address has changed from 127.0.0.1:0 to 127.0.0.1:1: restart", &|config: String| {
             config.replace("address: 127.0.0.1:0", "address: 127.0.0.1:1")
+        }),
+        ("probe.address has changed from none to 127.0.0.1:2: restart", &|config: String| {
+            config + "\nprobe: {address: 127.0.0.1:2}\n"
+        }),
+        ("cache.max_entries has changed from 100000 to 5: restart", &|config: String| {
+            config + "\ncache: {max_entries: 5}\n"
         }),
         ("cannot open the keystore (fs)", &|config: String| config.replace("/keys}", "/config.yml/keys}")),
     ];
@@ -184,6 +190,44 @@ async fn another_keystore_takes_over_for_new_requests() {
     .await;
     assert_eq!(server.put("/v1/key/generate/old", None).await.status, 200);
     server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keystore_is_closed_when_the_last_request_that_uses_it_is_done() {
+    let server = Server::start();
+    assert_eq!(server.put("/v1/key/create/old", None).await.status, 200);
+    let mut open = Raw::connect(&server, &server.admin).await;
+    let body = br#"{"plaintext":"aGVsbG8="}"#;
+    let head = format!("PUT /v1/key/encrypt/old HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    open.send([head.as_bytes(), &body[..9]].concat()).await;
+    while server.metric("kes_http_request_active").await < 2.0 {}
+    reload(&server, "success", |config| {
+        let (head, _) = config.split_once("keystore:").unwrap();
+        format!("{head}keystore:\n  memory: {{}}\n")
+    })
+    .await;
+    assert_eq!(server.put("/v1/key/generate/old", None).await.status, 404, "new requests use the new one");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!server.log().contains("is closed"), "{}", server.log());
+    open.send(&body[9..]).await;
+    let answer = open.answer().await.unwrap();
+    assert_eq!(answer.status, 200, "the open request has the keystore that it began with: {}", answer.text());
+    server.logged("the keystore before is closed").await;
+    server.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_cache_change_with_the_config() {
+    let server = Server::start();
+    assert_eq!(server.put("/v1/key/create/key", None).await.status, 200);
+    reload(&server, "success", |config| format!("{config}\nlimits: {{subscribers: 0}}\ncache: off\n")).await;
+    assert_eq!(server.get("/v1/log/audit").await.status, 429);
+    let reads = r#"keyway_keystore_latency_seconds_count{operation="read"}"#;
+    let before = server.metric(reads).await;
+    for _ in 0..5 {
+        assert_eq!(server.put("/v1/key/generate/key", None).await.status, 200);
+    }
+    assert!(server.metric(reads).await > before + 4.5, "keys are still served from the cache");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,6 @@
 
 use axum::response::Response;
 use serde::Serialize;
-use tracing::warn;
 
 use super::{Call, reply};
 use crate::VERSION;
@@ -59,9 +58,6 @@ struct Cache {
 pub async fn status(call: Call) -> Result<Response, ApiError> {
     let ping = call.state.keys.ping().await;
     let error = ping.as_ref().err().map(|error| chain(&**error));
-    if let Some(error) = &error {
-        warn!(error, "key store is not well");
-    }
     let metrics = &call.state.running.metrics.keystore;
     let memory = process::Usage::now();
     reply(&Status {

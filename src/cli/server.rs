@@ -56,17 +56,19 @@ pub(super) struct Args {
 /// Runs a server until it is told to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
-    let (config, file, dev) = if let Some(file) = args.config {
+    let (config, watched, dev) = if let Some(file) = args.config {
+        let mut watch = Watch::new(vec![file.clone()]); // before it is read: a change in between is one
         let mut config = config::read(&file)?;
+        watch.follow(Reloader::files(&file, &config));
         config.address = address.unwrap_or(config.address);
-        (config, Some(file), None)
+        (config, Some((file, watch)), None)
     } else {
         let dev = Dev::prepare(args.data, address)?;
         (dev.config(), None, Some(dev))
     };
     let worker_threads = process::usable_cpus();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
-    let sources = Sources { file, address, dev, drain: args.drain.0 };
+    let sources = Sources { watched, address, dev, drain: args.drain.0 };
     let code = runtime.block_on(serve(config, &sources, worker_threads));
     runtime.shutdown_timeout(LAST_TASKS);
     drop(sources); // removes the temporary directory of a development server, which nothing uses any more
@@ -92,8 +94,8 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
     });
-    let watched = sources.file.as_ref().map(|file| Watch::new(Reloader::files(file, &config)));
     let state = reload::build(config, &running, None).await?;
+    state.keys.take_over(None);
     let (address, probe) = (state.config.address, state.config.probe);
     let keystore = state.config.keystore.kind();
     let current = Arc::new(Current::new(state));
@@ -111,13 +113,12 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     if let Some(dev) = &sources.dev {
         dev.print(address);
     }
-    match (&sources.file, watched) {
-        (Some(file), Some(watch)) => {
-            let file = file.clone();
+    match sources.watched.clone() {
+        Some((file, watch)) => {
             let reloader = Reloader { file, address: sources.address, current: current.clone(), log, watch };
             tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
         }
-        _ => drop(tokio::spawn(ignore(hangup))),
+        None => drop(tokio::spawn(ignore(hangup))),
     }
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready();
@@ -135,8 +136,8 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
 
 /// Where a server has its config from, and how it ends.
 struct Sources {
-    /// The config file.
-    file: Option<PathBuf>,
+    /// The config file, and the files that it names.
+    watched: Option<(PathBuf, Watch)>,
     /// The address of the command line.
     address: Option<SocketAddr>,
     /// Or what a development server is made of.

@@ -168,12 +168,19 @@ fn cache(top: &Section<'_>) -> Cache {
     let expiry = section.as_ref().and_then(|cache| cache.section("expiry", &EXPIRY));
     let time = |key: &str| expiry.as_ref()?.parse(key, duration);
     let max_entries = section.as_ref().and_then(|cache| cache.parse("max_entries", number(1, 100_000_000)));
-    Cache {
+    let cache = Cache {
         any: time("any").unwrap_or(default.any),
         unused: time("unused").unwrap_or(default.unused),
         offline: time("offline").unwrap_or(default.offline),
         max_entries: max_entries.unwrap_or(default.max_entries),
+    };
+    let keeps_nothing = cache.any.is_zero() || cache.unused.is_zero();
+    if let (true, false, Some(field)) =
+        (keeps_nothing, cache.offline.is_zero(), expiry.as_ref().and_then(|it| it.get("offline")))
+    {
+        field.warn("has no effect: with any or unused at 0 no key stays in memory that could be served; raise them");
     }
+    cache
 }
 
 fn probe(top: &Section<'_>, main: SocketAddr) -> Option<SocketAddr> {

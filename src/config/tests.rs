@@ -96,7 +96,7 @@ fn every_key_is_read() {
     assert_eq!(config.log, Log { error: Level::At(4), audit: Level::At(0), format: Format::Json });
     assert_eq!(config.keys, ["one", "02"].map(|name| Name::parse(name).unwrap()));
     assert_eq!(config.keystore, BackendConfig::Fs { path: "/keys".into() });
-    assert_eq!(config.warnings, []);
+    assert_eq!(config.warnings.len(), 1, "offline has no effect where nothing is kept");
 }
 
 #[test]

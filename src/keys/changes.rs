@@ -1,36 +1,57 @@
 //! What was done to keys, here or by another process: the cache forgets what it knew.
 
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use backends::{Change, Name};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
 
 use super::{Inner, KeysError};
 
+/// When a change of unknown outcome may still come to pass: pauses after which the cache forgets once more. A store
+/// may carry out for a while what was given up (the contract of `Store`).
+const ECHOES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
+
 impl Inner {
-    /// The store was asked to change what is under this name. Whatever it said, the cache does not know any more: after
-    /// a time-out nobody knows what it did.
-    pub(super) async fn changed(&self, name: &Name, result: &Result<(), KeysError>) {
-        if !matches!(result, Err(KeysError::Down(_))) {
-            self.forget(name).await; // but a store that was not asked has done nothing
+    /// The store was asked to change what is under this name.
+    pub(super) async fn after_change(self: &Arc<Self>, name: &Name, result: &Result<(), KeysError>) {
+        match result {
+            Err(KeysError::Down(_)) => {} // it was not asked
+            Err(KeysError::Store(_)) => {
+                // Nobody knows what it did, or will do.
+                self.forget(name).await;
+                let (keys, name) = (Arc::downgrade(self), name.clone());
+                tokio::spawn(async move {
+                    for pause in ECHOES {
+                        sleep(pause).await;
+                        let Some(keys) = keys.upgrade() else { return };
+                        keys.forget(&name).await;
+                    }
+                });
+            }
+            // Also when it has refused: that the name is taken, or free, may be news.
+            _ => self.forget(name).await,
         }
     }
 
-    /// Makes sure that no key which was loaded before now is used again under this name.
-    async fn forget(&self, name: &Name) {
-        let mut keys = self.successor.get().and_then(Weak::upgrade);
+    /// Makes sure that no key which was loaded before now is used again under this name, here and by the requests
+    /// that use these keys' successors.
+    pub(super) async fn forget(&self, name: &Name) {
         self.forget_here(name).await;
-        while let Some(next) = keys {
-            next.forget_here(name).await;
-            keys = next.successor.get().and_then(Weak::upgrade);
+        let mut next = self.successor.get().and_then(Weak::upgrade);
+        while let Some(keys) = next {
+            keys.forget_here(name).await;
+            next = keys.successor.get().and_then(Weak::upgrade);
         }
     }
 
+    /// First the count, then the cache: a load that saw the count before puts its entry in before it looks again.
     async fn forget_here(&self, name: &Name) {
         self.mutations.count(name);
-        self.cache.load_full().invalidate(name).await;
+        self.cache.invalidate(name).await;
     }
 
     /// Any key may have been changed by somebody else: each is read again before it is used, if the store can be.

@@ -55,25 +55,46 @@ pub(super) struct Health {
     epoch: Instant,
     /// Milliseconds from `epoch` to the beginning of the last operation that the store answered.
     answered: AtomicU64,
-    /// Whether there is an outage, for those who come by often.
+    /// Whether there is an outage, for those who come by often. Written under the lock of `outage` alone.
     is_down: AtomicBool,
     outage: watch::Sender<Option<Arc<Outage>>>,
     suspicion: Notify,
+    /// Whether metrics and log tell of this store, and not of one that a reload has put in its place or refused.
+    is_published: AtomicBool,
     metrics: Arc<KeystoreMetrics>,
 }
 
 impl Health {
     /// The store is well: it has just been opened.
     pub(super) fn new(metrics: Arc<KeystoreMetrics>) -> Self {
-        metrics.breaker(Breaker::Closed);
         Self {
             epoch: Instant::now(),
             answered: AtomicU64::new(0),
             is_down: AtomicBool::new(false),
             outage: watch::Sender::new(None),
             suspicion: Notify::new(),
+            is_published: AtomicBool::new(false),
             metrics,
         }
+    }
+
+    /// From now on metrics and log tell of this store.
+    pub(super) fn publish(&self) {
+        self.is_published.store(true, Ordering::Release);
+        self.outage.send_if_modified(|outage| {
+            self.show(if outage.is_some() { Breaker::Open } else { Breaker::Closed });
+            false
+        });
+    }
+
+    /// From now on they tell of another one.
+    pub(super) fn retire(&self) {
+        self.is_published.store(false, Ordering::Release);
+    }
+
+    /// Whether metrics and log tell of this store.
+    pub(super) fn is_published(&self) -> bool {
+        self.is_published.load(Ordering::Acquire)
     }
 
     /// The outage, if there is one.
@@ -93,34 +114,38 @@ impl Health {
         if !self.is_down.load(Ordering::Acquire) {
             return;
         }
-        let mut ended = None;
         self.outage.send_if_modified(|outage| {
             // What was asked before the outage says nothing about its end.
-            ended = outage.take_if(|outage| outage.since <= began);
-            ended.is_some()
-        });
-        if let Some(outage) = ended {
+            let Some(ended) = outage.take_if(|outage| outage.since <= began) else { return false };
             self.is_down.store(false, Ordering::Release);
-            self.metrics.breaker(Breaker::Closed);
-            warn!(seconds = outage.since.elapsed().as_secs_f64(), "key store is back");
-        }
+            self.show(Breaker::Closed);
+            if self.is_published() {
+                warn!(seconds = ended.since.elapsed().as_secs_f64(), "key store is back");
+            }
+            true
+        });
     }
 
-    /// Nobody answered, or a probe was refused: the store is down.
-    pub(super) fn failed(&self, cause: &Arc<StoreError>) {
-        let began = self.outage.send_if_modified(|outage| {
-            let begins = outage.is_none();
-            outage.get_or_insert_with(|| Arc::new(Outage { since: Instant::now(), cause: cause.clone() }));
-            begins
-        });
-        if began {
-            self.is_down.store(true, Ordering::Release);
-            self.metrics.breaker(Breaker::Open);
-            error!(
-                reason = chain(&**cause),
-                "key store is down: cached keys alone are served, for as long as cache.expiry.offline says"
-            );
+    /// Nobody answered what was asked at `began`, or a probe was refused: the store is down, unless it has answered
+    /// something since; then a probe is to find out.
+    pub(super) fn failed(&self, cause: &Arc<StoreError>, began: Instant) {
+        if self.answered() > began {
+            self.suspect();
+            return;
         }
+        self.outage.send_if_modified(|outage| {
+            if outage.is_some() {
+                return false;
+            }
+            *outage = Some(Arc::new(Outage { since: Instant::now(), cause: cause.clone() }));
+            self.is_down.store(true, Ordering::Release);
+            self.show(Breaker::Open);
+            if self.is_published() {
+                let reason = chain(&**cause);
+                error!(reason, "key store is down: keys of the cache alone are served, as cache.expiry.offline says");
+            }
+            true
+        });
     }
 
     /// Something points to an outage: a probe is to find out.
@@ -139,22 +164,37 @@ impl Health {
         }
     }
 
-    /// Asks the store whether it could serve a key now, and draws the conclusion. The answer is its latency.
-    pub(super) async fn probe(&self, store: &dyn Store, within: Duration) -> Result<Duration, Arc<StoreError>> {
+    /// Asks the store whether it could serve a key now, and draws the conclusion: one that says nothing `within` this
+    /// time is down.
+    async fn probe(&self, store: &dyn Store, within: Duration) -> bool {
         let began = Instant::now();
-        let result = timeout(within, store.ping()).await.unwrap_or_else(|_| {
-            Err(StoreError::Unreachable { reason: format!("no answer within {} s", within.as_secs()), source: None })
-        });
-        match result.map_err(Arc::new) {
+        let answer = self.ask(store, within).await;
+        if let Err(cause) = &answer {
+            self.failed(cause, began);
+        }
+        answer.is_ok()
+    }
+
+    /// Asks the store whether it could serve a key now. The answer is its latency. No answer `within` this time is an
+    /// error, and no more than a reason to look.
+    pub(super) async fn ask(&self, store: &dyn Store, within: Duration) -> Result<Duration, Arc<StoreError>> {
+        let began = Instant::now();
+        let Ok(answer) = timeout(within, store.ping()).await else {
+            self.metrics.failed("ping");
+            self.suspect();
+            let reason = format!("no answer within {} s", within.as_secs());
+            return Err(Arc::new(StoreError::Unreachable { reason, source: None }));
+        };
+        let latency = began.elapsed();
+        self.metrics.latency("ping", latency);
+        match answer.map_err(Arc::new) {
             Ok(()) => {
-                let latency = began.elapsed();
-                self.metrics.latency("ping", latency);
                 self.succeeded(began);
                 Ok(latency)
             }
             Err(cause) => {
                 self.metrics.failed("ping");
-                self.failed(&cause);
+                self.failed(&cause, began);
                 Err(cause)
             }
         }
@@ -170,18 +210,16 @@ impl Health {
                 Duration::ZERO => MAX_SILENCE,
                 offline => (offline / 60).clamp(MIN_SILENCE, MAX_SILENCE),
             };
-            tokio::select! {
-                _ = self.until_down() => {}
-                () = self.suspicion.notified() => {
-                    // Where others are answered at this moment, there is no outage to find.
-                    if self.answered().elapsed() >= RECENT {
-                        drop(self.probe(store, UNANSWERED).await);
-                    }
-                }
-                () = sleep_until(self.answered() + silence) => {
-                    if self.answered().elapsed() >= silence {
-                        drop(self.probe(store, UNANSWERED).await);
-                    }
+            // Where others are answered at this moment, there is no outage to find.
+            let quiet = tokio::select! {
+                _ = self.until_down() => continue,
+                () = self.suspicion.notified() => RECENT,
+                () = sleep_until(self.answered() + silence) => silence,
+            };
+            if self.answered().elapsed() >= quiet {
+                tokio::select! {
+                    _ = self.until_down() => {}
+                    _ = self.probe(store, UNANSWERED) => {}
                 }
             }
         }
@@ -195,16 +233,32 @@ impl Health {
         while self.outage().is_some() {
             tokio::select! {
                 () = sleep_until(next) => {
-                    self.metrics.breaker(Breaker::HalfOpen);
+                    self.show_in_outage(Breaker::HalfOpen);
                     probes.push(self.probe(store, PROBE_DEADLINE));
                     next = Instant::now() + pauses.next().unwrap_or(LAST_PROBE_PAUSE);
                 }
-                Some(answer) = probes.next() => if answer.is_err() && probes.is_empty() {
-                    self.metrics.breaker(Breaker::Open);
+                Some(_) = probes.next() => if probes.is_empty() {
+                    self.show_in_outage(Breaker::Open);
                 },
                 () = self.until_back() => {}
             }
         }
+    }
+
+    fn show(&self, breaker: Breaker) {
+        if self.is_published() {
+            self.metrics.breaker(breaker);
+        }
+    }
+
+    /// Shows a state of the breaker that there is only during an outage.
+    fn show_in_outage(&self, breaker: Breaker) {
+        self.outage.send_if_modified(|outage| {
+            if outage.is_some() {
+                self.show(breaker);
+            }
+            false
+        });
     }
 
     async fn until_back(&self) {

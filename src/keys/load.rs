@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::hash::BuildHasher as _;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,55 +11,61 @@ use std::time::Duration;
 
 use backends::{Name, StoreError};
 use futures_util::FutureExt as _;
+use moka::ops::compute::Op;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cached::{Cached, Version};
+use super::cached::Cached;
 use super::flight::Flight;
 use super::health::SUSPICIOUS;
-use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Loaded, Operation, Outcome};
+use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Loaded, Operation, Outcome, Settings};
 use crate::crypto::key::Key;
 
 /// How long a key may be served while the store, which tells of the changes of other processes, cannot hear of them.
 const DEAF_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How long a request waits for a key to be read again when it may be served the old one instead.
+/// How long requests wait for a key to be read again when they may be served the old one instead.
 pub(super) const STALE_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Keys {
     /// A key that is not in the cache, or in `cached` but not to be used without asking.
     pub(super) async fn miss(&self, name: &Name, cached: Option<Arc<Cached>>, now: Instant) -> Outcome {
         let inner = &*self.0;
-        if inner.is_known_to_be_absent(name, now).await {
+        if inner.is_absent(name, now).await {
             inner.metrics.absent_hits.inc();
             return Err(KeysError::NotFound);
         }
         if let Some(outage) = inner.health.outage() {
-            return inner.stale(cached.as_ref()).ok_or(KeysError::Down(outage));
+            return inner.stale(name).await.ok_or(KeysError::Down(outage));
         }
         inner.metrics.misses.inc();
-        if !cached.as_ref().is_some_and(|cached| inner.may_be_stale(cached, now)) {
+        let Some(cached) = cached.filter(|cached| inner.may_be_stale(cached, now)) else {
             return self.fetch(name).await;
-        }
+        };
         // There is a key to fall back on. The load goes on when this request does.
-        tokio::spawn(self.load(name));
-        match timeout(STALE_PATIENCE, self.fetch(name)).await {
-            Ok(Err(failure @ (KeysError::Store(_) | KeysError::Down(_)))) => {
-                inner.stale(cached.as_ref()).ok_or(failure)
-            }
+        if !inner.loads.is_under_way(name) {
+            tokio::spawn(self.load(name));
+        }
+        match timeout(STALE_PATIENCE.saturating_sub(cached.awaited(now)), self.fetch(name)).await {
+            Ok(Err(failure @ (KeysError::Store(_) | KeysError::Down(_)))) => inner.stale(name).await.ok_or(failure),
             Ok(answer) => answer,
-            Err(_) => inner.stale(cached.as_ref()).ok_or_else(|| {
-                let reason = "it has not answered yet".to_owned();
-                KeysError::Store(Arc::new(StoreError::Unreachable { reason, source: None }))
-            }),
+            Err(_) => match inner.stale(name).await {
+                Some(key) => Ok(key),
+                None => self.fetch(name).await,
+            },
         }
     }
 
     /// What the store says of a key, in an answer that no create or delete has overtaken.
     async fn fetch(&self, name: &Name) -> Outcome {
+        let began = Instant::now();
         loop {
             let (outcome, mutations) = self.load(name).await;
             if mutations == self.0.mutations.of(name) {
                 return outcome;
+            }
+            if began.elapsed() > self.0.settings.load().deadlines.read {
+                let reason = "the key is created or deleted all the time".to_owned();
+                return Err(KeysError::Store(Arc::new(StoreError::Unavailable { reason, source: None })));
             }
         }
     }
@@ -68,9 +75,11 @@ impl Keys {
         self.0.loads.join(name.clone(), || {
             let (keys, name) = (self.0.clone(), name.clone());
             async move {
-                let loaded = keys.read(&name).await;
+                let mutations = keys.mutations.of(&name);
+                let read = AssertUnwindSafe(keys.read(&name, mutations)).catch_unwind().await;
+                let panicked = |_| Err(KeysError::Damaged { reason: "reading it failed by a panic".to_owned() });
                 keys.loads.ended(&name);
-                loaded
+                (read.unwrap_or_else(panicked), mutations)
             }
             .boxed()
         })
@@ -79,16 +88,18 @@ impl Keys {
     /// Reads a key in use again in the background, before its time is up.
     pub(super) fn refresh_if_due(&self, name: &Name, cached: &Cached, now: Instant) {
         let inner = &self.0;
-        if !cached.claim_refresh(&inner.settings.load(), now) || inner.health.outage().is_some() {
+        if !cached.claim_refresh(&inner.settings_now(), now) || inner.health.outage().is_some() {
             return;
         }
-        let (keys, name) = (self.clone(), name.clone());
+        // As many as there may be are under way: the next look at the cache finds this key again.
+        let Ok(permit) = inner.refreshes.clone().try_acquire_owned() else { return };
+        let (keys, load) = (inner.clone(), self.load(name));
         tokio::spawn(async move {
-            let Ok(_permit) = keys.0.refreshes.acquire().await else { return };
-            keys.0.metrics.refreshes.inc();
-            if let Err(KeysError::Store(_) | KeysError::Down(_)) = keys.load(&name).await.0 {
-                keys.0.metrics.failed_refreshes.inc();
+            keys.metrics.refreshes.inc();
+            if let (Err(KeysError::Store(_) | KeysError::Down(_)), _) = load.await {
+                keys.metrics.failed_refreshes.inc();
             }
+            drop(permit);
         });
     }
 }
@@ -105,35 +116,38 @@ impl Inner {
             return Err(KeysError::Down(outage));
         }
         let began = Instant::now();
-        let deadline = self.settings.load().deadline;
+        let deadline = self.settings.load().deadlines.of(operation);
         let reads = matches!(operation, Operation::Read | Operation::List);
         let mut work = pin!(timeout(deadline, work));
         let mut suspicious = pin!(sleep(SUSPICIOUS).fuse());
-        let result = loop {
+        let answer = loop {
             tokio::select! {
                 biased;
-                result = work.as_mut() => break result,
+                answer = work.as_mut() => break answer,
                 outage = self.health.until_down(), if reads => return Err(KeysError::Down(outage)),
                 () = suspicious.as_mut() => self.health.suspect(),
             }
         };
-        let result = result.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} s", deadline.as_secs_f64());
-            Err(StoreError::Unreachable { reason, source: None })
-        });
         self.metrics.latency(operation.as_str(), began.elapsed());
-        let error = match result {
-            Ok(done) => {
+        let error = match answer {
+            Ok(Ok(done)) => {
                 self.health.succeeded(began);
                 return Ok(done);
             }
-            Err(error) => KeysError::from(error),
+            Ok(Err(error)) => KeysError::from(error),
+            Err(_) => {
+                // The deadline may be a short one: a probe is to find out what this means.
+                self.metrics.failed(operation.as_str());
+                self.health.suspect();
+                let reason = format!("no answer within {} s", deadline.as_secs_f64());
+                return Err(KeysError::Store(Arc::new(StoreError::Unreachable { reason, source: None })));
+            }
         };
         match &error {
             KeysError::Store(cause) => {
                 self.metrics.failed(operation.as_str());
                 match **cause {
-                    StoreError::Unreachable { .. } => self.health.failed(cause),
+                    StoreError::Unreachable { .. } => self.health.failed(cause, began),
                     _ => self.health.suspect(),
                 }
             }
@@ -142,51 +156,73 @@ impl Inner {
         Err(error)
     }
 
-    /// Reads and decodes a key, and keeps in the cache what was found. With it comes the count of mutations from before
-    /// the read.
-    async fn read(&self, name: &Name) -> Loaded {
-        let began = Instant::now();
-        let version = Version { mutations: self.mutations.of(name), doubts: self.doubts.load(Ordering::Acquire) };
+    /// Reads and decodes a key, and keeps in the cache what was found. `mutations` is the count of the name now.
+    async fn read(&self, name: &Name, mutations: u64) -> Outcome {
+        let (began, doubts) = (Instant::now(), self.doubts.load(Ordering::Acquire));
         let outcome = self.call(Operation::Read, self.store.get(name)).await.and_then(|value| {
             let key = Key::from_stored(value.as_bytes());
             key.map(Arc::new).map_err(|damage| KeysError::Damaged { reason: damage.to_string() })
         });
-        let (cache, keeps) = (self.cache.load_full(), !self.settings.load().any.is_zero());
+        let keeps = !self.settings.load().any.is_zero();
         match &outcome {
             Ok(key) if keeps => {
-                let (random, before) = (self.random.hash_one((name, began)), cache.get(name).await);
-                let cached = Cached::new(key.clone(), version, began, random, before.as_deref());
-                cache.insert(name.clone(), Arc::new(cached)).await;
+                let (random, before) = (self.random.hash_one((name, began)), self.cache.get(name).await);
+                let cached = Arc::new(Cached::new(key.clone(), doubts, began, random, before.as_deref()));
+                self.cache.insert(name.clone(), cached.clone()).await;
+                // Who changes the key counts first and then empties the cache: one of the two sees the other.
+                if self.mutations.of(name) == mutations {
+                    cached.confirm();
+                } else {
+                    self.remove(name, &cached).await;
+                }
             }
             Ok(_) => {}
             Err(KeysError::Store(_) | KeysError::Down(_)) => {
-                if let Some(cached) = cache.get(name).await {
-                    cached.failed(Instant::now());
+                if let Some(cached) = self.cache.get(name).await {
+                    cached.is_unreadable(Instant::now());
                 }
             }
             Err(failure) => {
-                cache.invalidate(name).await;
+                self.cache.invalidate(name).await;
                 if keeps && matches!(failure, KeysError::NotFound) {
-                    self.absent.insert(name.clone(), (began, version.mutations)).await;
+                    self.absent.insert(name.clone(), (began, mutations)).await;
                 }
             }
         }
-        (outcome, version.mutations)
+        outcome
+    }
+
+    /// Takes this entry out of the cache, and not another one that has come in its place.
+    pub(super) async fn remove(&self, name: &Name, cached: &Arc<Cached>) {
+        let remove = |entry: Option<moka::Entry<Name, Arc<Cached>>>| {
+            let is_same = entry.is_some_and(|entry| Arc::ptr_eq(entry.value(), cached));
+            std::future::ready(if is_same { Op::Remove } else { Op::Nop })
+        };
+        cached.wipe();
+        self.cache.entry_by_ref(name).and_compute_with(remove).await;
+    }
+
+    /// The settings that hold now.
+    pub(super) fn settings_now(&self) -> Settings {
+        let settings = **self.settings.load();
+        if self.deaf.load(Ordering::Acquire) {
+            return Settings { any: settings.any.min(DEAF_LIFETIME), ..settings };
+        }
+        settings
     }
 
     /// Whether a key may be used without asking the store.
     pub(super) fn is_fresh(&self, cached: &Cached, now: Instant) -> bool {
-        let settings = self.settings.load();
-        let in_time = !cached.is_old(&settings, now) && !cached.is_idle(&settings, now);
-        let in_doubt = cached.version.doubts != self.doubts.load(Ordering::Acquire)
-            || (self.deaf.load(Ordering::Acquire) && cached.age(now) > DEAF_LIFETIME);
-        in_time && !in_doubt
+        let settings = self.settings_now();
+        !cached.is_old(&settings, now)
+            && !cached.is_idle(&settings, now)
+            && cached.doubts == self.doubts.load(Ordering::Acquire)
     }
 
     /// The key to serve when the store cannot be asked, for as long as the config says.
-    fn stale(&self, cached: Option<&Arc<Cached>>) -> Option<Arc<Key>> {
-        let (cached, now) = (cached?, Instant::now());
-        if !self.may_be_stale(cached, now) {
+    async fn stale(&self, name: &Name) -> Option<Arc<Key>> {
+        let (cached, now) = (self.cache.get(name).await?, Instant::now());
+        if !self.may_be_stale(&cached, now) {
             return None;
         }
         let key = cached.key()?;
@@ -200,7 +236,8 @@ impl Inner {
         !settings.offline.is_zero() && now < cached.stale_until(&settings, self.health.answered())
     }
 
-    async fn is_known_to_be_absent(&self, name: &Name, now: Instant) -> bool {
+    /// Whether it is known that the name has no key.
+    async fn is_absent(&self, name: &Name, now: Instant) -> bool {
         self.absent.get(name).await.is_some_and(|(found, mutations)| {
             now.saturating_duration_since(found) < ABSENT_LIFETIME && mutations == self.mutations.of(name)
         })

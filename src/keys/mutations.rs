@@ -1,11 +1,12 @@
-//! Which cached keys may no longer be used, because something was done to their names.
+//! Which loads have been overtaken, because something was done to their names meanwhile.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use backends::Name;
 
-/// Number of counters; names share one by hash. A mutation makes 1/1024 of the cache load again.
+/// Number of counters; names share one by hash. A mutation makes loads of 1/1024 of all names, if they are under way,
+/// be done again.
 const STRIPES: usize = 1024;
 
 /// Counts creates and deletes, by name. A load that began under another count than the present one may have read
@@ -13,18 +14,12 @@ const STRIPES: usize = 1024;
 /// and encrypt data that nobody can read again.
 pub(super) struct Mutations {
     hasher: RandomState,
-    stripes: Box<[AtomicU64]>,
-    /// For a name that no stripe has, which cannot be.
-    fallback: AtomicU64,
+    stripes: [AtomicU64; STRIPES],
 }
 
 impl Default for Mutations {
     fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
-            fallback: AtomicU64::new(0),
-        }
+        Self { hasher: RandomState::new(), stripes: [const { AtomicU64::new(0) }; STRIPES] }
     }
 }
 
@@ -40,7 +35,8 @@ impl Mutations {
     }
 
     fn stripe(&self, name: &Name) -> &AtomicU64 {
-        let hash = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
-        self.stripes.get(hash).unwrap_or(&self.fallback)
+        let number = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
+        #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor, the length")]
+        &self.stripes[number]
     }
 }

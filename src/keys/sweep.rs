@@ -37,28 +37,28 @@ fn pause(settings: &Settings) -> Duration {
 /// Looks at every key once.
 async fn sweep(keys: &Keys) {
     let inner = &keys.0;
-    let cache = inner.cache.load_full();
-    for (number, (name, cached)) in cache.iter().enumerate() {
+    for (number, (name, cached)) in inner.cache.iter().enumerate() {
         if number % BATCH == BATCH - 1 {
             yield_now().await;
         }
         let now = Instant::now();
-        if cached.version.mutations == inner.mutations.of(&name) && may_stay(inner, &name, &cached, now) {
+        if may_stay(inner, &name, &cached, now) {
             keys.refresh_if_due(&name, &cached, now);
         } else {
-            cached.wipe();
-            cache.invalidate(&*name).await;
+            inner.remove(&name, &cached).await;
         }
     }
-    cache.run_pending_tasks().await;
+    inner.cache.run_pending_tasks().await;
     inner.absent.run_pending_tasks().await;
-    inner.metrics.entries.set(i64::try_from(cache.entry_count()).unwrap_or(i64::MAX));
+    if inner.health.is_published() {
+        inner.metrics.entries.set(i64::try_from(inner.cache.entry_count()).unwrap_or(i64::MAX));
+    }
 }
 
 /// Whether a key may be needed: it is within its time, or the config lets it be served while it cannot be read, and
 /// that may come to pass.
 fn may_stay(inner: &Inner, name: &backends::Name, cached: &Arc<Cached>, now: Instant) -> bool {
-    let settings = inner.settings.load();
+    let settings = inner.settings_now();
     let is_idle = cached.is_idle(&settings, now);
     if !cached.is_old(&settings, now) && !is_idle {
         return true;

@@ -18,12 +18,19 @@ const LONG: Settings = Settings {
     unused: Duration::from_secs(30),
     offline: Duration::ZERO,
     max_entries: 100_000,
-    deadline: Duration::from_secs(12),
+    deadlines: Deadlines {
+        create: Duration::from_secs(12),
+        read: Duration::from_secs(12),
+        delete: Duration::from_secs(12),
+        list: Duration::from_secs(12),
+    },
 };
 
 fn keys_of(store: Arc<dyn Store>, settings: Settings) -> Keys {
     let metrics = KeystoreMetrics::new(&prometheus::Registry::new()).unwrap();
-    Keys::new(store, settings, Arc::new(metrics))
+    let keys = Keys::new(store, settings, Arc::new(metrics));
+    keys.take_over(None);
+    keys
 }
 
 /// A store in memory that counts reads, and answers one only when it is let.
@@ -176,6 +183,26 @@ async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
     store.gate.add_permits(10);
     assert!(matches!(late.await.unwrap(), Err(KeysError::NotFound)));
     assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_load_that_a_create_overtakes_does_not_say_that_there_is_no_key() {
+    let store = Gated::open(0).await;
+    let keys = keys_of(store.clone(), LONG);
+    let late = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+    };
+    store.until_reads(1).await; // it has found nothing by now
+    keys.create(&name("key"), "me").await.unwrap();
+    let after = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+    };
+    settle().await;
+    store.gate.add_permits(10);
+    late.await.unwrap().unwrap();
+    after.await.unwrap().unwrap();
 }
 
 #[tokio::test]

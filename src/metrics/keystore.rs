@@ -29,7 +29,7 @@ pub struct KeystoreMetrics {
     failures: IntCounterVec,
     /// Requests that found their key in the cache.
     pub hits: IntCounter,
-    /// Requests that had to ask the keystore, or to wait for somebody who asked.
+    /// Requests whose key was to be read from the keystore, by them or by somebody who asked before.
     pub misses: IntCounter,
     /// Requests for keys that were known to be absent.
     pub absent_hits: IntCounter,
@@ -68,7 +68,7 @@ impl KeystoreMetrics {
             latency: registered(registry, latency)?,
             failures: registered(registry, IntCounterVec::new(failures, &["operation"])?)?,
             hits: counter("keyway_cache_hits_total", "Requests that found their key in the cache.")?,
-            misses: counter("keyway_cache_misses_total", "Requests that waited for the keystore to read a key.")?,
+            misses: counter("keyway_cache_misses_total", "Requests whose key had to be read from the keystore.")?,
             absent_hits: counter("keyway_cache_absent_hits_total", "Requests for a key that was known not to exist.")?,
             refreshes: counter("keyway_cache_refreshes_total", "Keys in use that were read again ahead of time.")?,
             failed_refreshes: counter("keyway_cache_refresh_failures_total", "Such reads that failed.")?,
@@ -96,7 +96,12 @@ impl KeystoreMetrics {
         });
     }
 
-    /// The keystore took so long to answer, whatever it said.
+    /// Whether the keystore answers as it should, as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.up.get() == 1
+    }
+
+    /// An operation took so long, whether it was answered or given up.
     pub fn latency(&self, operation: &str, time: Duration) {
         self.latency_of(operation).observe(time.as_secs_f64());
     }

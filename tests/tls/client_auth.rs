@@ -215,3 +215,23 @@ fn a_ca_that_cannot_be_read_is_told_at_start_even_when_chains_are_not_checked() 
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_replaced_holds_for_new_connections_without_a_restart() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (dir, server) = with_ca(&old);
+    let version = VERSIONS[0];
+    let ask = |authority: &Authority| {
+        let config = hello(&server, version, Some(authority.client(|_| {})));
+        get(&server, config, "/version")
+    };
+    assert_eq!(ask(&old).await.unwrap().status, 200);
+    assert!(ask(&new).await.is_err());
+    std::fs::write(dir.path().join("ca.pem"), new.certificate.pem()).unwrap();
+    let start = std::time::Instant::now();
+    while ask(&new).await.is_err() {
+        assert!(start.elapsed().as_secs() < 5, "{}", server.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(ask(&old).await.is_err());
+}

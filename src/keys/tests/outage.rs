@@ -120,9 +120,6 @@ async fn the_cache_holds_no_more_keys_than_it_may() {
     pass(Duration::from_secs(2)).await;
     let held = |seen: &[Weak<Key>]| seen.iter().filter(|key| key.upgrade().is_some()).count();
     assert!(held(&seen) <= 10, "{}", held(&seen));
-    keys.set(Settings { max_entries: 5, ..LONG }).await;
-    pass(Duration::from_secs(2)).await;
-    assert!(held(&seen) <= 5, "{}", held(&seen));
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +257,7 @@ async fn an_idle_store_is_asked_now_and_then_whether_it_is_there() {
     let (store, keys) = with_key(LONG).await;
     pass(MINUTE).await;
     assert!((5..=7).contains(&store.pings()), "{}", store.pings());
-    keys.set(OFFLINE).await;
+    keys.set(OFFLINE);
     pass(Duration::from_secs(10)).await;
     let pings = store.pings();
     pass(MINUTE).await;
@@ -276,7 +273,125 @@ async fn what_old_requests_delete_after_a_reload_is_not_used_by_new_ones() {
     let (store, old) = with_key(LONG).await;
     let new = keys_of(store.clone(), LONG);
     new.get(&name("key")).await.unwrap();
-    old.succeeded_by(&new);
+    new.take_over(Some(&old));
     old.delete(&name("key")).await.unwrap();
     assert!(matches!(new.get(&name("key")).await, Err(KeysError::NotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn creates_and_deletes_that_fail_take_no_other_key_from_the_cache() {
+    let store = Faulty::memory();
+    let keys = keys_of(store.clone(), OFFLINE);
+    let hot: Vec<_> = (0..300).map(|number| name(&format!("hot-{number}"))).collect();
+    for name in &hot {
+        keys.create(name, "me").await.unwrap();
+        keys.get(name).await.unwrap();
+    }
+    store.set(Fault::Frozen);
+    let mut changes = tokio::task::JoinSet::new();
+    for number in 0..2000 {
+        let (keys, name) = (keys.clone(), name(&format!("other-{number}")));
+        changes.spawn(async move {
+            if number % 2 == 0 { keys.create(&name, "me").await } else { keys.delete(&name).await }
+        });
+    }
+    pass(Duration::from_secs(30)).await;
+    assert!(changes.join_all().await.iter().all(Result::is_err));
+    for name in &hot {
+        keys.get(name).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_comes_late_does_not_stop_a_store_that_answers_again() {
+    let (store, keys) = with_key(OFFLINE).await;
+    store.set(Fault::Frozen);
+    let late = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.create(&name("late"), "me").await })
+    };
+    pass(Duration::from_secs(5)).await;
+    assert!(keys.outage().is_some());
+    store.set(Fault::None);
+    pass(Duration::from_secs(2)).await;
+    assert!(keys.outage().is_none());
+    late.await.unwrap().unwrap();
+    store.set(Fault::Frozen);
+    let late = {
+        let keys = keys.clone();
+        tokio::spawn(async move { keys.create(&name("later"), "me").await })
+    };
+    settle().await;
+    store.set(Fault::Unreachable); // meets new calls; the frozen one goes on with it
+    settle().await;
+    store.set(Fault::None);
+    let _ = late.await.unwrap();
+    pass(Duration::from_secs(2)).await;
+    for number in 0..20 {
+        keys.create(&name(&format!("key-{number}")), "me").await.unwrap();
+        pass(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_to_a_probe_of_readiness_is_no_outage() {
+    let (store, keys) = with_key(OFFLINE).await;
+    store.set(Fault::Slow(Duration::from_millis(2500)));
+    assert!(keys.ping().await.is_err(), "it takes longer than a probe may wait");
+    pass(Duration::from_secs(10)).await;
+    assert!(keys.outage().is_none());
+    keys.get(&name("key")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metrics_tell_of_the_store_in_use_alone() {
+    let (sick, before) = with_key(OFFLINE).await;
+    let metrics = before.0.metrics.clone();
+    let up = || metrics.is_up();
+    sick.set(Fault::Frozen);
+    let waiting = {
+        let before = before.clone();
+        tokio::spawn(async move { before.create(&name("new"), "me").await })
+    };
+    pass(Duration::from_secs(12)).await;
+    assert!(!up());
+    let now = Keys::new(Faulty::memory(), OFFLINE, metrics.clone());
+    assert!(!up(), "it is not in use yet");
+    now.take_over(Some(&before));
+    assert!(up());
+    let _ = waiting.await.unwrap();
+    pass(Duration::from_secs(30)).await;
+    assert!(up(), "the store before speaks on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_panics_is_an_error_for_all_who_wait_and_the_next_one_is_made() {
+    let (store, keys) = with_key(LONG).await;
+    store.set(Fault::Panic);
+    let requests: Vec<_> = (0..10)
+        .map(|_| {
+            let keys = keys.clone();
+            tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
+        })
+        .collect();
+    for request in requests {
+        assert!(matches!(request.await.unwrap(), Err(KeysError::Damaged { .. })));
+    }
+    assert!(keys.ping().await.is_err());
+    store.set(Fault::None);
+    keys.get(&name("key")).await.unwrap();
+    keys.ping().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_unknown_outcome_that_comes_to_pass_later_is_found_out() {
+    let (store, keys) = with_key(LONG).await;
+    store.set(Fault::Unreachable);
+    assert!(keys.delete(&name("key")).await.is_err());
+    store.set(Fault::None);
+    pass(Duration::from_millis(500)).await;
+    keys.get(&name("key")).await.unwrap();
+    store.within().delete(&name("key")).await.unwrap(); // the delete that was given up
+    pass(Duration::from_secs(5)).await;
+    assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
 }
