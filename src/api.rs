@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use backends::Name;
@@ -85,8 +86,14 @@ impl Call {
 /// [`ApiError::Internal`] when `body` has no JSON form, which no wire type here can do.
 pub fn reply(body: &impl Serialize) -> Result<Response, ApiError> {
     let json = serde_json::to_vec(body).map_err(|_| ApiError::Internal("a response has no JSON form"))?;
-    let json_type = HeaderValue::from_static("application/json");
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, json_type)], json).into_response())
+    Ok(json_response(json))
+}
+
+/// 200 with this JSON.
+fn json_response(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// 200 with `Content-Length: 0`.

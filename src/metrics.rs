@@ -29,9 +29,9 @@ const FAILURES: [u16; 5] = [500, 501, 502, 503, 504];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    success: IntCounterVec,
-    error: IntCounterVec,
-    failure: IntCounterVec,
+    success: Codes,
+    error: Codes,
+    failure: Codes,
     /// Requests without an answer yet.
     pub active: IntGauge,
     response_time: Histogram,
@@ -42,6 +42,22 @@ pub struct Metrics {
     last_reload: IntGauge,
     /// What is counted about the keystore and the cache.
     pub keystore: Arc<KeystoreMetrics>,
+}
+
+/// Counters of requests by status, those of the usual statuses at hand.
+#[derive(Debug)]
+struct Codes {
+    all: IntCounterVec,
+    usual: Vec<(u16, IntCounter)>,
+}
+
+impl Codes {
+    fn inc(&self, code: u16) {
+        match self.usual.iter().find(|(usual, _)| *usual == code) {
+            Some((_, counter)) => counter.inc(),
+            None => self.all.with_label_values(&[code.to_string()]).inc(),
+        }
+    }
 }
 
 /// Gauges that are read from the system at each scrape.
@@ -63,13 +79,11 @@ impl Metrics {
     /// When two metrics have one name, which is a defect.
     pub fn new(audit: &StreamCounters, errors: &StreamCounters) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let codes = |name: &str, help: &str, codes: &[u16]| -> prometheus::Result<IntCounterVec> {
-            let counters = IntCounterVec::new(Opts::new(name, help), &["code"])?;
-            for code in codes {
-                counters.with_label_values(&[code.to_string()]);
-            }
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
+        let codes = |name: &str, help: &str, codes: &[u16]| -> prometheus::Result<Codes> {
+            let all = IntCounterVec::new(Opts::new(name, help), &["code"])?;
+            let usual = codes.iter().map(|code| (*code, all.with_label_values(&[code.to_string()]))).collect();
+            registry.register(Box::new(all.clone()))?;
+            Ok(Codes { all, usual })
         };
         let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
             let gauge = IntGauge::new(name, help)?;
@@ -135,7 +149,7 @@ impl Metrics {
             400.. => &self.error,
             _ => &self.success,
         };
-        counters.with_label_values(&[code.to_string()]).inc();
+        counters.inc(code);
         self.response_time.observe(time.as_secs_f64());
     }
 

@@ -10,6 +10,10 @@ use time::OffsetDateTime;
 
 use crate::identity::Identity;
 
+mod rules;
+
+pub use rules::Rules;
+
 /// A pattern over decoded request paths: equal to the path, or, ending in `*`, a prefix of it.
 /// A `*` anywhere else is an ordinary character, which no API path holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,10 +27,15 @@ impl Pattern {
 
     /// Whether the pattern covers `path`. `/v1/key/create/app*` covers `/v1/key/create/app` too.
     pub fn matches(&self, path: &str) -> bool {
-        match self.0.strip_suffix('*') {
+        match self.prefix() {
             Some(prefix) => path.starts_with(prefix),
             None => self.0 == path,
         }
+    }
+
+    /// What comes before the `*` of a pattern that ends in one.
+    fn prefix(&self) -> Option<&str> {
+        self.0.strip_suffix('*')
     }
 
     /// The pattern as it was written.
@@ -45,9 +54,9 @@ impl fmt::Display for Pattern {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Patterns of which one must match.
-    pub allow: Vec<Pattern>,
+    pub allow: Rules,
     /// Patterns of which none may match; they win over `allow`.
-    pub deny: Vec<Pattern>,
+    pub deny: Rules,
 }
 
 /// What a policy says of a path, and which rule said it.
@@ -57,21 +66,21 @@ pub enum Decision<'a> {
     Allowed(&'a Pattern),
     /// This `deny` rule matches.
     Denied(&'a Pattern),
-    /// No rule matches; the `allow` rule that shares the longest beginning with the path, if any.
+    /// No rule matches; the `allow` rule that shares the longest beginning with the path, the first by bytes if there are
+    /// several.
     NoRule(Option<&'a Pattern>),
 }
 
 impl Policy {
     /// Decides on a decoded path.
     pub fn decide(&self, path: &str) -> Decision<'_> {
-        if let Some(rule) = self.deny.iter().find(|rule| rule.matches(path)) {
+        if let Some(rule) = self.deny.find(path) {
             return Decision::Denied(rule);
         }
-        if let Some(rule) = self.allow.iter().find(|rule| rule.matches(path)) {
-            return Decision::Allowed(rule);
+        match self.allow.find(path) {
+            Some(rule) => Decision::Allowed(rule),
+            None => Decision::NoRule(self.allow.nearest(path)),
         }
-        let common = |rule: &Pattern| rule.0.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
-        Decision::NoRule(self.allow.iter().max_by_key(|rule| common(rule)))
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
     use super::*;
 
     fn policy(allow: &[&str], deny: &[&str]) -> Policy {
-        let patterns = |rules: &[&str]| rules.iter().map(|rule| Pattern::new(*rule)).collect();
+        let patterns = |rules: &[&str]| rules.iter().map(|rule| Pattern::new(*rule)).collect::<Rules>();
         Policy { allow: patterns(allow), deny: patterns(deny) }
     }
 

@@ -262,7 +262,7 @@ impl Unread {
         if expected > limit as u64 {
             return Err(ApiError::BodyTooLarge(limit));
         }
-        let mut read = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
+        let mut read = BytesMut::new();
         loop {
             let Some(frame) = deadline.bound(self.body.frame()).await else {
                 self.drain = false;
@@ -276,6 +276,12 @@ impl Unread {
             let data = frame.into_data().unwrap_or_default();
             if read.len() + data.len() > limit {
                 return Err(ApiError::BodyTooLarge(limit));
+            }
+            if read.is_empty() && data.len() as u64 == expected {
+                return Ok(data); // all at once, as most bodies come
+            }
+            if read.is_empty() {
+                read.reserve(usize::try_from(expected).unwrap_or_default());
             }
             read.extend_from_slice(&data);
         }

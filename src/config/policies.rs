@@ -9,7 +9,7 @@ use super::rules::{self, Reach};
 use super::section::Section;
 use super::values::{IDENTITY_TODO, identity, warn_if_nobody};
 use crate::identity::Identity;
-use crate::policy::{Pattern, Policy};
+use crate::policy::{Pattern, Policy, Rules};
 
 pub(super) const POLICY: [&str; 3] = ["allow", "deny", "identities"];
 
@@ -48,7 +48,7 @@ pub(super) fn policies(
     (policies, assigned.collect())
 }
 
-fn rules(policy: &Section<'_>, key: &str) -> Vec<Pattern> {
+fn rules(policy: &Section<'_>, key: &str) -> Rules {
     let rule = |item: Field<'_>| {
         item.parse_required("write a path such as /v1/key/create/my-app*, or remove the line", |text| {
             match rules::reach(text.as_str()) {

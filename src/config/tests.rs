@@ -173,8 +173,8 @@ fn anchors_aliases_and_merges_work() {
         let policy = &config.policies[name];
         [&policy.allow, &policy.deny].map(|rules| rules.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" "))
     };
-    assert_eq!(rules("b"), ["/v1/status /v1/metrics", ""]);
-    assert_eq!(rules("c"), ["/v1/status /v1/metrics", ""]);
+    assert_eq!(rules("b"), ["/v1/metrics /v1/status", ""]);
+    assert_eq!(rules("c"), ["/v1/metrics /v1/status", ""]);
     assert_eq!(rules("d"), ["/v1/ready", "/v1/api"]);
 }
 

@@ -29,7 +29,9 @@ pub(super) struct HeaderDeadline<S> {
 struct Pending {
     /// Requests that had begun before it.
     begun: usize,
-    timer: Pin<Box<Sleep>>,
+    end: Instant,
+    /// Made when the head is not complete at the next look, which is seldom.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> HeaderDeadline<S> {
@@ -49,8 +51,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         if this.pending.as_ref().is_some_and(|pending| pending.begun != begun) {
             this.pending = None;
         }
-        if let Some(pending) = &mut this.pending
-            && pending.timer.as_mut().poll(context).is_ready()
+        if let Some(Pending { end, timer, .. }) = &mut this.pending
+            && timer.get_or_insert_with(|| Box::pin(sleep_until(*end))).as_mut().poll(context).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -58,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
         let bytes_came = read.is_ready() && buffer.filled().len() > before;
         if bytes_came && this.pending.is_none() && this.activity.is_idle() {
-            this.pending = Some(Pending { begun, timer: Box::pin(sleep_until(Instant::now() + this.limit)) });
+            this.pending = Some(Pending { begun, end: Instant::now() + this.limit, timer: None });
         }
         read
     }

@@ -1,10 +1,10 @@
 //! `PUT /v1/key/encrypt/NAME`: encrypts up to what the body limit allows.
 
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::api::Call;
 use crate::api::base64::{self, Bytes};
-use crate::api::{Call, reply};
 use crate::error::ApiError;
 
 #[derive(Deserialize)]
@@ -13,11 +13,6 @@ struct Request {
     plaintext: Bytes,
     #[serde(default)]
     context: Bytes,
-}
-
-#[derive(Serialize)]
-struct Encrypted {
-    ciphertext: String,
 }
 
 /// Encrypts `plaintext`, bound to `context`.
@@ -31,5 +26,5 @@ pub async fn encrypt(call: Call) -> Result<Response, ApiError> {
     let ciphertext = key
         .encrypt(&request.plaintext.0, &request.context.0)
         .map_err(|_| ApiError::Internal("a message could not be encrypted"))?;
-    reply(&Encrypted { ciphertext: base64::encode(&ciphertext) })
+    Ok(base64::reply(&[("ciphertext", &ciphertext)]))
 }

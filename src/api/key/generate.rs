@@ -1,23 +1,16 @@
 //! `PUT /v1/key/generate/NAME`: a new data key, in plain and encrypted under the named key.
 
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use serde::Deserialize;
 
+use crate::api::Call;
 use crate::api::base64::{self, Bytes};
-use crate::api::{Call, reply};
 use crate::error::ApiError;
 
 #[derive(Default, Deserialize)]
 struct Request {
     #[serde(default)]
     context: Bytes,
-}
-
-#[derive(Serialize)]
-struct DataKey<'a> {
-    plaintext: &'a str,
-    ciphertext: String,
 }
 
 /// Makes 32 random bytes. A request without a body has an empty context.
@@ -31,6 +24,5 @@ pub async fn generate(call: Call) -> Result<Response, ApiError> {
     let key = call.key(&name).await?;
     let data_key =
         key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("a data key could not be made"))?;
-    let plaintext = Zeroizing::new(base64::encode(&*data_key.plaintext));
-    reply(&DataKey { plaintext: &plaintext, ciphertext: base64::encode(&data_key.ciphertext) })
+    Ok(base64::reply(&[("plaintext", &*data_key.plaintext), ("ciphertext", &data_key.ciphertext)]))
 }

@@ -1,21 +1,16 @@
 //! `PUT /v1/key/hmac/NAME`: the HMAC-SHA-256 of a message under the named key.
 
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::api::Call;
 use crate::api::base64::{self, Bytes};
-use crate::api::{Call, reply};
 use crate::error::ApiError;
 
 #[derive(Deserialize)]
 struct Request {
     #[serde(default)]
     message: Bytes,
-}
-
-#[derive(Serialize)]
-struct Sum {
-    hmac: String,
 }
 
 /// Answers with base64, as SDKs read it.
@@ -27,5 +22,5 @@ pub async fn hmac(call: Call) -> Result<Response, ApiError> {
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let sum = key.hmac(&request.message.0).ok_or(ApiError::HmacNotSupported)?;
-    reply(&Sum { hmac: base64::encode(&sum) })
+    Ok(base64::reply(&[("hmac", &sum)]))
 }
