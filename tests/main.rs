@@ -19,6 +19,7 @@ mod cli;
 mod connections;
 mod crash;
 mod gateways;
+mod interop;
 mod supply_chain;
 mod tls;
 mod wire;
