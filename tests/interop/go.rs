@@ -12,20 +12,25 @@ use crate::services;
 pub enum Package {
     /// The official SDK as a client of Keyway.
     Sdk,
+    /// An S3 client of MinIO, which is a client of Keyway.
+    Minio,
 }
 
 impl Package {
     fn name(self) -> &'static str {
         match self {
             Self::Sdk => "sdk",
+            Self::Minio => "minio",
         }
     }
 
     /// The test program. The first test that asks builds it, and the others wait.
     fn program(self) -> &'static Path {
         static SDK: OnceLock<PathBuf> = OnceLock::new();
+        static MINIO: OnceLock<PathBuf> = OnceLock::new();
         let program = match self {
             Self::Sdk => &SDK,
+            Self::Minio => &MINIO,
         };
         program.get_or_init(|| self.build())
     }

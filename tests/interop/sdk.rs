@@ -1,12 +1,12 @@
 //! The official Go SDK as a client: see `tests/interop/sdk` for what it asks and what it must be told.
 
 use std::fs;
-use std::path::Path;
 
 use keyway::api_key::ApiKey;
 use rcgen::PKCS_RSA_SHA256;
 
 use super::go::Package;
+use super::stored_key;
 use crate::services::postgres::Postgres;
 use crate::support::server::unique;
 use crate::support::{Client, Server, Setup, stores};
@@ -67,13 +67,6 @@ impl Gateway {
         environment.push((name, value));
         environment
     }
-}
-
-/// A key as KES stores it, see `tests/vectors/kes.json`.
-fn stored_key(form: &str) -> String {
-    let vectors = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/kes.json")).unwrap();
-    let vectors: serde_json::Value = serde_json::from_str(&vectors).unwrap();
-    vectors[0]["stored"][form].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@
 use std::path::PathBuf;
 
 pub mod aws;
+pub mod minio;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
