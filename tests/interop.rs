@@ -3,6 +3,7 @@
 //! The clients are Go programs, in the module `tests/interop`; the files here start what they speak with.
 
 mod calls;
+mod gateway;
 mod go;
 mod minio;
 mod sdk;

@@ -20,13 +20,11 @@ type keyStatus struct {
 	DecryptionErr string `json:"decryption-error"`
 }
 
-// haveKeys makes keys that are not there yet.
-func (s server) haveKeys(t testing.TB, names ...string) {
+// haveKey makes a key that is not there yet.
+func (s server) haveKey(t testing.TB, name string) {
 	t.Helper()
-	for _, name := range names {
-		if !slices.Contains(s.keys(t, "*"), name) {
-			s.createKey(t, name)
-		}
+	if name != "" && !slices.Contains(s.keys(t, "*"), name) {
+		s.createKey(t, name)
 	}
 }
 

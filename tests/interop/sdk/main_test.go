@@ -6,6 +6,7 @@ package sdk
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
@@ -16,8 +17,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/minio/kms-go/kes"
 )
@@ -43,12 +42,13 @@ type client struct {
 	protocols map[string]int
 }
 
-// RoundTrip counts the protocols of all answers.
+// counted is a transport that counts the protocols of all answers.
 type counted struct {
 	*client
 	next http.RoundTripper
 }
 
+// RoundTrip is what an HTTP client calls.
 func (c counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := c.next.RoundTrip(request)
 	if err == nil {
