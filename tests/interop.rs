@@ -5,6 +5,7 @@
 mod calls;
 mod gateway;
 mod go;
+mod migration;
 mod minio;
 mod sdk;
 

@@ -147,7 +147,7 @@ func stranger(t testing.TB) *client {
 // deadline is the context of a test's calls: whatever hangs fails.
 func deadline(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
