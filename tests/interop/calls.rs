@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::support::{Events, Server};
+use serde_json::Value;
+
+use crate::support::Server;
 
 /// How often an API was called, by its path and the status of the answer.
 type Counts = BTreeMap<(String, u16), usize>;
@@ -15,16 +18,24 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Follows a gateway until it ends. Several gateways can be counted together.
+    /// Follows a gateway until it ends, however long it is silent.
     pub async fn follow(&self, server: &Server) {
-        let mut events = Events::audit(server).await;
+        let stream = server.http(Some(&server.admin)).get(server.url("/v1/log/audit")).timeout(Duration::from_mins(10));
+        let mut stream = stream.send().await.unwrap();
+        assert_eq!(stream.status(), 200);
         let (counts, admin) = (self.counts.clone(), server.admin.identity());
         tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                let (request, code) = (&event["request"], event["response"]["code"].as_u64().unwrap());
-                if request["identity"] != admin.as_str() {
-                    let api = api(request["path"].as_str().unwrap()).to_owned();
-                    *counts.lock().unwrap().entry((api, code.try_into().unwrap())).or_default() += 1;
+            let mut received = Vec::new();
+            while let Ok(Some(chunk)) = stream.chunk().await {
+                received.extend_from_slice(&chunk);
+                while let Some(end) = received.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = received.drain(..=end).collect();
+                    let event: Value = serde_json::from_slice(&line).unwrap();
+                    let (request, code) = (&event["request"], event["response"]["code"].as_u64().unwrap());
+                    if request["identity"] != admin.as_str() {
+                        let api = api(request["path"].as_str().unwrap()).to_owned();
+                        *counts.lock().unwrap().entry((api, code.try_into().unwrap())).or_default() += 1;
+                    }
                 }
             }
         });
