@@ -15,6 +15,7 @@ use crate::access::Client;
 use crate::audit;
 use crate::error::{ApiError, Reason};
 use crate::identity::Identity;
+use crate::router;
 use crate::state::State;
 use crate::tls::peer::Peer;
 
@@ -41,7 +42,7 @@ impl Record {
         Self {
             state: state.clone(),
             client: Client::of(state, peer, request.headers()),
-            path: decode(path).ok_or_else(|| path.to_owned()),
+            path: decode(path).map(router::canonical).ok_or_else(|| path.to_owned()),
             start: Instant::now(),
             recorded: AtomicBool::new(false),
         }

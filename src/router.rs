@@ -133,9 +133,26 @@ pub fn router() -> Router {
         if route.path.ends_with('/') {
             router = router.route(&format!("{}{{*argument}}", route.path), answer.clone());
         }
+        if let Some(bare) = bare_list(route) {
+            router = router.route(bare, answer.clone());
+        }
         router = router.route(route.path, answer);
     }
     router.fallback(|request| answer(None, request))
+}
+
+/// The path of a list without its slash: so the official SDK, and MinIO with it, asks for all names.
+fn bare_list(route: &Route) -> Option<&'static str> {
+    route.path.strip_suffix('/').filter(|bare| bare.ends_with("/list"))
+}
+
+/// A decoded path as rules and the audit log see it: a list without its slash is the list of all names, as with KES,
+/// which redirects from the one to the other.
+pub fn canonical(mut path: String) -> String {
+    if path.ends_with("/list") && ROUTES.iter().any(|route| bare_list(route) == Some(&path)) {
+        path.push('/');
+    }
+    path
 }
 
 /// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so

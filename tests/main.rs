@@ -19,6 +19,7 @@ mod cli;
 mod connections;
 mod crash;
 mod gateways;
+mod interop;
 mod keys;
 mod limits;
 mod probe;

@@ -235,7 +235,7 @@ async fn headers_do_not_change_the_path() {
 }
 
 /// Paths that look like an API, or that other servers have.
-const NO_API: &str = "/ // /v1 /v1/ /v1/key /v1/key/ /v1/key/create /v1/key/list /v1/log /v1/log/ /v1/log/audit/ \
+const NO_API: &str = "/ // /v1 /v1/ /v1/key /v1/key/ /v1/key/create /v1/key/describe /v1/key/lists /v1/log /v1/log/ /v1/log/audit/ \
     /v1/log/debug /v2/key/create/x /V1/status /v1/Status /v1/status/ /v1/metrics/ /version/ /Version \
     /v1/ready/ /ready/ /v1/version /metrics /health /v1/key/rotate/x /v1/keys/create/x /v1/identity/self \
     /v1/identity/self/ /v1/identity/self/describe/ /v1/policy/write/x /v1/policy/assign/x \

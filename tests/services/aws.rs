@@ -1,7 +1,6 @@
 //! moto, which answers as AWS does. Its state is in memory: stopped is forgotten, frozen is kept.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,8 +48,8 @@ impl Moto {
 
     /// Starts it again after a [`Moto::stop`], on the same port, empty.
     pub fn start_again(&mut self) {
-        let python = tools().join("python/bin/python3");
-        let server = tools().join("python/bin/moto_server");
+        let python = super::tools().join("python/bin/python3");
+        let server = super::tools().join("python/bin/moto_server");
         assert!(server.exists(), "{} is missing; run ./setup --tests", server.display());
         let port = self.address.port().to_string();
         let mut command = Command::new(python);
@@ -93,9 +92,4 @@ impl Drop for Moto {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn tools() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/keyway");
-    std::env::var_os("KEYWAY_TOOLS").map_or_else(home, PathBuf::from)
 }

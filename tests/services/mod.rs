@@ -11,8 +11,19 @@
     reason = "a test that cannot have its service fails"
 )]
 
+use std::path::PathBuf;
+
 pub mod aws;
+pub mod minio;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod vault;
+
+/// Where `./setup --tests` puts services that no distribution has.
+pub fn tools() -> PathBuf {
+    std::env::var_os("KEYWAY_TOOLS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/keyway"),
+        PathBuf::from,
+    )
+}

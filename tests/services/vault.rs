@@ -23,10 +23,7 @@ pub enum Program {
 
 impl Program {
     fn path(self) -> PathBuf {
-        let tools = std::env::var_os("KEYWAY_TOOLS").map_or_else(
-            || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/keyway"),
-            PathBuf::from,
-        );
+        let tools = super::tools();
         let found = match self {
             Self::Vault => Some(tools.join("vault")),
             Self::OpenBao => std::fs::read_dir(tools.join("python/lib")).ok().and_then(|entries| {

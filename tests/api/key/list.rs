@@ -45,6 +45,37 @@ async fn list_all(session: &Session<'_>, prefix: &str) -> (Vec<String>, usize) {
 }
 
 #[tokio::test]
+async fn a_list_of_all_names_needs_no_slash_at_its_end() {
+    // The official SDK joins path and pattern so that an empty pattern leaves no slash; KES redirects to the path with it.
+    let server = Server::start();
+    let (admin, app) = (Session::admin(&server), Session::new(&server, &server.app));
+    let mut audit = crate::support::Events::audit(&server).await;
+    admin.create("app-1").await;
+    // The rule of the app is `/v1/key/list/*`.
+    for session in [&admin, &app] {
+        assert_eq!(names(&session.get("/v1/key/list").await), ["app-1"]);
+        audit.of("/v1/key/list/").await;
+    }
+    for list in ["policy", "identity"] {
+        let [bare, whole] = [format!("/v1/{list}/list"), format!("/v1/{list}/list/")];
+        assert_eq!(admin.get(&bare).await.json(), admin.get(&whole).await.json());
+        assert_eq!(not_an_error(&app.get(&bare).await, 403), None, "{bare}");
+    }
+    let denying = Setup {
+        policies: "policy: {app: {allow: ['*'], deny: ['/v1/key/list/*'], identities: ['@app@']}}".to_owned(),
+        ..Setup::default()
+    };
+    let server = Server::with(denying);
+    let app = Session::new(&server, &server.app);
+    for path in ["/v1/key/list", "/v1/key/list?x=1", "/v1/key/list/"] {
+        assert_eq!(not_an_error(&app.get(path).await, 403), None, "{path}");
+    }
+    for path in ["/v1/key/lis%74", "/v1/key%2Flist", "/v1/key/list%2F", "/v1/key/list//", "/v1/key/describe"] {
+        assert!(app.get(path).await.status >= 400, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn names_come_in_the_order_of_their_bytes() {
     for keystore in ["fs: {path: @dir@/keys}", "sqlite: {path: @dir@/keys.db}", "memory: {}"] {
         let server = Server::on(keystore);

@@ -1,0 +1,81 @@
+//! The Go module `tests/interop`: its packages are test programs, which are built once and run one test at a time.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::services;
+
+/// A package of the module.
+#[derive(Clone, Copy, Debug)]
+pub enum Package {
+    /// The official SDK as a client of Keyway.
+    Sdk,
+    /// An S3 client of MinIO, which is a client of Keyway.
+    Minio,
+}
+
+impl Package {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sdk => "sdk",
+            Self::Minio => "minio",
+        }
+    }
+
+    /// The test program. The first test that asks builds it, and the others wait.
+    fn program(self) -> &'static Path {
+        static SDK: OnceLock<PathBuf> = OnceLock::new();
+        static MINIO: OnceLock<PathBuf> = OnceLock::new();
+        let program = match self {
+            Self::Sdk => &SDK,
+            Self::Minio => &MINIO,
+        };
+        program.get_or_init(|| self.build())
+    }
+
+    fn build(self) -> PathBuf {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interop-{}.test", self.name()));
+        let built = Command::new(go())
+            .args(["test", "-c", "-o"])
+            .arg(&program)
+            .arg(format!("./{}", self.name()))
+            .current_dir(module)
+            .output()
+            .unwrap_or_else(|error| panic!("go: {error}: run ./setup --tests"));
+        assert!(
+            built.status.success(),
+            "the Go tests are not built; ./setup --tests fetches what they need:\n{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        program
+    }
+
+    /// Runs one test of the package in this environment, to success, and prints what it says.
+    #[expect(clippy::print_stdout, reason = "the tables of the Go tests")]
+    pub fn test<V: AsRef<OsStr>>(self, name: &str, environment: impl IntoIterator<Item = (&'static str, V)>) -> String {
+        let ended = Command::new(self.program())
+            .args(["-test.v", "-test.timeout=170s", "-test.run"])
+            .arg(format!("^{name}$"))
+            .envs(environment)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{name} failed:\n{said}\n{errors}");
+        // A test that does not exist is no success.
+        assert!(said.contains(&format!("--- PASS: {name} ")), "{name} was not run:\n{said}\n{errors}");
+        for line in said.lines().filter(|line| line.contains(" | ")) {
+            println!("{line}");
+        }
+        said
+    }
+}
+
+/// The go command: the one that `./setup --tests` has installed, or else the system's.
+fn go() -> PathBuf {
+    let installed = services::tools().join("python/bin/go");
+    if installed.is_file() { installed } else { PathBuf::from("go") }
+}
