@@ -18,7 +18,8 @@
 //! | [`audit`], [`metrics`], [`log`] | what leaves the process about the request, through [`stream`]s that never wait |
 //!
 //! Around it: [`cli`] has one file per command, [`config`] reads YAML strictly, [`state`] is what a running server
-//! holds, [`process`] is what it asks of the system, [`api_key`] is the text form of a client's key.
+//! holds, [`process`] is what it asks of the system, [`api_key`] is the text form of a client's key. Beside it:
+//! [`transfer`] moves keys between stores and compares them, [`backup`] puts them into a file and back; no server runs.
 //!
 //! # What always holds
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
@@ -32,6 +33,7 @@ pub mod access;
 pub mod api;
 pub mod api_key;
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod crypto;
@@ -48,6 +50,7 @@ pub mod server;
 pub mod state;
 pub mod stream;
 pub mod tls;
+pub mod transfer;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
