@@ -134,8 +134,10 @@ fn write(
     mut keys: mpsc::Receiver<(Name, Value)>,
 ) -> Result<NewFile, BackupError> {
     let failed = |error| file.failure(error);
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
     let output = encryptor.wrap_output(file.writer()?).map_err(failed)?;
-    let mut writer = Writer::new(output, OffsetDateTime::now_utc()).map_err(failed)?;
+    let mut writer = Writer::new(output, now).map_err(failed)?;
     while let Some((name, value)) = keys.blocking_recv() {
         writer.add(&name, &value).map_err(failed)?;
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::passphrase::Passphrase;
@@ -59,8 +60,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let report = Box::pin(restore(file, &contents, &target, args.dry_run, &crew)).await;
         target.close().await;
         let doing = if args.dry_run { "dry run, nothing is written" } else { "restore" };
-        let from = args.input.display();
-        Ok((format!("{doing}: {from}, made {} with {} keys -> {target}", contents.created, contents.len()), report?))
+        let (from, keys) = (args.input.display(), contents.len());
+        let made = contents.created.format(&Rfc3339)?;
+        Ok((format!("{doing}: {from}, made {made} with {keys} keys -> {target}"), report?))
     })
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::anyhow;
 use backends::BackendConfig;
@@ -44,11 +45,12 @@ pub(super) fn run(
     let concurrency = NonZeroUsize::new(work.concurrency.into()).unwrap_or(NonZeroUsize::MIN);
     let crew = Crew { concurrency, stop: CancellationToken::new(), progress };
     let stop = crew.stop.clone();
+    let began = Instant::now();
     let (heading, report) = runtime.block_on(async {
         watch_signals(stop.clone(), crew.progress.clone())?;
         Box::pin(command(crew)).await
     })?;
-    show(&heading, &report, work.json)?;
+    show(&format!("{heading}, in {:.1} s", began.elapsed().as_secs_f64()), &report, work.json)?;
     if report.is_complete() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use backends::{BackendConfig, Name, Store, StoreError, postgres};
 
@@ -13,6 +14,9 @@ use super::pattern::Pattern;
 
 /// Names asked for at once. Some stores go through all of theirs for each page, so one page should hold most of them.
 const PAGE: usize = 100_000;
+
+/// The time for an operation in AWS. Its attempts are bounded each by itself, and are few.
+const LISTING: Duration = Duration::from_mins(10);
 
 /// A store, and what messages call it.
 #[derive(Clone, Debug)]
@@ -96,7 +100,7 @@ impl Side {
     /// [`SideError`]
     pub async fn open_to_write(file: &Path, config: &BackendConfig) -> Result<Self, SideError> {
         let label = label(file, config);
-        let store = open(&without_listener(config.clone()), &label).await?;
+        let store = open(&for_many_keys(config.clone()), &label).await?;
         Ok(Self { store: Some(store), label })
     }
 
@@ -196,7 +200,7 @@ async fn open(config: &BackendConfig, label: &str) -> Result<Arc<dyn Store>, Sid
 
 /// Opens a store without making anything. Nothing when there is none yet.
 async fn open_as_it_is(config: &BackendConfig, label: &str) -> Result<Option<Arc<dyn Store>>, SideError> {
-    let mut config = without_listener(config.clone());
+    let mut config = for_many_keys(config.clone());
     if path(&config).is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
         return Ok(None);
     }
@@ -213,10 +217,13 @@ async fn open_as_it_is(config: &BackendConfig, label: &str) -> Result<Option<Arc
     }
 }
 
-/// Nobody here caches keys, so nobody needs to hear of changes.
-fn without_listener(mut config: BackendConfig) -> BackendConfig {
-    if let BackendConfig::Postgres(config) = &mut config {
-        config.listen = postgres::Listen::Off;
+/// The settings for many keys at once. Nobody here caches keys, so nobody needs to hear of changes; and no request of a
+/// client waits, so a listing of AWS, which takes 100 ms for 100 secrets, may take its time.
+fn for_many_keys(mut config: BackendConfig) -> BackendConfig {
+    match &mut config {
+        BackendConfig::Postgres(config) => config.listen = postgres::Listen::Off,
+        BackendConfig::Aws(config) => config.timeouts.operation = config.timeouts.operation.max(LISTING),
+        _ => {}
     }
     config
 }

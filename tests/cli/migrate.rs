@@ -17,6 +17,15 @@ use crate::support::{Bench, Program, stores};
 /// Keys past every page size there is: that of KES's listing is 1024.
 const MANY: usize = 2500;
 
+#[test]
+fn the_commands_for_keystores_have_help() {
+    for command in ["migrate", "verify", "backup", "restore"] {
+        let ended = keyway(&format!("{command} --help"));
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{command}");
+        assert!(ended.stdout.contains(&format!("Usage: keyway {command}")), "{}", ended.stdout);
+    }
+}
+
 /// Slow enough to be interrupted: one key at a time.
 fn slowly(from: &str, to: &str, options: &str) -> Program {
     Program::start(words(&format!("migrate --from {from} --to {to} --concurrency 1 {options}")))

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::services::postgres::Postgres;
+use crate::services::postgres::{ADMIN, PASSWORD, Postgres};
 use crate::services::vault;
 use crate::support::Bench;
 use crate::support::bench::{keyway, words};
@@ -36,38 +36,53 @@ async fn keys_that_went_through_all_stores_and_three_kills_are_as_they_were() {
         ("OpenBao", bench.config("bao", &stores::vault(&bao, &bao.url(), Kv::V2Transit, "moved"))),
         ("fs", bench.fs("last")),
     ];
-    // Where on the way it is killed: the leg, and how much of an undisturbed run has passed.
-    let kills = [(0, 0.5), (1, 0.4), (2, 0.3)];
-    // A guess for the first leg.
-    let mut pace = f64::from(u32::try_from(keys).unwrap()) / 5000.0;
+    let size = |file: &str| fs::metadata(bench.path(file)).map_or(0, |metadata| metadata.len());
+    let count = || postgres.try_sql(ADMIN, PASSWORD, "postgres", "SELECT count(*) FROM keys.keys").1;
+    // When it is killed: in the middle of the copying, as far as that can be seen from outside.
+    let is_half_done = |leg: usize| match leg {
+        0 => Some(size("db.db") + size("db.db-wal") >= 150 * keys as u64),
+        1 => Some(count().parse::<usize>().is_ok_and(|count| count >= keys / 2)),
+        3 => Some(bench.count("last") >= keys / 3),
+        _ => None,
+    };
+    let mut kills = 0;
     for (number, legs) in stores.windows(2).enumerate() {
         let [(from, source), (to, target)] = legs else { unreachable!() };
         let line = format!("migrate --from {source} --to {target}");
-        let mut killed = 0;
+        let before = kills;
         let start = Instant::now();
-        if let Some((_, part)) = kills.iter().find(|(leg, _)| *leg == number) {
-            let mut child = start_one(&line, &bench);
-            let patience = Duration::from_secs_f64((pace * part).max(0.05));
-            let begun = Instant::now();
-            while begun.elapsed() < patience && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_millis(5));
+        if is_half_done(number).is_some() {
+            // One key at a time, so that it does not end while we look.
+            let mut child = start_one(&format!("{line} --concurrency 1"), &bench);
+            while is_half_done(number) == Some(false) {
+                assert!(child.try_wait().unwrap().is_none(), "{line} ended before it was killed");
+                assert!(start.elapsed() < PATIENCE, "{line} does nothing");
+                std::thread::sleep(Duration::from_millis(1));
             }
-            killed += usize::from(child.try_wait().unwrap().is_none());
             child.kill().unwrap();
-            child.wait().unwrap();
+            assert!(!child.wait().unwrap().success(), "{line} ended before it was killed");
+            kills += 1;
         }
         let leg = run_one(&line, &bench);
         println!(
-            "move | {from} -> {to} | {keys} keys | killed {killed} times | {:.1} s in all, the last run {:.1} s | peak \
+            "move | {from} -> {to} | {keys} keys | killed {} times | {:.1} s in all, the last run {:.1} s | peak \
              {:.1} MiB | {}",
+            kills - before,
             start.elapsed().as_secs_f64(),
             leg.seconds,
             kib_to_mib(leg.kibibytes),
             leg.output.split_whitespace().collect::<Vec<_>>().join(" ")
         );
-        pace = leg.seconds;
         let verified = run_one(&format!("verify --from {source} --to {target}"), &bench);
         assert!(verified.output.contains(&format!("{keys}\n")), "{}", verified.output);
+    }
+    assert_eq!(kills, 3);
+    // Its temporary file is what a killed create may leave; a server removes it later.
+    assert_eq!(bench.content("first"), bench.content("last"));
+    for hidden in fs::read_dir(bench.path("last")).unwrap().map(|entry| entry.unwrap()) {
+        if hidden.file_name().to_string_lossy().starts_with('.') {
+            fs::remove_file(hidden.path()).unwrap();
+        }
     }
     bench.assert_same("first", "last");
     println!("move | diff -r first last | empty");
