@@ -1,6 +1,6 @@
 //! All keys of one store into another: a survey of both, and if nothing is to be refused, the copying.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error as _;
 
 use backends::{Name, StoreError, Value};
@@ -47,7 +47,8 @@ type Step = (Name, Option<Value>);
 pub async fn migrate(source: &Side, target: &Side, options: &Options, crew: &Crew) -> Result<Report, SideError> {
     let names = source.some_names(&options.pattern).await?;
     let mut report = Report::new(if options.dry_run { &DRY_RUN } else { &RUN });
-    let steps = plan(source, target, &names, options, crew, &mut report).await;
+    let listed: HashSet<Name> = target.names(&options.pattern).await?.into_iter().collect();
+    let steps = plan((source, target), (&names, &listed), options, crew, &mut report).await;
     if report.cut_short.is_none() {
         report.cut_short = refusal(&report, options);
     }
@@ -86,18 +87,17 @@ const DRY_RUN: [(Fate, &str); 4] = [
 
 /// Looks at every key on both sides: what there is to do, and what there is nothing to do about.
 async fn plan(
-    source: &Side,
-    target: &Side,
-    names: &[Name],
+    (source, target): (&Side, &Side),
+    (names, listed): (&[Name], &HashSet<Name>),
     options: &Options,
     crew: &Crew,
     report: &mut Report,
 ) -> Vec<Step> {
     crew.progress.begin("checking", names.len());
     let look = |name: Name| {
-        let (source, target) = (source.clone(), target.clone());
+        let (source, target, unlisted) = (source.clone(), target.clone(), !listed.contains(&name));
         async move {
-            let finding = compare(&source, &target, &name).await;
+            let finding = compare(&source, &target, &name, unlisted).await;
             (name, finding)
         }
     };

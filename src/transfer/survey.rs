@@ -50,8 +50,9 @@ impl Finding {
     }
 }
 
-/// Looks at a name in both stores.
-pub(crate) async fn compare(source: &Side, target: &Side, name: &Name) -> Finding {
+/// Looks at a name in both stores. A name that is `unlisted` is not asked for in the target: should it be there all the
+/// same, because the listing was old, whoever creates it finds out.
+pub(crate) async fn compare(source: &Side, target: &Side, name: &Name, unlisted: bool) -> Finding {
     let value = match source.get(name).await {
         Ok(value) => value,
         Err(StoreError::NotFound) => return Finding::Gone,
@@ -59,6 +60,9 @@ pub(crate) async fn compare(source: &Side, target: &Side, name: &Name) -> Findin
     };
     if let Err(damage) = Key::from_stored(value.as_bytes()) {
         return Finding::Unusable(format!("in the source: {damage}"));
+    }
+    if unlisted {
+        return Finding::Absent;
     }
     look_for(target, name, |found| *found == value).await
 }

@@ -27,7 +27,7 @@ pub async fn verify(source: &Side, target: &Side, pattern: &Pattern, crew: &Crew
     let look = |name: Name| {
         let (source, target) = (source.clone(), target.clone());
         async move {
-            let finding = compare(&source, &target, &name).await;
+            let finding = compare(&source, &target, &name, false).await;
             (name, finding)
         }
     };

@@ -1,9 +1,9 @@
 //! `keyway backup`: the file it makes, and when it makes none. What becomes of the file is in `restore.rs`.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use rustix::process::Signal;
@@ -134,7 +134,7 @@ fn a_full_disk_leaves_nothing() {
 #[test]
 fn ctrl_c_leaves_nothing() {
     let bench = Bench::new();
-    let a = bench.keys("a", "key-", 3000);
+    let a = bench.keys("a", "key-", 10_000);
     let (recipient, _) = identity(&bench, "id");
     fs::create_dir(bench.path("out")).unwrap();
     let out = bench.text("out/backup");
@@ -148,8 +148,26 @@ fn ctrl_c_leaves_nothing() {
     program.signal(Signal::INT);
     program.end().assert_ended(130, &["there is no backup"]);
     assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
-    std::thread::sleep(Duration::from_millis(10));
     keyway(&format!("backup --config {a} --out {out} --recipient {recipient}")).assert_done();
+}
+
+#[test]
+fn ctrl_c_while_the_passphrase_is_worked_on_leaves_nothing() {
+    let bench = Bench::new();
+    let a = bench.keys("a", "key-", 3);
+    fs::create_dir(bench.path("out")).unwrap();
+    fs::write(bench.path("pass"), "correct horse").unwrap();
+    let (out, pass) = (bench.text("out/backup"), bench.text("pass"));
+    let mut program = Program::start(words(&format!("backup --config {a} --out {out} --passphrase-file {pass}")));
+    // It is there for a moment before, to find out whether the directory can be written.
+    let seen = Cell::new(0);
+    program.wait_for(|_| {
+        seen.set(if fs::read_dir(bench.path("out")).unwrap().count() == 1 { seen.get() + 1 } else { 0 });
+        (seen.get() == 5).then_some(())
+    });
+    program.signal(Signal::INT);
+    program.end().assert_ended(130, &["there is no backup"]);
+    assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
 }
 
 #[test]

@@ -201,14 +201,14 @@ fn a_migration_that_is_killed_again_and_again_goes_on() {
 
 #[test]
 fn a_replacement_that_is_killed_never_leaves_neither_value() {
-    const KEYS: usize = 300;
+    const KEYS: usize = 400;
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", KEYS), bench.fs("b"));
     bench.keys("b", "key-", KEYS);
     let (new, old) = (bench.content("a"), bench.content("b"));
     let has = |content: &BTreeMap<String, Vec<u8>>, name: &str, value: &Vec<u8>| content.get(name) == Some(value);
     let mut kills = 0;
-    for replaced in (10..KEYS).step_by(40) {
+    for replaced in (10..KEYS / 2).step_by(30) {
         let mut program = slowly(&a, &b, "--force");
         let is_done =
             |content: &BTreeMap<String, Vec<u8>>| new.iter().filter(|(name, value)| has(content, name, value)).count();
