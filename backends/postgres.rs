@@ -55,6 +55,11 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this the server ends a transaction whose gateway has fallen silent, so that its lock does not outlast it.
 const ABANDONED: Duration = Duration::from_secs(10);
 
+/// The source of the error of [`Postgres::open`] when [`Config::migrate`] is off and there is no table yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no table for keys yet")]
+pub struct NoTable;
+
 /// The store.
 #[derive(Debug)]
 pub struct Postgres {

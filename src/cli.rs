@@ -1,10 +1,17 @@
 //! The command line: one file per command.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line is wrong.
+//! Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 interrupted.
 
+mod backup;
 mod check;
 mod dev;
+mod migrate;
+mod passphrase;
+mod restore;
 mod server;
+mod stores;
+mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -27,6 +34,14 @@ enum Command {
     Server(server::Args),
     /// Check a config file without starting a server.
     Check(check::Args),
+    /// Copy all keys of one keystore into another.
+    Migrate(migrate::Args),
+    /// Compare two keystores.
+    Verify(verify::Args),
+    /// Write all keys into one encrypted file.
+    Backup(backup::Args),
+    /// Put the keys of a backup into a keystore.
+    Restore(restore::Args),
 }
 
 impl Cli {
@@ -38,6 +53,10 @@ impl Cli {
         match self.command {
             Command::Server(args) => server::run(args),
             Command::Check(args) => check::run(&args),
+            Command::Migrate(args) => migrate::run(&args),
+            Command::Verify(args) => verify::run(&args),
+            Command::Backup(args) => backup::run(&args),
+            Command::Restore(args) => restore::run(&args),
         }
     }
 }

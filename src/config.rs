@@ -197,6 +197,19 @@ impl Default for Log {
 /// # Errors
 /// [`ConfigError`] with everything that is wrong with the file, or why it cannot be read.
 pub fn read(file: &Path) -> Result<Config, ConfigError> {
+    parse(file, &text(file)?)
+}
+
+/// Reads the keystore of a config file, and nothing else of it: whoever moves keys needs no certificates and policies,
+/// and not the environment variables that they name.
+///
+/// # Errors
+/// [`ConfigError`] as [`read`], of `version`, `keystore` and keys that no config has.
+pub fn read_keystore(file: &Path) -> Result<(BackendConfig, Vec<Warning>), ConfigError> {
+    tree(file, &text(file)?, &|name| std::env::var(name).ok(), sections::keystore_alone)
+}
+
+fn text(file: &Path) -> Result<Zeroizing<String>, ConfigError> {
     let bytes = fs::read(file).map(Zeroizing::new).map_err(|error| {
         ConfigError::unreadable(file, None, format!("cannot be read: {error}; check the path and its permissions"))
     })?;
@@ -207,7 +220,7 @@ pub fn read(file: &Path) -> Result<Config, ConfigError> {
         let position = (1 + lines.count(), column);
         ConfigError::unreadable(file, Some(position), "is not UTF-8; save the file as UTF-8".into())
     })?;
-    parse(file, text)
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Reads the text of a config file; `file` is its name in errors.
@@ -219,13 +232,23 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn parse_with(file: &Path, text: &str, env: field::Env<'_>) -> Result<Config, ConfigError> {
+    let (mut config, warnings) = tree(file, text, env, sections::config)?;
+    config.warnings = warnings;
+    Ok(config)
+}
+
+/// What `read` makes of the tree of a text.
+fn tree<T>(
+    file: &Path,
+    text: &str,
+    env: field::Env<'_>,
+    read: impl FnOnce(Field<'_>) -> Option<T>,
+) -> Result<(T, Vec<Warning>), ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark, which editors may leave
     let root = node::read(text).map_err(|NoTree(position, why)| ConfigError::unreadable(file, position, why))?;
     let report = Report::new(file, text);
-    let config = sections::config(Field::root(&report, env, &root));
-    let (mut config, warnings) = report.finish(config)?;
-    config.warnings = warnings;
-    Ok(config)
+    let found = read(Field::root(&report, env, &root));
+    report.finish(found)
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@
 //! holds, [`reload`] makes it of a config and swaps it whole when a file that [`watch`] looks at has changed, [`probe`]
 //! answers probes over plain HTTP, [`systemd`] is told of all that, [`process`] is what the server asks of the system,
 //! [`api_key`] is the text form of a client's key.
+//! Beside it: [`transfer`] moves keys between stores and compares them, [`backup`] puts them into a file and back; no
+//! server runs.
 //!
 //! # What always holds
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
@@ -37,6 +39,7 @@ pub mod access;
 pub mod api;
 pub mod api_key;
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod crypto;
@@ -57,6 +60,7 @@ pub mod state;
 pub mod stream;
 pub mod systemd;
 pub mod tls;
+pub mod transfer;
 pub mod watch;
 
 /// The version of this program.

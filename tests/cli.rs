@@ -1,8 +1,12 @@
 //! The command line: what people type, what they are told, and the exit codes that scripts see.
 
+mod backup;
 mod check;
 mod dev;
+mod migrate;
+mod restore;
 mod server;
+mod verify;
 
 use crate::support::program::run;
 

@@ -1,6 +1,7 @@
 //! What tests start and speak with: [`Server`] is a child process, [`Client`] a certificate, [`Raw`] a
 //! connection for bytes that no HTTP client sends, [`Events`] an open stream of them.
 
+pub mod bench;
 pub mod client;
 pub mod events;
 pub mod openssl;
@@ -9,6 +10,7 @@ pub mod raw;
 pub mod server;
 pub mod stores;
 
+pub use bench::Bench;
 pub use client::Client;
 pub use events::Events;
 pub use program::Program;

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr, raw_sql};
 use tracing::{info, warn};
 
+use super::NoTable;
 use super::failure::{Failure, Place};
 use crate::StoreError;
 
@@ -39,11 +40,11 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
     };
     if !is_current {
         if !migrate {
-            return Err(place.refused(&format!(
+            return Err(no_table(place.refused(&format!(
                 "has no table \"{}\".keys of this release, and migrate is off; run as its owner: {}",
                 place.schema,
                 sql_by_hand(&place.schema, &found.role)
-            )));
+            ))));
         }
         if found.is_read_only {
             return Err(
@@ -53,6 +54,14 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
         make(connection, place, &found).await?;
     }
     verify(connection, place, &found.role).await
+}
+
+/// An error with [`NoTable`] as its cause.
+fn no_table(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason, .. } => StoreError::Unavailable { reason, source: Some(NoTable.into()) },
+        other => other,
+    }
 }
 
 /// What is there.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use backends::{Name, Secret};
+use backends::{BackendConfig, Name, Secret};
 
 use super::field::{Field, Text};
 use super::keystores::keystore;
@@ -35,10 +35,7 @@ const NOBODY: [&str; 2] = ["disabled", "_"];
 /// The whole file. Nothing only when the report has an error.
 pub(super) fn config(root: Field<'_>) -> Option<Config> {
     let top = Section::new(root, &TOP);
-    top.parse("version", |text| match text.as_str() {
-        "v1" => Ok(()),
-        _ => Err(format!("{} is no known version; write v1", text.shown())),
-    });
+    version(&top);
     let listen = |text: &Text| address::parse(text.as_str()).map_err(|why| told(text, &why));
     let address = top.parse("address", listen).unwrap_or(address::DEFAULT);
     let admin = admin(&top);
@@ -62,6 +59,20 @@ pub(super) fn config(root: Field<'_>) -> Option<Config> {
         keystore: keystore?,
         warnings: Vec::new(),
     })
+}
+
+/// The keystore of a file, of which all else is left alone. Nothing only when the report has an error.
+pub(super) fn keystore_alone(root: Field<'_>) -> Option<BackendConfig> {
+    let top = Section::new(root, &TOP);
+    version(&top);
+    keystore(&top)
+}
+
+fn version(top: &Section<'_>) {
+    top.parse("version", |text| match text.as_str() {
+        "v1" => Ok(()),
+        _ => Err(format!("{} is no known version; write v1", text.shown())),
+    });
 }
 
 fn admin(top: &Section<'_>) -> Option<Identity> {

@@ -1,0 +1,147 @@
+//! From a store to a file.
+
+use std::path::Path;
+
+use backends::{Name, StoreError, Value};
+use futures_util::StreamExt as _;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::file::{FileError, NewFile, flush};
+use super::format::Writer;
+use super::lock::Lock;
+use crate::crypto::key::Key;
+use crate::transfer::pattern::Pattern;
+use crate::transfer::report::{Fate, Report};
+use crate::transfer::{Crew, Side, SideError};
+
+/// Keys that are read and not written yet, at most.
+const AHEAD: usize = 256;
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The file to make.
+    pub out: &'a Path,
+    /// Whether it may replace one.
+    pub replaces: bool,
+    /// Leave out what is no key, in place of making no file at all.
+    pub skip_damaged: bool,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The store.
+    #[error(transparent)]
+    Side(#[from] SideError),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// age.
+    #[error("cannot encrypt: {0}")]
+    Encrypt(#[from] age::EncryptError),
+    /// A task of ours.
+    #[error("the file was not written to its end")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Reads all keys and writes the file. It is there only if the report is complete, or what it lacks is damaged and may
+/// be left out.
+///
+/// # Errors
+/// [`BackupError`]; then there is no file. Keys that could not be read are in the report.
+pub async fn backup(source: &Side, lock: Lock, options: &Options<'_>, crew: &Crew) -> Result<Report, BackupError> {
+    let names = source.some_names(&Pattern::all()).await?;
+    let file = NewFile::create(options.out, options.replaces)?;
+    // A second of work, with a passphrase.
+    let encryptor = tokio::task::spawn_blocking(move || lock.encryptor()).await??;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let writer = tokio::task::spawn_blocking(move || write(file, encryptor, receiver));
+    let mut report = Report::new(&[(Fate::Copied, "in the backup")]);
+    crew.progress.begin("reading", names.len());
+    collect(source, &names, sender, crew, &mut report).await;
+    crew.progress.end();
+    let file = writer.await??;
+    let unusable = report.count(Fate::Damaged) > 0 && !options.skip_damaged;
+    if unusable {
+        report.cut_short = Some(
+            "there is no backup, for some keys cannot be used; repair or remove them, or leave them out with \
+             --skip-damaged"
+                .to_owned(),
+        );
+    } else if report.count(Fate::Failed) > 0 {
+        report.cut_short = Some("there is no backup, for a key could not be read".to_owned());
+    }
+    if report.cut_short.is_none() {
+        tokio::task::spawn_blocking(|| file.publish()).await??;
+    }
+    for name in source.names(&Pattern::all()).await? {
+        if names.binary_search(&name).is_err() {
+            report.add(Fate::TooLate, &name, "");
+        }
+    }
+    Ok(report)
+}
+
+/// Reads the keys, a bounded number at a time, and hands them on in their order.
+async fn collect(source: &Side, names: &[Name], sender: mpsc::Sender<(Name, Value)>, crew: &Crew, report: &mut Report) {
+    let read = |name: &Name| {
+        let (source, name) = (source.clone(), name.clone());
+        async move {
+            let read = tokio::spawn({
+                let name = name.clone();
+                async move { source.get(&name).await }
+            });
+            (name, read.await)
+        }
+    };
+    let mut reads = futures_util::stream::iter(names).map(read).buffered(crew.concurrency.get());
+    while let Some((name, read)) = reads.next().await {
+        crew.progress.advance();
+        if crew.stop.is_cancelled() {
+            report.cut_short = Some("stopped by a signal; there is no backup".to_owned());
+            return;
+        }
+        let value = match read {
+            Ok(Ok(value)) => value,
+            Ok(Err(StoreError::NotFound)) => {
+                report.add(Fate::Gone, &name, "");
+                continue;
+            }
+            Ok(Err(error @ (StoreError::Damaged { .. } | StoreError::Withheld { .. }))) => {
+                report.add(Fate::Damaged, &name, error.to_string());
+                continue;
+            }
+            Ok(Err(error)) => return report.add(Fate::Failed, &name, error.to_string()),
+            Err(error) => return report.add(Fate::Failed, &name, error.to_string()),
+        };
+        if let Err(damage) = Key::from_stored(value.as_bytes()) {
+            report.add(Fate::Damaged, &name, damage.to_string());
+            continue;
+        }
+        report.add(Fate::Copied, &name, "");
+        if sender.send((name, value)).await.is_err() {
+            return; // the file has failed, and says so itself
+        }
+    }
+}
+
+/// Writes what comes, encrypts it, and makes the file ready to be published.
+fn write(
+    file: NewFile,
+    encryptor: age::Encryptor,
+    mut keys: mpsc::Receiver<(Name, Value)>,
+) -> Result<NewFile, BackupError> {
+    let failed = |error| file.failure(error);
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    let output = encryptor.wrap_output(file.writer()?).map_err(failed)?;
+    let mut writer = Writer::new(output, now).map_err(failed)?;
+    while let Some((name, value)) = keys.blocking_recv() {
+        writer.add(&name, &value).map_err(failed)?;
+    }
+    let (output, _) = writer.finish().map_err(failed)?;
+    output.finish().and_then(flush).map_err(failed)?;
+    Ok(file)
+}

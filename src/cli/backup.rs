@@ -1,0 +1,70 @@
+//! `keyway backup`: all keys of a keystore in one encrypted file.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::passphrase::Passphrase;
+use super::stores::{Work, keystore, run as run_work};
+use crate::backup::lock::{Lock, recipient, recipients};
+use crate::backup::write::{Options, backup};
+use crate::transfer::Side;
+
+/// The arguments of `keyway backup`.
+///
+/// The file is an age file: `age -d` opens it, too. It is at its place whole, or not at all.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("lock").required(true).multiple(true))]
+pub(super) struct Args {
+    /// The config with the keystore to read from. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    config: PathBuf,
+    /// The file to make.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replace the file when it exists.
+    #[arg(long)]
+    force: bool,
+    /// Encrypt to this public key of age-keygen; may be given several times, and any one of them opens the file.
+    #[arg(long, value_name = "AGE1...", group = "lock", conflicts_with_all = ["passphrase", "passphrase_file"])]
+    recipient: Vec<String>,
+    /// Encrypt to the public keys in this file, one a line; may be given several times.
+    #[arg(long, value_name = "FILE", group = "lock", conflicts_with_all = ["passphrase", "passphrase_file"])]
+    recipients_file: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    /// Leave out damaged keys, in place of making no file. The exit code is 1 all the same.
+    #[arg(long)]
+    skip_damaged: bool,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// Makes the backup.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = keystore(&args.config)?;
+    let options = Options { out: &args.out, replaces: args.force, skip_damaged: args.skip_damaged };
+    // Before anybody types a passphrase for nothing.
+    crate::backup::file::NewFile::create(&args.out, args.force)?;
+    let lock = match args.passphrase.of_a_new_file()? {
+        Some(passphrase) => Lock::Passphrase(passphrase),
+        None => Lock::Recipients(read_recipients(&args.recipient, &args.recipients_file)?),
+    };
+    run_work(&args.work, async |crew| {
+        let source = Side::open_to_read(&args.config, &config).await?;
+        let report = Box::pin(backup(&source, lock, &options, &crew)).await;
+        source.close().await;
+        Ok((format!("backup: {source} -> {}", args.out.display()), report?))
+    })
+}
+
+fn read_recipients(given: &[String], files: &[PathBuf]) -> anyhow::Result<Vec<age::x25519::Recipient>> {
+    let mut found = given.iter().map(|text| recipient(text)).collect::<Result<Vec<_>, _>>()?;
+    for file in files {
+        let named = |path: &Path| format!("cannot take recipients from '{}'", path.display());
+        let text = std::fs::read_to_string(file).with_context(|| named(file))?;
+        found.extend(recipients(&text).with_context(|| named(file))?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,71 @@
+//! `keyway migrate`: all keys of one keystore into another.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::stores::{Work, keystore, run as run_work};
+use crate::transfer::Side;
+use crate::transfer::migrate::{Conflict, Options, migrate};
+use crate::transfer::pattern::Pattern;
+
+/// The arguments of `keyway migrate`.
+///
+/// Every key is read on both sides first, and when anything is to be refused, nothing is written. Every key that is
+/// written is read back and compared. Run it again after an interruption: it goes on. Exit code 1 when a single key is
+/// not in the target as it should be.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct Args {
+    /// The config with the keystore to read from. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    from: PathBuf,
+    /// The config with the keystore to write to. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    to: PathBuf,
+    /// Write nothing, and tell what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Where the target has another value for a name, keep that, and tell.
+    #[arg(long, conflicts_with = "force")]
+    merge: bool,
+    /// Where the target has another value for a name, replace it. Stop the servers on the target before.
+    #[arg(long)]
+    force: bool,
+    /// Copy the other keys when some are damaged, in place of nothing. The exit code is 1 all the same.
+    #[arg(long)]
+    skip_damaged: bool,
+    /// Which keys: a name, or a pattern with * for any characters and ? for one.
+    #[arg(default_value = "*")]
+    pattern: Pattern,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// Moves the keys.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
+    Side::check_distinct((&args.from, &from), (&args.to, &to))?;
+    let conflict = match (args.merge, args.force) {
+        (true, _) => Conflict::Keep,
+        (_, true) => Conflict::Replace,
+        (false, false) => Conflict::Refuse,
+    };
+    if args.force {
+        Side::check_replaceable(&args.to, &to)?;
+    }
+    let options =
+        Options { pattern: args.pattern.clone(), conflict, dry_run: args.dry_run, skip_damaged: args.skip_damaged };
+    run_work(&args.work, async |crew| {
+        let source = Side::open_to_read(&args.from, &from).await?;
+        let target = if args.dry_run {
+            Side::open_to_look(&args.to, &to).await?
+        } else {
+            Side::open_to_write(&args.to, &to).await?
+        };
+        let report = Box::pin(migrate(&source, &target, &options, &crew)).await;
+        source.close().await;
+        target.close().await;
+        let doing = if args.dry_run { "dry run, nothing is written" } else { "migration" };
+        Ok((format!("{doing}: {source} -> {target}, keys {}", args.pattern), report?))
+    })
+}

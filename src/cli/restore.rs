@@ -1,0 +1,77 @@
+//! `keyway restore`: the keys of a backup into a keystore.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use super::passphrase::Passphrase;
+use super::stores::{Work, keystore, run as run_work};
+use crate::backup::file::BackupFile;
+use crate::backup::lock::{Key, identities};
+use crate::backup::restore::{check, restore};
+use crate::transfer::Side;
+
+/// The arguments of `keyway restore`.
+///
+/// The whole file is read and checked before anything is written; a file that is cut off or altered is refused. Nothing
+/// is overwritten: keys that are there with the same value are left, and when a name is taken by another key, nothing is
+/// written at all.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("lock").required(true).multiple(true))]
+pub(super) struct Args {
+    /// The config with the keystore to write to. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    config: PathBuf,
+    /// The backup.
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// A file with a secret key, as age-keygen writes it; may be given several times.
+    #[arg(long, value_name = "FILE", group = "lock", conflicts_with_all = ["passphrase", "passphrase_file"])]
+    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    /// Write nothing, and tell what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// Restores the backup.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = keystore(&args.config)?;
+    let key = match args.passphrase.of_a_file()? {
+        Some(passphrase) => Key::Passphrase(passphrase),
+        None => Key::Identities(read_identities(&args.identity)?),
+    };
+    let file = Arc::new(BackupFile::open(&args.input, key)?);
+    run_work(&args.work, async |crew| {
+        let checked = Arc::clone(&file);
+        let contents = tokio::task::spawn_blocking(move || check(&checked)).await??;
+        let target = if args.dry_run {
+            Side::open_to_look(&args.config, &config).await?
+        } else {
+            Side::open_to_write(&args.config, &config).await?
+        };
+        let report = Box::pin(restore(file, &contents, &target, args.dry_run, &crew)).await;
+        target.close().await;
+        let doing = if args.dry_run { "dry run, nothing is written" } else { "restore" };
+        let (from, keys) = (args.input.display(), contents.len());
+        let made = contents.created.format(&Rfc3339)?;
+        Ok((format!("{doing}: {from}, made {made} with {keys} keys -> {target}"), report?))
+    })
+}
+
+fn read_identities(files: &[PathBuf]) -> anyhow::Result<Vec<Box<dyn age::Identity + Send + Sync>>> {
+    let mut found = Vec::new();
+    for file in files {
+        let named = || format!("cannot take identities from '{}'", file.display());
+        let text = std::fs::read_to_string(file).map(Zeroizing::new).with_context(named)?;
+        found.extend(identities(&text).with_context(named)?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,42 @@
+//! `keyway verify`: two keystores compared, without writing to either.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::stores::{Work, keystore, run as run_work};
+use crate::transfer::Side;
+use crate::transfer::pattern::Pattern;
+use crate::transfer::verify::verify;
+
+/// The arguments of `keyway verify`.
+///
+/// Exit code 1 when a single key of the first is missing in the second, or differs, or is damaged. Keys that only the
+/// second has are told, and are no failure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The config with the first keystore. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    from: PathBuf,
+    /// The config with the second keystore. Only its `keystore` is used.
+    #[arg(long, value_name = "CONFIG")]
+    to: PathBuf,
+    /// Which keys: a name, or a pattern with * for any characters and ? for one.
+    #[arg(default_value = "*")]
+    pattern: Pattern,
+    #[command(flatten)]
+    work: Work,
+}
+
+/// Compares the keystores.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
+    Side::check_distinct((&args.from, &from), (&args.to, &to))?;
+    run_work(&args.work, async |crew| {
+        let source = Side::open_to_read(&args.from, &from).await?;
+        let target = Side::open_to_read(&args.to, &to).await?;
+        let report = Box::pin(verify(&source, &target, &args.pattern, &crew)).await;
+        source.close().await;
+        target.close().await;
+        Ok((format!("comparison: {source} and {target}, keys {}", args.pattern), report?))
+    })
+}

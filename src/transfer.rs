@@ -1,0 +1,40 @@
+//! Moving keys from one store to another, and comparing two, without a server in between.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `side` | one store of the two: opened, listed to its end, told apart from the other |
+//! | [`pattern`] | which keys are meant |
+//! | `survey` | what a key is on both sides; reads, and never writes |
+//! | `deliver` | one key into a store: created or replaced, read back, compared |
+//! | [`migrate`](mod@migrate), [`verify`](mod@verify) | the commands: a survey, what follows from it, a report |
+//! | `crew` | many keys at a time, a bounded number of them; when to give up |
+//! | `patience` | what is tried again, and how often |
+//! | [`progress`], [`report`] | what people see while it runs, and in the end |
+//!
+//! Values are copied as they are: every backend holds the same bytes (`crypto/stored.rs`), as KES does. They are
+//! decoded first, but only to find out whether they are keys.
+//!
+//! # What always holds
+//! - A value of the target is given up only with `--force`, and only while its successor is in the target, durable and
+//!   read back (`deliver.rs`).
+//! - Nothing is written before every key was read on both sides and nothing was found that is to be refused.
+//! - A key counts as copied when it was read back from the target and compared. All that is not is told by name.
+//! - Whatever ends a migration, the same command again completes it.
+//!
+//! Not here: reading config files (`config`), the file of a backup (`backup`), the command line (`cli`).
+
+mod crew;
+mod deliver;
+pub mod migrate;
+mod patience;
+pub mod pattern;
+pub mod progress;
+pub mod report;
+mod side;
+mod survey;
+pub mod verify;
+
+pub use crew::Crew;
+pub(crate) use deliver::{Delivered, Undelivered, create};
+pub use side::{Side, SideError};
+pub(crate) use survey::{Finding, digest, look_for};

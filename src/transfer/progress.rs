@@ -1,0 +1,168 @@
+//! How far it is: a bar with rate and remaining time on a terminal, a line now and then elsewhere. Both go to standard
+//! error, so that standard output holds the report alone.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+/// The time between two lines where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows how far the current stretch of work is. A clone shows the same.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<Mutex<Shown>>);
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines(Lines),
+}
+
+#[derive(Debug)]
+struct Lines {
+    doing: &'static str,
+    done: u64,
+    of: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Shown::Nothing)))
+    }
+
+    /// Begins a stretch of `of` keys, such as `checking` or `copying`.
+    pub fn begin(&self, doing: &'static str, of: usize) {
+        let of = u64::try_from(of).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let shown = if io::stderr().is_terminal() {
+            Shown::Bar(bar(doing, of))
+        } else {
+            Shown::Lines(Lines { doing, done: 0, of, began: now, told: now })
+        };
+        *self.lock() = shown;
+    }
+
+    /// One more key is done.
+    pub fn advance(&self) {
+        match &mut *self.lock() {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.inc(1),
+            Shown::Lines(lines) => {
+                lines.done += 1;
+                if lines.told.elapsed() >= LINE_INTERVAL {
+                    lines.told = Instant::now();
+                    let _ = writeln!(io::stderr(), "{}", lines.text(lines.began.elapsed()));
+                }
+            }
+        }
+    }
+
+    /// Ends the stretch; the bar goes.
+    pub fn end(&self) {
+        if let Shown::Bar(bar) = std::mem::replace(&mut *self.lock(), Shown::Nothing) {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Writes to standard error without getting into the bar.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn say(&self, bytes: &[u8]) -> io::Result<()> {
+        match &*self.lock() {
+            Shown::Bar(bar) => bar.suspend(|| io::stderr().write_all(bytes)),
+            _ => io::stderr().write_all(bytes),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The writer of log lines: warnings of a store get above the bar.
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.say(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// `copying: 12000 of 50000 keys (24 %), 1200 keys/s, 32 s left`.
+    fn text(&self, elapsed: Duration) -> String {
+        let (percent, rate, left) = figures(self.done, self.of, elapsed);
+        format!("{}: {} of {} keys ({percent} %), {rate} keys/s, {left} left", self.doing, self.done, self.of)
+    }
+}
+
+/// Percent done, keys a second, and the time that the rest takes at this rate.
+fn figures(done: u64, of: u64, elapsed: Duration) -> (u64, u64, String) {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let left = match of.saturating_sub(done).saturating_mul(millis).checked_div(done) {
+        Some(left) => Duration::from_millis(left),
+        None => return (0, 0, "unknown time".to_owned()),
+    };
+    (done * 100 / of.max(1), done.saturating_mul(1000) / millis, spoken(left))
+}
+
+/// `8 s`, `12 min 5 s`, `3 h 20 min`.
+fn spoken(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn bar(doing: &'static str, of: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::stderr());
+    let template = "{msg:8} {bar:30} {pos}/{len} keys  {percent:>3} %  {rate} keys/s  {left} left";
+    let figure = |pick: fn((u64, u64, String)) -> String| {
+        move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let figures = figures(state.pos(), state.len().unwrap_or_default(), state.elapsed());
+            let _ = out.write_str(&pick(figures));
+        }
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        let style =
+            style.with_key("rate", figure(|(_, rate, _)| rate.to_string())).with_key("left", figure(|(.., left)| left));
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(doing);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_how_much_how_fast_and_how_long() {
+        let now = Instant::now();
+        let lines = |done| Lines { doing: "copying", done, of: 50_000, began: now, told: now };
+        let ten = Duration::from_secs(10);
+        assert_eq!(lines(12_000).text(ten), "copying: 12000 of 50000 keys (24 %), 1200 keys/s, 31 s left");
+        assert_eq!(lines(0).text(ten), "copying: 0 of 50000 keys (0 %), 0 keys/s, unknown time left");
+        assert_eq!(lines(50_000).text(ten), "copying: 50000 of 50000 keys (100 %), 5000 keys/s, 0 s left");
+        assert_eq!(lines(10).text(ten), "copying: 10 of 50000 keys (0 %), 1 keys/s, 13 h 53 min left");
+    }
+}

@@ -1,0 +1,214 @@
+//! `keyway restore`: whole backups come back as they were, others are refused before anything is written.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::backup::identity;
+use crate::support::bench::{keyway, stored, words};
+use crate::support::server::program;
+use crate::support::{Bench, Program};
+
+/// A backup of a directory of keys; the path of the file, and of the identity that opens it.
+fn backup(bench: &Bench, keys: usize) -> (String, String) {
+    let a = bench.keys("a", "key-", keys);
+    let (recipient, id) = identity(bench, "id");
+    let out = bench.text("backup");
+    keyway(&format!("backup --config {a} --out {out} --recipient {recipient}")).assert_done();
+    (out, id)
+}
+
+#[test]
+fn a_backup_comes_back_into_any_store_as_it_was() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 2500);
+    let (db, b, c) = (bench.sqlite("db"), bench.fs("b"), bench.fs("c"));
+    let dry = keyway(&format!("restore --dry-run --config {db} --in {file} --identity {id}"));
+    assert_eq!(dry.assert_done().reported("to restore"), 2500);
+    assert!(!bench.path("db.db").exists());
+    for config in [&db, &b] {
+        let ended = keyway(&format!("restore --config {config} --in {file} --identity {id}"));
+        assert_eq!(ended.assert_done().reported("restored"), 2500);
+    }
+    bench.assert_same("a", "b");
+    keyway(&format!("migrate --from {db} --to {c}")).assert_done();
+    bench.assert_same("a", "c");
+    let again = keyway(&format!("restore --config {b} --in {file} --identity {id}"));
+    assert_eq!(again.assert_done().reported("already there"), 2500);
+}
+
+#[test]
+fn any_of_several_recipients_opens_it_and_a_stranger_does_not() {
+    let bench = Bench::new();
+    let a = bench.keys("a", "key-", 5);
+    let [(one, one_id), (two, two_id), (_, stranger)] = ["one", "two", "stranger"].map(|name| identity(&bench, name));
+    fs::write(bench.path("recipients"), format!("# ops\n{two}\n")).unwrap();
+    let (out, recipients) = (bench.text("backup"), bench.text("recipients"));
+    keyway(&format!("backup --config {a} --out {out} --recipient {one} --recipients-file {recipients}")).assert_done();
+    let b = bench.fs("b");
+    let line = format!("restore --config {b} --in {out}");
+    keyway(&format!("{line} --identity {stranger}")).assert_failed(&["none of the identities fits", &out]);
+    fs::write(bench.path("pass"), "hunter2").unwrap();
+    keyway(&format!("{line} --passphrase-file {}", bench.text("pass"))).assert_failed(&["--identity"]);
+    keyway(&format!("{line} --identity {recipients}")).assert_failed(&["AGE-SECRET-KEY", &recipients]);
+    assert!(!bench.path("b").exists());
+    keyway(&format!("{line} --identity {stranger} --identity {two_id}")).assert_done();
+    keyway(&format!("{line} --identity {one_id}")).assert_done();
+    bench.assert_same("a", "b");
+    let ended = keyway(&line);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_standard_input_or_the_environment() {
+    let bench = Bench::new();
+    let (a, b) = (bench.keys("a", "key-", 5), bench.fs("b"));
+    let out = bench.text("backup");
+    fs::write(bench.path("pass"), "correct horse\n").unwrap();
+    fs::write(bench.path("wrong"), "correct house\n").unwrap();
+    let (pass, wrong) = (bench.text("pass"), bench.text("wrong"));
+    let with_variable = |line: &str, passphrase: &str| {
+        Program::start_with(words(line), |command| {
+            command.env("KEYWAY_BACKUP_PASSPHRASE", passphrase);
+        })
+        .end()
+    };
+    with_variable(&format!("backup --config {a} --out {out} --passphrase"), "correct horse").assert_done();
+    let line = format!("restore --config {b} --in {out}");
+    let (_, id) = identity(&bench, "id");
+    keyway(&format!("{line} --identity {id}")).assert_failed(&["encrypted with a passphrase", "--passphrase"]);
+    let ended = keyway(&format!("{line} --passphrase-file {wrong}"));
+    ended.assert_failed(&["passphrase is wrong"]);
+    assert!(!ended.stderr.contains("house"), "{}", ended.stderr);
+    assert!(!bench.path("b").exists());
+    keyway(&format!("{line} --passphrase-file {pass}")).assert_done();
+    bench.assert_same("a", "b");
+    let standard_input = Command::new(program())
+        .args(words(&format!("{line} --passphrase-file -")))
+        .stdin(Stdio::from(fs::File::open(&pass).unwrap()))
+        .output()
+        .unwrap();
+    assert!(standard_input.status.success(), "{}", String::from_utf8_lossy(&standard_input.stderr));
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_refused_and_nothing_is_written() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 1000);
+    let whole = fs::read(&file).unwrap();
+    assert!(whole.len() > 2 * 65_536, "more than two of age's chunks");
+    let header = whole.windows(4).position(|window| window == b"\n---").unwrap();
+    let cut = bench.text("cut");
+    let chunks = (1..).map(|chunk| header + 64 + chunk * 65_552).take_while(|end| *end < whole.len());
+    let near = chunks.flat_map(|end| [end - 20, end, end + 1]);
+    let spread = (0..20).map(|part| part * whole.len() / 20);
+    let lengths: Vec<usize> = spread
+        .chain([1, 21, 22, header, header + 40, header + 60, whole.len() - 17, whole.len() - 1])
+        .chain(near)
+        .collect();
+    assert!(lengths.len() > 30, "{}", lengths.len());
+    for length in lengths {
+        fs::write(&cut, &whole[..length]).unwrap();
+        let ended = keyway(&format!("restore --config {} --in {cut} --identity {id}", bench.fs("b")));
+        ended.assert_failed(&[&cut]);
+        assert!(!bench.path("b").exists(), "{length} of {} bytes", whole.len());
+    }
+}
+
+#[test]
+fn a_file_with_a_changed_bit_or_more_at_its_end_is_refused_and_nothing_is_written() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 600);
+    let whole = fs::read(&file).unwrap();
+    let changed = bench.text("changed");
+    let restore = |bytes: &[u8]| {
+        fs::write(&changed, bytes).unwrap();
+        let ended = keyway(&format!("restore --config {} --in {changed} --identity {id}", bench.fs("b")));
+        ended.assert_failed(&[&changed]);
+        assert!(!bench.path("b").exists());
+    };
+    let header = whole.windows(4).position(|window| window == b"\n---").unwrap();
+    let places =
+        (0..header + 60).step_by(7).chain((header..whole.len()).step_by(whole.len() / 25)).chain([whole.len() - 1]);
+    for place in places {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << (place % 7);
+        restore(&bytes);
+    }
+    restore(&[&whole[..], b"x"].concat());
+    restore(&[&whole[..], &whole[..]].concat());
+    restore(b"");
+    restore(b"keyway-backup 1\n");
+}
+
+/// Encrypts a text as a backup is encrypted.
+fn encrypted(bench: &Bench, recipient: &str, text: &[u8]) -> String {
+    let recipient: age::x25519::Recipient = recipient.parse().unwrap();
+    let file = bench.path("made");
+    fs::write(&file, age::encrypt(&recipient, text).unwrap()).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn what_age_opens_is_not_a_backup_for_that() {
+    let bench = Bench::new();
+    let (recipient, id) = identity(&bench, "id");
+    let b = bench.fs("b");
+    for (text, part) in [
+        (&b""[..], "cut off after 0 keys"),
+        (b"hello, world\n", "not a backup"),
+        (b"keyway-backup 2\ncreated 2026-01-31T12:00:00Z\n", "version 2"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\n", "cut off after 0 keys"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey a 1 00\nx\n", "check value of the key 'a'"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey ../a 1 00\nx\n", "damaged after 0 keys"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey a 99999999999 00\n", "damaged after 0 keys"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nend 0 00\n", "count or digest"),
+    ] {
+        let file = encrypted(&bench, &recipient, text);
+        keyway(&format!("restore --config {b} --in {file} --identity {id}")).assert_failed(&[part, &file]);
+        assert!(!bench.path("b").exists(), "{part}");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_by_another_key_stops_all_of_it() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 50);
+    let b = bench.keys("b", "key-", 0);
+    bench.put("b", "key-00007", &stored());
+    bench.put("b", "theirs", &stored());
+    bench.put("b", "key-00008", &bench.content("a")["key-00008"]);
+    let before = bench.content("b");
+    for option in ["", "--dry-run"] {
+        let ended = keyway(&format!("restore {option} --config {b} --in {file} --identity {id}"));
+        ended.assert_failed(&["  key-00007\n", "nothing was written", "--merge"]);
+        assert_eq!(ended.reported("already there"), 1);
+    }
+    assert_eq!(bench.content("b"), before);
+    fs::remove_file(bench.path("b").join("key-00007")).unwrap();
+    keyway(&format!("restore --config {b} --in {file} --identity {id}")).assert_done();
+    assert_eq!(bench.count("b"), 51);
+}
+
+#[test]
+fn a_restore_that_is_killed_or_interrupted_goes_on() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 2500);
+    let b = bench.fs("b");
+    let line = format!("restore --config {b} --in {file} --identity {id}");
+    for (signal, count) in [(Signal::KILL, 200), (Signal::INT, 1100)] {
+        let mut program = Program::start(words(&format!("{line} --concurrency 1")));
+        program.wait_for(|_| (bench.count("b") >= count).then_some(()));
+        program.signal(signal);
+        let ended = program.end();
+        if signal == Signal::INT {
+            ended.assert_ended(130, &["stopped by a signal", "run this again"]);
+            assert_eq!(ended.reported("not tried"), 2500 - bench.count("b"));
+        }
+    }
+    let there = bench.count("b");
+    let ended = keyway(&line);
+    assert_eq!(ended.assert_done().reported("already there"), there);
+    assert_eq!(bench.content("a"), bench.content("b"));
+}
