@@ -17,7 +17,7 @@
 //! | [`error`] | where any failure becomes a status and a message |
 //! | [`audit`], [`metrics`], [`log`] | what leaves the process about the request, through [`stream`]s that never wait |
 //!
-//! Around it: [`cli`] has one file per command, [`config`] reads YAML strictly, [`state`] is what a running server
+//! Around it: [`cli`] has one file per command, [`client`] is what those that ask a server ask it with, [`config`] reads YAML strictly, [`state`] is what a running server
 //! holds, [`process`] is what it asks of the system, [`api_key`] is the text form of a client's key.
 //!
 //! # What always holds
@@ -33,6 +33,7 @@ pub mod api;
 pub mod api_key;
 pub mod audit;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod error;
