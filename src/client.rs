@@ -6,9 +6,11 @@
 pub mod answers;
 pub mod credentials;
 pub mod error;
+mod probe;
 pub mod settings;
 mod tls;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
+    tls: Arc<rustls::ClientConfig>,
     endpoints: Vec<Endpoint>,
     identity: Option<Identity>,
     /// The endpoint that answered last: the first to be asked next.
@@ -51,21 +54,23 @@ impl Client {
     /// [`ClientError::Settings`] when TLS cannot be set up with them.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let identity = settings.credentials.as_ref().map(|credentials| credentials.identity.clone());
+        let tls = tls::config(settings.trust, settings.credentials)?;
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(settings.trust, settings.credentials)?)
+            .tls_backend_preconfigured(tls.clone())
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .user_agent(concat!("keyway/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(settings::SettingsError::Http)?;
-        Ok(Self { http, endpoints: settings.endpoints, identity, first: AtomicUsize::new(0) })
+        Ok(Self { http, tls: Arc::new(tls), endpoints: settings.endpoints, identity, first: AtomicUsize::new(0) })
     }
 
     /// A client of each endpoint alone, in their order.
     pub fn each(&self) -> impl Iterator<Item = Self> {
         self.endpoints.iter().map(|endpoint| Self {
             http: self.http.clone(),
+            tls: self.tls.clone(),
             endpoints: vec![endpoint.clone()],
             identity: self.identity.clone(),
             first: AtomicUsize::new(0),
@@ -129,6 +134,14 @@ impl Client {
         Err(self.malformed(&Method::GET, path))
     }
 
+    /// A part of an answer that came as it was.
+    ///
+    /// # Errors
+    /// [`ClientError::Malformed`] when it is not there; `what` names the API.
+    pub fn look<T: DeserializeOwned>(&self, what: &str, answer: &serde_json::Value) -> Result<T, ClientError> {
+        T::deserialize(answer).map_err(|_| self.malformed(&Method::GET, &format!("/v1/{what}")))
+    }
+
     async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -173,7 +186,7 @@ impl Client {
                 }
                 Err(error) => {
                     let sent = !error.is_connect();
-                    let failure = EndpointFailure::of(&error, self.identity.is_some());
+                    let failure = self.failure(endpoint, &error).await;
                     if changes && sent && failure.may_be_done() {
                         let request = format!("{method} {path}");
                         return Err(ClientError::Unknown { endpoint: endpoint.to_string(), request, failure });
@@ -183,6 +196,17 @@ impl Client {
             }
         }
         Err(ClientError::Endpoints(failures))
+    }
+
+    /// Why an endpoint gave no answer: a connection that broke may hide that the server refuses the client.
+    async fn failure(&self, endpoint: &Endpoint, error: &reqwest::Error) -> EndpointFailure {
+        let failure = EndpointFailure::of(error, self.identity.is_some());
+        if !matches!(failure, EndpointFailure::Broken(_)) {
+            return failure;
+        }
+        let refusal = probe::refusal(endpoint, self.tls.clone()).await;
+        let refusal = refusal.map(|error| EndpointFailure::of_io(&error, self.identity.is_some()));
+        refusal.filter(EndpointFailure::is_refused).unwrap_or(failure)
     }
 
     /// The body of a success; anything else is what the server said.

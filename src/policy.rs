@@ -71,7 +71,8 @@ impl Policy {
             return Decision::Allowed(rule);
         }
         let common = |rule: &Pattern| rule.0.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
-        Decision::NoRule(self.allow.iter().max_by_key(|rule| common(rule)))
+        // Of rules that are equally near the first by bytes: whoever reads the policy over the API has no other order.
+        Decision::NoRule(self.allow.iter().max_by(|a, b| common(a).cmp(&common(b)).then_with(|| b.cmp(a))))
     }
 }
 

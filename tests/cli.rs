@@ -1,8 +1,19 @@
 //! The command line: what people type, what they are told, and the exit codes that scripts see.
 
+mod called_kes;
 mod check;
+mod completion;
+mod connection;
 mod dev;
+mod identity;
+mod key;
+mod log;
+mod ls;
+mod metric;
+mod output;
+mod policy;
 mod server;
+mod status;
 
 use crate::support::program::run;
 

@@ -7,6 +7,7 @@ pub mod openssl;
 pub mod program;
 pub mod raw;
 pub mod server;
+pub mod shell;
 pub mod stores;
 
 pub use client::Client;
@@ -14,3 +15,4 @@ pub use events::Events;
 pub use program::Program;
 pub use raw::Raw;
 pub use server::{Server, Setup};
+pub use shell::Shell;

@@ -9,7 +9,7 @@ use crate::client::{Client, ClientError, Settings};
 
 /// Whom to ask, and whether to believe that it is the one.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Connection (see keyway --help for the KES_* variables)")]
+#[command(next_help_heading = "Connection, besides the variables that the main help lists")]
 pub(super) struct Connection {
     /// Ask this server instead of that of the environment; several, separated by commas, are tried in turn.
     #[arg(short, long, value_name = "URL")]

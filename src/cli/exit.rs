@@ -57,11 +57,13 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let interrupted = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::Interrupted);
+    let mut systems = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    if systems.any(|error| error.kind() == io::ErrorKind::Interrupted) {
+        return ExitCode::from(INTERRUPTED);
+    }
     ExitCode::from(match error.downcast_ref::<ClientError>() {
         Some(error) => of_client(error),
         None if error.is::<Usage>() => USAGE,
-        None if interrupted => INTERRUPTED,
         None => FAILED,
     })
 }

@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 /// The arguments of `keyway identity`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  keyway identity new")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

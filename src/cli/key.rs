@@ -16,6 +16,7 @@ use clap::Subcommand;
 
 /// The arguments of `keyway key`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  keyway key create my-key")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::connection::{Connection, block_on};
-use super::output::{BAD, DIM, DOUBTFUL, Form, GOOD, Output, printable};
+use super::output::{BAD, DIM, DOUBTFUL, Form, GOOD, Output, printable, second};
 use crate::client::answers::{AuditEvent, ErrorEvent};
 use crate::client::{Client, ClientError};
 
@@ -57,15 +57,23 @@ async fn follow(client: &Client, path: &str, output: &mut Output) -> anyhow::Res
             tokio::time::sleep(wait).await;
             match client.stream(path).await {
                 Ok(response) => break response,
-                Err(error @ (ClientError::Api(_) | ClientError::Settings(_) | ClientError::Malformed { .. })) => {
-                    return Err(error.into());
-                }
+                Err(error) if is_lasting(&error) => return Err(error.into()),
                 Err(error) => {
                     wait = (2 * wait).min(LONGEST_WAIT);
                     tell(&format!("{error}; the next attempt is in {} s", wait.as_secs()));
                 }
             }
         };
+    }
+}
+
+/// Whether waiting does not help. A server that stops, or whose store is down, comes back.
+fn is_lasting(error: &ClientError) -> bool {
+    match error {
+        ClientError::Api(failure) => failure.status < 500,
+        ClientError::Endpoints(failures) => failures.iter().all(|(_, failure)| failure.is_lasting()),
+        ClientError::Settings(_) | ClientError::Malformed { .. } => true,
+        ClientError::Unknown { .. } => false,
     }
 }
 
@@ -124,14 +132,12 @@ fn audit_line(event: &AuditEvent, form: Form) -> String {
         (identity, Form::Table) => identity.get(..SHORT_IDENTITY).unwrap_or(identity),
         (identity, _) => identity,
     };
-    // Whole seconds are enough for a person.
-    let time = time.split_once('.').filter(|_| form == Form::Table).map_or(time.as_str(), |(seconds, _)| seconds);
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a request are far from 2^53")]
     let took = response.time as f64 / 1e3;
     let reason = reason.as_deref().map(|reason| format!("  {style}{}{style:#}", printable(reason))).unwrap_or_default();
     format!(
         "{DIM}{}{DIM:#}  {style}{}{style:#}  {:<40}  {}  {}  {took:.1} ms{reason}",
-        printable(time),
+        printable(&second(time, form)),
         response.code,
         printable(&request.path),
         printable(identity),

@@ -18,27 +18,21 @@ pub(super) async fn for_each<'a, F>(names: &'a [String], mut act: impl FnMut(&'a
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut code = ExitCode::SUCCESS;
-    let mut failed = false;
+    let mut code = None;
     for name in names {
         let Err(error) = act(name).await else { continue };
-        let is_client = error.downcast_ref::<ClientError>();
-        let hopeless = match is_client {
-            Some(error) => matches!(error, ClientError::Endpoints(_) | ClientError::Settings(_)),
-            None => true,
-        };
-        if hopeless && !failed {
+        // What the server says of one name says nothing of the next.
+        let goes_on = matches!(error.downcast_ref(), Some(ClientError::Api(_)));
+        if !goes_on && code.is_none() {
             return Err(error);
         }
         print_error(&error);
-        if !failed {
-            (code, failed) = (exit::code(&error), true);
-        }
-        if hopeless {
+        code.get_or_insert(exit::code(&error));
+        if !goes_on {
             break;
         }
     }
-    Ok(code)
+    Ok(code.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// All names that a list API has, page after page. Each page is given to `page` as it comes.

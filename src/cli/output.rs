@@ -147,6 +147,14 @@ pub(super) fn time(text: &str) -> String {
     if text.is_empty() || text.starts_with("0001-") { "unknown".to_owned() } else { text.to_owned() }
 }
 
+/// A time without what is below a second, which no person at a terminal needs.
+pub(super) fn second(time: &str, form: Form) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) if form == Form::Table => format!("{seconds}Z"),
+        _ => time.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 /// The arguments of `keyway policy`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  keyway policy explain self PUT /v1/key/create/my-key")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -22,12 +22,12 @@ const ERASE: [u8; 2] = [0x08, 0x7f];
 /// # Errors
 /// [`io::ErrorKind::Interrupted`] after Ctrl-C.
 pub(super) fn ask_secret(question: &str) -> io::Result<Option<Secret>> {
-    let Ok(mut terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
-    write!(terminal, "{question}")?;
-    let quiet = Quiet::new(&terminal)?;
+    let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
+    let quiet = Quiet::new(&terminal)?; // before the question: a program may type the answer at once
+    write!(&terminal, "{question}")?;
     let line = read_line(&terminal);
     drop(quiet);
-    writeln!(terminal)?;
+    writeln!(&terminal)?;
     line.map(|line| Some(Secret::from(line)))
 }
 

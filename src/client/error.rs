@@ -134,6 +134,11 @@ impl EndpointFailure {
         if error.is_connect() { Self::NoConnection(last) } else { Self::Broken(last) }
     }
 
+    /// What ended a connection without HTTP.
+    pub(super) fn of_io(error: &std::io::Error, named: bool) -> Self {
+        tls_error(error).map_or_else(|| Self::Broken(error.to_string()), |error| Self::of_tls(error, named))
+    }
+
     fn of_tls(error: &TlsError, named: bool) -> Self {
         match error {
             TlsError::InvalidCertificate(problem) => Self::Untrusted(untrusted(problem)),
@@ -170,6 +175,11 @@ impl EndpointFailure {
     /// Whether the server would not talk with this client.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(_))
+    }
+
+    /// Whether another attempt with the same settings can only end the same way.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Untrusted(_))
     }
 }
 
@@ -225,8 +235,10 @@ fn causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std:
     std::iter::successors(Some(error), |error| error.source()).collect()
 }
 
-/// The TLS error that a cause is or, as an I/O error, holds: its `source` would skip it.
+/// The TLS error that a cause is or, as an I/O error in perhaps another, holds: its `source` would skip it.
 fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a TlsError> {
-    let held = |error: &'a std::io::Error| error.get_ref()?.downcast_ref::<TlsError>();
-    cause.downcast_ref::<TlsError>().or_else(|| held(cause.downcast_ref::<std::io::Error>()?))
+    if let Some(found) = cause.downcast_ref::<TlsError>() {
+        return Some(found);
+    }
+    tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?)
 }

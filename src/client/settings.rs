@@ -150,6 +150,13 @@ impl Endpoint {
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
+    /// Where to connect to: a name or an address, without the brackets of IPv6.
+    pub(super) fn host_and_port(&self) -> Option<(String, u16)> {
+        let url = reqwest::Url::parse(&self.0).ok()?;
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, url.port_or_known_default()?))
+    }
+
     /// The URL, without a `/` at its end.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::output::{Form, Output, time};
+use crate::cli::output::{Form, Output, second, time};
 use crate::client::answers::{IdentityInfo, SelfInfo};
 use crate::client::path;
 
@@ -36,16 +35,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         let (identity, admin, policy) = if let Some(identity) = &args.identity {
-            let info = IdentityInfo::deserialize(&answer)?;
+            let info = client.look::<IdentityInfo>("identity/describe", &answer)?;
             (identity.clone(), info.admin, info.policy)
         } else {
-            let info = SelfInfo::deserialize(&answer)?;
+            let info = client.look::<SelfInfo>("identity/self/describe", &answer)?;
             (info.identity, info.admin, info.policy.map(|policy| policy.name))
         };
         let created = answer.get("created_at").and_then(Value::as_str).unwrap_or_default();
-        let policy =
-            if admin { "none: it is the admin, which may do anything".to_owned() } else { policy.unwrap_or_default() };
-        output.fields(&[("Identity", identity), ("Policy", policy), ("Created", time(created))])?;
+        let may = match policy {
+            _ if admin => ("Admin", "yes: it may do anything".to_owned()),
+            policy => ("Policy", policy.unwrap_or_default()),
+        };
+        output.fields(&[("Identity", identity), may, ("Created", second(&time(created), output.form))])?;
         Ok(ExitCode::SUCCESS)
     })
 }

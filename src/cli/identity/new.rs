@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 "Your API key, which is a secret and is shown only now:\n\n  {BOLD}{}{BOLD:#}\n",
                 *text
             ))?;
-            output.line(format!("Your identity, which is none, for the policies of a server:\n\n  {identity}\n"))?;
+            output.line(format!("Your identity, which is no secret, for a policy of the server:\n\n  {identity}\n"))?;
             output.line("Use it with:\n\n  export KES_API_KEY=(the API key)")?;
         }
     }

@@ -48,9 +48,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = Input { what: "key", argument: args.key.as_deref(), file: args.from.file.as_deref(), secret: true };
     let client = args.connection.client()?;
     let read = input.read()?;
-    let key = if read.len() == KEY_LEN { read } else { decode("key", &read)? };
+    let key = if read.len() == KEY_LEN { read } else { decode("key", &read).unwrap_or(read) };
     if key.len() != KEY_LEN {
-        bail!(Usage(format!("the key has {} bytes instead of {KEY_LEN}", key.len())));
+        bail!(Usage(format!("the key is neither {KEY_LEN} bytes nor base64 of them, but {} bytes", key.len())));
     }
     let algorithm = match args.cipher {
         Cipher::Aes256 => Algorithm::Aes256,

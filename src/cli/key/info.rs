@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::names::for_each;
-use crate::cli::output::{Form, Output, time};
+use crate::cli::output::{Form, Output, second, time};
 use crate::client::answers::Description;
 use crate::client::path;
 
@@ -34,11 +33,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if output.form == Form::Json {
             return Ok(output.json(&answer)?);
         }
-        let key = Description::deserialize(&answer)?;
+        let key = client.look::<Description>("key/describe", &answer)?;
         output.fields(&[
             ("Name", key.name),
             ("Algorithm", key.algorithm.unwrap_or_default()),
-            ("Created", time(&key.created_at)),
+            ("Created", second(&time(&key.created_at), output.form)),
             ("Created by", key.created_by),
         ])?;
         if several {

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::names::list;
-use crate::cli::output::{DIM, Form, Output, printable, time};
+use crate::cli::output::{DIM, Form, Output, printable, second, time};
 use crate::client::answers::Description;
-use crate::client::path;
+use crate::client::{ClientError, path};
 
 /// The arguments of `keyway key ls`.
 #[derive(Debug, clap::Args)]
@@ -55,10 +55,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 output.json(&keys)?;
             } else {
                 let row = |key| {
-                    let key: Description = serde_json::from_value(key)?;
-                    Ok([key.name, key.algorithm.unwrap_or_default(), time(&key.created_at), key.created_by])
+                    let key: Description = client.look("key/describe", key)?;
+                    let created = second(&time(&key.created_at), output.form);
+                    Ok([key.name, key.algorithm.unwrap_or_default(), created, key.created_by])
                 };
-                let rows: Vec<_> = keys.into_iter().map(row).collect::<Result<_, serde_json::Error>>()?;
+                let rows: Vec<_> = keys.iter().map(row).collect::<Result<_, ClientError>>()?;
                 output.table(["NAME", "ALGORITHM", "CREATED", "CREATED BY"], &rows)?;
             }
         } else if output.form == Form::Json {

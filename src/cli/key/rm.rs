@@ -6,7 +6,6 @@ use anyhow::bail;
 use reqwest::Method;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::exit::Usage;
 use crate::cli::names::for_each;
 use crate::cli::output::{Form, Output, printable};
 use crate::cli::terminal;
@@ -32,7 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let names = args.names.iter().map(|name| format!("'{}'", printable(name))).collect::<Vec<_>>().join(", ");
     let question = format!("Delete {names}? Data encrypted under it can never be read again.");
     if !args.yes && terminal::confirm(&question)? == Some(false) {
-        bail!(Usage("nothing was deleted".to_owned()));
+        bail!("nothing was deleted");
     }
     block_on(for_each(&args.names, async |name| {
         client.change(Method::DELETE, &path("/v1/key/delete/", name), None).await?;

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::output::{Form, Output, time};
+use crate::cli::output::{Form, Output, second, time};
 use crate::client::answers::Description;
 use crate::client::path;
 
@@ -31,8 +30,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if output.form == Form::Json {
             output.json(&answer)?;
         } else {
-            let policy = Description::deserialize(&answer)?;
-            let created = time(&policy.created_at);
+            let policy = client.look::<Description>("policy/describe", &answer)?;
+            let created = second(&time(&policy.created_at), output.form);
             output.fields(&[("Name", policy.name), ("Created", created), ("Created by", policy.created_by)])?;
         }
         Ok(ExitCode::SUCCESS)

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
@@ -32,7 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             output.json(&answer)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let rules = Rules::deserialize(&answer)?;
+        let rules = client.look::<Rules>("policy/read", &answer)?;
         // Deny first: those rules win.
         for rule in rules.deny.keys() {
             output.line(format!("{BAD}deny{BAD:#}   {}", printable(rule)))?;

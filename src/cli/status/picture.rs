@@ -150,7 +150,9 @@ fn sparkline(history: &VecDeque<Option<f64>>) -> String {
             None => '×',
         })
         .collect();
-    let _ = write!(line, " up to {highest:.1} ms");
+    if highest > 0.0 {
+        let _ = write!(line, " up to {highest:.1} ms");
+    }
     line
 }
 
