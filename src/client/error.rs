@@ -204,7 +204,8 @@ fn untrusted(problem: &CertificateError) -> String {
             .map_or_else(|_| "an unknown time".to_owned(), |time| format!("{} {} UTC", time.date(), time.time()))
     };
     match problem {
-        CertificateError::UnknownIssuer => {
+        // A CA of the same name with another key, as every test CA is, gives a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "has a certificate from an authority that is not trusted here: name its CA, \
              or the certificate itself, with --ca FILE or KEYWAY_CA (for a test: -k)"
                 .to_owned()

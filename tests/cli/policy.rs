@@ -133,14 +133,11 @@ async fn an_explanation_is_what_the_server_then_does() {
             let offline = ["policy", "explain", identity.as_str(), method.as_str(), path, "--config", &file];
             let (offline, online) = (admin.run(&offline), admin.run(&offline[..5]));
             assert_eq!(offline.code, expected, "{identity} {method} {path}: {offline:?}");
-            if *client.identity().as_str() == *server.stranger.identity().as_str() {
-                assert_eq!(online.code, Some(4), "the server does not know it: {online:?}");
-            } else {
-                assert_eq!(online.code, expected, "{identity} {method} {path}: {online:?}");
-                assert_eq!(online.stdout, offline.stdout, "{identity} {method} {path}");
-            }
+            assert_eq!(online, offline, "{identity} {method} {path}");
         }
     }
+    let stranger = Shell::of(&server, &server.stranger).run(&["policy", "explain", "self", "GET", "/v1/status"]);
+    assert!(stranger.code == Some(3) && stranger.stdout.contains("has no policy"), "{stranger:?}");
     // Everybody may ask about itself, by its identity or as self.
     let app = Shell::of(&server, &server.app);
     for name in ["self", server.app.identity().as_str()] {

@@ -121,8 +121,7 @@ impl Shell {
     /// Runs the program at a terminal of 200 columns. Whenever the screen shows one of the questions, in their order,
     /// its answer is typed. The output is what the terminal got.
     pub fn terminal(&self, arguments: &[&str], dialog: &[(&str, &str)]) -> Ended {
-        let quoted = arguments.iter().map(|argument| format!(" '{argument}'")).collect::<String>();
-        let line = format!("stty cols 200 -onlcr; exec '{}'{quoted}", self.program.display());
+        let line = format!("stty cols 200 -onlcr; exec '{}' '{}'", self.program.display(), arguments.join("' '"));
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).process_group(0);
         self.environment(&mut command);

@@ -14,7 +14,7 @@ use crate::cli::connection::{Connection, block_on};
 use crate::cli::exit::{self, Usage};
 use crate::cli::output::{BAD, Form, GOOD, Output, printable};
 use crate::client::answers::{IdentityInfo, Rules, SelfInfo};
-use crate::client::{Client, path};
+use crate::client::{Client, ClientError, path};
 use crate::config;
 use crate::identity::Identity;
 use crate::policy::{Decision, Policies, Policy, Refusal};
@@ -146,22 +146,33 @@ fn identity(text: &str) -> anyhow::Result<Identity> {
 /// What a running server knows of an identity.
 async fn ask(client: &Client, text: &str) -> anyhow::Result<(Identity, Policies)> {
     let own = client.identity().filter(|own| text == "self" || own.as_str() == text);
-    let (identity, admin, rules) = if text == "self" || own.is_some() {
-        let this: SelfInfo = client.get("/v1/identity/self/describe").await?;
-        (Identity::from_text(&this.identity), this.admin, this.policy)
+    let (identity, admin, rules) = if let Some(own) = own {
+        let this = known(client.get::<SelfInfo>("/v1/identity/self/describe").await)?;
+        let (admin, rules) = this.map_or((false, None), |this| (this.admin, this.policy));
+        (own.clone(), admin, rules)
     } else {
         let identity = identity(text)?;
-        let info: IdentityInfo = client.get(&path("/v1/identity/describe/", text)).await?;
-        let rules: Option<Rules> = match &info.policy {
-            Some(policy) => Some(client.get(&path("/v1/policy/read/", policy)).await?),
+        let info = known(client.get::<IdentityInfo>(&path("/v1/identity/describe/", text)).await)?;
+        let (admin, policy) = info.map_or((false, None), |info| (info.admin, info.policy));
+        let rules: Option<Rules> = match policy {
+            Some(policy) => Some(client.get(&path("/v1/policy/read/", &policy)).await?),
             None => None,
         };
-        (identity, info.admin, rules)
+        (identity, admin, rules)
     };
     let admin = if admin { identity.clone() } else { Identity::from_text("") };
     let assigned = rules.iter().map(|rules| (identity.clone(), rules.name.clone())).collect::<Vec<_>>();
     let policies = rules.iter().map(|rules| (rules.name.clone(), rules.policy())).collect::<Vec<_>>();
     Ok((identity, Policies::new(admin, policies, assigned, OffsetDateTime::now_utc())))
+}
+
+/// What a server knows of an identity; nothing when its config does not name it.
+fn known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match answer {
+        Ok(info) => Ok(Some(info)),
+        Err(ClientError::Api(failure)) if failure.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Decides as the server's gate does (`access.rs`).

@@ -49,7 +49,7 @@ const MINIO: [(&str, &str); 8] = [
     ("Every 10 s for its default key, so that the key stays in the server's cache.", "/v1/key/describe/{prefix}*"),
     ("Root credentials from the default key, when none are set and root access is off.", "/v1/key/hmac/{prefix}*"),
     ("`mc admin kms key list` and the console.{list}", "/v1/key/list/{prefix}*"),
-    ("`mc admin kms key status`, metrics and the console: whether the server is there.", "/v1/status"),
+    ("`mc admin info`, `mc admin kms key status` and the console: whether the server is there.", "/v1/status"),
     ("The list of APIs, for the console.", "/v1/api"),
 ];
 
