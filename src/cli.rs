@@ -123,14 +123,14 @@ fn program_name() -> &'static str {
 
 /// A command, and those below it, whose texts call the program by another name.
 fn renamed(mut command: clap::Command, name: &'static str) -> clap::Command {
-    let ours = |text: &clap::builder::StyledStr| {
-        let text = text.to_string();
-        let (from, to) = (format!("{NAME} "), format!("{name} "));
-        text.contains(&from).then(|| text.replace(&from, &to))
-    };
+    let ours = |text: &clap::builder::StyledStr| Some(in_the_name_of(name, &text.to_string()));
     if let Some(text) = command.get_after_help().and_then(ours) {
         command = command.after_help(text);
     }
+    command = command.mut_args(|argument| match argument.get_help().and_then(ours) {
+        Some(text) => argument.help(text),
+        None => argument,
+    });
     if command.get_name() == "server" {
         let usage = command.render_usage().to_string().replace(NAME, name);
         command = command.override_usage(usage.trim_start_matches("Usage:").trim_start().to_owned());
@@ -138,14 +138,20 @@ fn renamed(mut command: clap::Command, name: &'static str) -> clap::Command {
     command.mut_subcommands(|below| renamed(below, name))
 }
 
+/// A text that names commands of ours, as a program with this name says it.
+fn in_the_name_of(name: &str, text: &str) -> String {
+    text.replace(&format!("{NAME} "), &format!("{name} "))
+}
+
 /// Prints an error, with those of its causes that it does not tell itself on lines of their own.
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
 pub fn print_error(error: &anyhow::Error) {
+    let say = |text: &str| in_the_name_of(program_name(), &output::printable_lines(text));
     let mut told = error.to_string();
-    eprintln!("error: {}", output::printable_lines(&told));
+    eprintln!("error: {}", say(&told));
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !told.contains(&cause) {
-            eprintln!("  because: {}", output::printable_lines(&cause));
+            eprintln!("  because: {}", say(&cause));
             told = cause;
         }
     }

@@ -34,6 +34,8 @@ fn scripts_for_kes_go_on_working() {
     assert!(shell.done(&["identity", "ls", "-k"]).contains(server.admin.identity().as_str()));
     assert!(shell.done(&["status", "-k"]).contains("well"));
     assert!(shell.done(&["metric", "-k"]).contains("kes_http_request_success"));
+    let app = Shell::of(&server, &server.app).called("kes");
+    assert!(app.fails(3, &["key", "create", "x"]).contains("kes policy explain "));
     shell.done(&["key", "rm", "-k", "my-key"]);
     assert_eq!(shell.done(&["ls", "-k", "my"]), "");
 }
