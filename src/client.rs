@@ -55,7 +55,12 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let identity = settings.credentials.as_ref().map(|credentials| credentials.identity.clone());
         let tls = tls::config(settings.trust, settings.credentials)?;
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        // Proxies of the environment are used, and not for this machine: as by KES's client, which Go sees to.
+        if settings.endpoints.iter().all(Endpoint::is_loopback) {
+            http = http.no_proxy();
+        }
+        let http = http
             .tls_backend_preconfigured(tls.clone())
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)

@@ -5,6 +5,7 @@ mod check;
 mod completion;
 mod connection;
 mod dev;
+mod help;
 mod identity;
 mod key;
 mod log;

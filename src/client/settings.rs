@@ -2,6 +2,7 @@
 
 use std::env::VarError;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use backends::Secret;
@@ -155,6 +156,13 @@ impl Endpoint {
         let url = reqwest::Url::parse(&self.0).ok()?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some((host, url.port_or_known_default()?))
+    }
+
+    /// Whether it is this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host_and_port().is_some_and(|(host, _)| {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        })
     }
 
     /// The URL, without a `/` at its end.

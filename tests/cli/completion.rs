@@ -41,7 +41,7 @@ fn zsh_and_fish_have_scripts_of_every_command() {
 }
 
 #[test]
-fn every_command_has_a_manual_page_that_man_can_show() {
+fn every_command_has_a_manual_page() {
     let shell = Shell::new();
     let pages = shell.path("pages");
     shell.done(&["man", pages.to_str().unwrap()]);

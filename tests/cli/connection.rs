@@ -46,6 +46,29 @@ fn several_servers_are_tried_in_turn() {
     assert!(said.contains("none of 2 servers answered") && said.matches("cannot be reached").count() == 2, "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_is_given_up_and_the_next_one_asked() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address).await;
+    proxy.set(Mode::BlackHole);
+    let silent = format!("https://{}", proxy.address());
+    let shell = Shell::of(&server, &server.admin).set("KES_SERVER", &silent);
+    let start = std::time::Instant::now();
+    let said = shell.fails(5, &["key", "create", "a"]);
+    assert!(said.contains("did not answer in time"), "{said}");
+    shell.set("KES_SERVER", &format!("{silent},{}", server.url(""))).done(&["key", "create", "a"]);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+#[test]
+fn this_machine_is_asked_directly_whatever_proxy_the_environment_names() {
+    let server = Server::start();
+    let shell = Shell::of(&server, &server.admin).set("HTTPS_PROXY", "http://127.0.0.1:9");
+    shell.done(&["key", "create", "a"]);
+    let said = shell.fails(5, &["key", "ls", "--server", "https://kes.invalid"]);
+    assert!(said.contains("refused"), "the proxy of the environment is asked for others: {said}");
+}
+
 #[test]
 fn a_server_that_nobody_vouches_for_is_not_believed() {
     let server = Server::start();

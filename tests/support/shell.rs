@@ -158,7 +158,10 @@ impl Shell {
     fn environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if ["KES_", "KEYWAY_", "NO_COLOR", "CLICOLOR"].iter().any(|ours| name.starts_with(ours)) {
+            if ["KES_", "KEYWAY_", "NO_COLOR", "CLICOLOR", "HTTPS_PROXY", "https_proxy"]
+                .iter()
+                .any(|ours| name.starts_with(ours))
+            {
                 command.env_remove(name);
             }
         }
