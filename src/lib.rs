@@ -18,10 +18,10 @@
 //! | [`error`] | where any failure becomes a status and a message |
 //! | [`audit`], [`metrics`], [`log`] | what leaves the process about the request, through [`stream`]s that never wait |
 //!
-//! Around it: [`cli`] has one file per command, [`config`] reads YAML strictly, [`state`] is what a running server
-//! holds, [`reload`] makes it of a config and swaps it whole when a file that [`watch`] looks at has changed, [`probe`]
-//! answers probes over plain HTTP, [`systemd`] is told of all that, [`process`] is what the server asks of the system,
-//! [`api_key`] is the text form of a client's key.
+//! Around it: [`cli`] has one file per command, [`client`] asks servers for those that need one, [`config`] reads YAML
+//! strictly, [`state`] is what a running server holds, [`reload`] makes it of a config and swaps it whole when a file that
+//! [`watch`] looks at has changed, [`probe`] answers probes over plain HTTP, [`systemd`] is told of all that, [`process`] is
+//! what the server asks of the system, [`api_key`] is the text form of a client's key.
 //! Beside it: [`transfer`] moves keys between stores and compares them, [`backup`] puts them into a file and back; no
 //! server runs.
 //!
@@ -41,6 +41,7 @@ pub mod api_key;
 pub mod audit;
 pub mod backup;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod error;

@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use keyway::cli::Cli;
+use keyway::cli::{Cli, exit};
 
 fn main() -> ExitCode {
     keyway::tls::install_provider();
-    match Cli::parse().run() {
+    match Cli::read().run() {
         Ok(code) => code,
         Err(error) => {
-            keyway::cli::print_error(&error);
-            ExitCode::FAILURE
+            if !exit::is_broken_pipe(&error) {
+                keyway::cli::print_error(&error);
+            }
+            exit::code(&error)
         }
     }
 }

@@ -1,11 +1,23 @@
 //! The command line: what people type, what they are told, and the exit codes that scripts see.
 
 mod backup;
+mod called_kes;
 mod check;
+mod completion;
+mod connection;
 mod dev;
+mod help;
+mod identity;
+mod key;
+mod log;
+mod ls;
+mod metric;
 mod migrate;
+mod output;
+mod policy;
 mod restore;
 mod server;
+mod status;
 mod verify;
 
 use crate::support::program::run;

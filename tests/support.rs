@@ -8,6 +8,7 @@ pub mod openssl;
 pub mod program;
 pub mod raw;
 pub mod server;
+pub mod shell;
 pub mod stores;
 
 pub use bench::Bench;
@@ -16,3 +17,4 @@ pub use events::Events;
 pub use program::Program;
 pub use raw::Raw;
 pub use server::{Server, Setup};
+pub use shell::Shell;

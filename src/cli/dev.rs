@@ -85,9 +85,10 @@ impl Dev {
              Keys: {directory}/keys.db ({fate})\n\
              Admin identity: {identity}\n\
              \n\
-             For KES clients:\n\
+             For KES clients, and for Keyway's own commands (keyway key create my-key):\n\
              \n    export KES_SERVER=https://{host}\
-             \n    export KES_API_KEY={api_key}\n\
+             \n    export KES_API_KEY={api_key}\
+             \n    export KEYWAY_CA={directory}/server.cert\n\
              \n\
              A first key with curl:\n\
              \n    curl --cacert {directory}/server.cert --cert {directory}/admin.cert --key {directory}/admin.key \

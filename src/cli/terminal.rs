@@ -1,7 +1,7 @@
 //! Questions to a person: at the terminal itself, wherever standard input and output go.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 
 use backends::Secret;
@@ -22,13 +22,24 @@ const ERASE: [u8; 2] = [0x08, 0x7f];
 /// # Errors
 /// [`io::ErrorKind::Interrupted`] after Ctrl-C.
 pub(super) fn ask_secret(question: &str) -> io::Result<Option<Secret>> {
-    let Ok(mut terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
-    write!(terminal, "{question}")?;
-    let quiet = Quiet::new(&terminal)?;
+    let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
+    let quiet = Quiet::new(&terminal)?; // before the question: a program may type the answer at once
+    write!(&terminal, "{question}")?;
     let line = read_line(&terminal);
     drop(quiet);
-    writeln!(terminal)?;
+    writeln!(&terminal)?;
     line.map(|line| Some(Secret::from(line)))
+}
+
+/// Whether a person at a terminal says yes; nothing where nobody can be asked.
+pub(super) fn confirm(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    write!(io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 /// A terminal that does not show what is typed. Dropping it makes the terminal as it was: Ctrl-C comes as a byte

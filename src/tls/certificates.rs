@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pem::Pem;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -48,12 +49,21 @@ pub enum CertificateProblem {
 /// # Errors
 /// [`CertificateError`] names the file and what is wrong. One bad certificate makes the file bad.
 pub fn load_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    load(file).map_err(|problem| CertificateError { file: file.to_owned(), problem })
+    let read = pem_file::read(file).map_err(CertificateProblem::File);
+    read.and_then(only_certificates).map_err(|problem| CertificateError { file: file.to_owned(), problem })
 }
 
-fn load(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
+/// The same for the text of a file.
+///
+/// # Errors
+/// [`CertificateProblem`].
+pub fn parse(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
+    only_certificates(pem_file::sections(text)?)
+}
+
+fn only_certificates(sections: Vec<Pem>) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
     let (certificates, others): (Vec<_>, Vec<_>) =
-        pem_file::read(file)?.into_iter().partition(|section| LABELS.contains(&section.tag()));
+        sections.into_iter().partition(|section| LABELS.contains(&section.tag()));
     if certificates.is_empty() {
         let private_key = others.iter().any(|section| section.tag().ends_with("PRIVATE KEY"));
         return Err(if private_key { CertificateProblem::PrivateKey } else { CertificateProblem::None });

@@ -54,7 +54,14 @@ pub enum FileProblem {
 /// # Errors
 /// [`FileProblem`] says why there are none. One damaged section makes the file damaged.
 pub(super) fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
-    let text = read_bytes(file)?;
+    sections(&read_bytes(file)?)
+}
+
+/// The same for a text that was read already.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn sections(text: &[u8]) -> Result<Vec<Pem>, FileProblem> {
     let begins = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();
     if begins == 0 {
         return Err(match text.trim_ascii() {
@@ -64,7 +71,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
         });
     }
     // The error of the pem crate can quote a line of a private key: it is dropped.
-    let sections = pem::parse_many(&*text).map_err(|_| FileProblem::Damaged)?;
+    let sections = pem::parse_many(text).map_err(|_| FileProblem::Damaged)?;
     // The pem crate skips a last section without its end.
     if sections.len() == begins { Ok(sections) } else { Err(FileProblem::Damaged) }
 }

@@ -92,9 +92,20 @@ pub enum PrivateKeyProblem {
 pub fn load(file: &Path, password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     pem_file::read(file)
         .map_err(PrivateKeyProblem::File)
-        .and_then(|sections| only_key(sections)?.decode(password))
-        .and_then(usable)
+        .and_then(|sections| of_sections(sections, password))
         .map_err(|problem| PrivateKeyError { file: file.to_owned(), problem })
+}
+
+/// The same for the text of a file.
+///
+/// # Errors
+/// [`PrivateKeyProblem`].
+pub fn parse(text: &[u8], password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, PrivateKeyProblem> {
+    of_sections(pem_file::sections(text)?, password)
+}
+
+fn of_sections(sections: Vec<Pem>, password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, PrivateKeyProblem> {
+    only_key(sections)?.decode(password).and_then(usable)
 }
 
 /// A section that is labelled as a private key.

@@ -1,0 +1,184 @@
+//! `keyway identity new`: an Ed25519 key pair, as an API key or as files.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use pkcs8::der::Decode as _;
+use pkcs8::{PrivateKeyInfoRef, pkcs5::pbes2};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use zeroize::Zeroizing;
+
+use super::private_file::{PrivateFile, exists};
+use crate::api_key::ApiKey;
+use crate::cli::exit::Usage;
+use crate::cli::output::{BOLD, Form, Output};
+use crate::cli::terminal;
+use crate::config::duration::GoDuration;
+
+/// Rounds of PBKDF2 with SHA-256 over the password (OWASP's figure of 2023), and the lengths of salt and iv in bytes.
+const ROUNDS: u32 = 600_000;
+const SALT_LEN: usize = 16;
+const IV_LEN: usize = 16;
+
+/// The arguments of `keyway identity new`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without files it prints an API key, which is shown once and kept nowhere. The certificate is good \
+                        for a client; with --ip or --dns for a server too.\n\nExamples:\n  keyway identity new\n  \
+                        keyway identity new --key app.key --cert app.cert --encrypt\n  keyway identity new --key \
+                        server.key --cert server.cert --dns localhost --ip 127.0.0.1 --expiry 8760h"
+)]
+pub(super) struct Args {
+    /// Common name of the certificate. Default: the identity.
+    #[arg(requires = "cert")]
+    name: Option<String>,
+    /// Write the private key to this file, readable for you alone.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Write the certificate to this file.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Encrypt the private key with a password, which is asked for twice.
+    #[arg(long, requires = "key")]
+    encrypt: bool,
+    /// Replace files that exist.
+    #[arg(short, long)]
+    force: bool,
+    /// IP address of a server that uses the certificate; several times for several.
+    #[arg(long, value_name = "IP", requires = "cert")]
+    ip: Vec<IpAddr>,
+    /// DNS name of a server that uses the certificate; several times for several.
+    #[arg(long, value_name = "NAME", requires = "cert")]
+    dns: Vec<String>,
+    /// How long the certificate is valid, as in 720h. Default: for ever.
+    #[arg(long, value_name = "DURATION", requires = "cert")]
+    expiry: Option<GoDuration>,
+    /// Print a JSON object with the identity, and with the API key when there are no files.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let api_key = match (&args.key, &args.cert) {
+        (Some(key_file), Some(certificate_file)) => return files(args, key_file, certificate_file),
+        _ => ApiKey::generate()?,
+    };
+    let (text, identity) = (api_key.to_text(), api_key.identity());
+    let mut output = Output::new(args.json);
+    match output.form {
+        Form::Json => output.line(format!(r#"{{"api_key":"{}","identity":"{identity}"}}"#, text.as_str()))?,
+        Form::Plain => output.fields(&[("api_key", text.to_string()), ("identity", identity.to_string())])?,
+        Form::Table => {
+            output.line(format!(
+                "Your API key, which is a secret and is shown only now:\n\n  {BOLD}{}{BOLD:#}\n",
+                *text
+            ))?;
+            output.line(format!("Your identity, which is no secret, for a policy of the server:\n\n  {identity}\n"))?;
+            output.line("Use it with:\n\n  export KES_API_KEY=(the API key)")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes both files, or none.
+fn files(args: &Args, key_file: &Path, certificate_file: &Path) -> anyhow::Result<ExitCode> {
+    if key_file == certificate_file {
+        bail!(Usage("--key and --cert name the same file".to_owned()));
+    }
+    // Before a password is asked for.
+    if let Some(file) = [key_file, certificate_file].into_iter().find(|file| file.symlink_metadata().is_ok())
+        && !args.force
+    {
+        bail!(exists(file));
+    }
+    let api_key = ApiKey::generate()?;
+    let certificate = certificate(args, &api_key)?;
+    let key = if args.encrypt { encrypted(&api_key, &new_password()?)? } else { api_key.key_pem() };
+    let (key, certificate) =
+        (PrivateFile::write(key_file, key.as_bytes())?, PrivateFile::write(certificate_file, certificate.as_bytes())?);
+    key.publish(args.force)?;
+    if let Err(error) = certificate.publish(args.force) {
+        if !args.force {
+            let _ = std::fs::remove_file(key_file); // half a pair is of no use; it was made just now
+        }
+        return Err(error);
+    }
+    let identity = api_key.identity();
+    let mut output = Output::new(args.json);
+    match output.form {
+        Form::Json => output.json(&serde_json::json!({ "identity": identity }))?,
+        Form::Plain => output.line(identity.as_str())?,
+        Form::Table => {
+            let (key, certificate) = (key_file.display().to_string(), certificate_file.display().to_string());
+            output.fields(&[("Private key", key), ("Certificate", certificate), ("Identity", identity.to_string())])?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn certificate(args: &Args, api_key: &ApiKey) -> anyhow::Result<String> {
+    let is_plain = args.name.is_none() && args.ip.is_empty() && args.dns.is_empty() && args.expiry.is_none();
+    if is_plain {
+        return Ok(api_key.certificate_pem());
+    }
+    let mut params = CertificateParams::new(args.dns.clone()).context("--dns: not a DNS name")?;
+    params.subject_alt_names.extend(args.ip.iter().copied().map(SanType::IpAddress));
+    let name = args.name.clone().unwrap_or_else(|| api_key.identity().to_string());
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    if !args.ip.is_empty() || !args.dns.is_empty() {
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31); // no end (RFC 5280 section 4.1.2.5)
+    if let Some(GoDuration(expiry)) = args.expiry {
+        let now = time::OffsetDateTime::now_utc();
+        // Clocks differ: a certificate that is valid from now on is not valid yet for some.
+        params.not_before = now - Duration::from_mins(5);
+        params.not_after = now + expiry; // 292 years at most
+    }
+    let (_, key) = api_key.client_certificate();
+    let key =
+        KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.secret_pkcs8_der()), &rcgen::PKCS_ED25519)?;
+    Ok(params.self_signed(&key)?.pem())
+}
+
+/// Asks twice.
+fn new_password() -> anyhow::Result<Zeroizing<String>> {
+    let ask = |question| {
+        let answer = terminal::ask_secret(question)?;
+        answer.ok_or_else(|| anyhow!(Usage("--encrypt asks for a password, and there is no terminal".to_owned())))
+    };
+    let password = ask("Password of the new private key (not shown): ")?;
+    if password.expose().is_empty() {
+        bail!("the password is empty: leave --encrypt out for a private key without one");
+    }
+    if ask("The same again: ")? != password {
+        bail!("the two passwords are not the same; nothing was written");
+    }
+    Ok(Zeroizing::new(password.expose().to_owned()))
+}
+
+/// The private key in PKCS#8 as openssl encrypts it: PBES2 with PBKDF2-HMAC-SHA-256 and AES-256-CBC (RFC 8018).
+fn encrypted(api_key: &ApiKey, password: &str) -> anyhow::Result<Zeroizing<String>> {
+    let (mut salt, mut iv) = ([0; SALT_LEN], [0; IV_LEN]);
+    for bytes in [&mut salt[..], &mut iv[..]] {
+        aws_lc_rs::rand::fill(bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    }
+    let unusable = |error: &dyn std::fmt::Display| anyhow!("the private key could not be encrypted: {error}");
+    let parameters =
+        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, iv).map_err(|error| unusable(&error))?;
+    let (_, key) = api_key.client_certificate();
+    let key = PrivateKeyInfoRef::from_der(key.secret_pkcs8_der()).map_err(|error| unusable(&error))?;
+    let der = key.encrypt_with_params(parameters, password).map_err(|error| unusable(&error))?;
+    let section = pem::Pem::new("ENCRYPTED PRIVATE KEY", der.as_bytes());
+    let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    Ok(Zeroizing::new(pem::encode_config(&section, form)))
+}

@@ -1,0 +1,54 @@
+//! Files that are written whole or not at all, for their owner alone, and never over another unless that is wanted.
+
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use tempfile::NamedTempFile;
+
+/// A file that has its content and not yet its name.
+#[derive(Debug)]
+pub(super) struct PrivateFile<'a> {
+    path: &'a Path,
+    temporary: NamedTempFile,
+}
+
+impl<'a> PrivateFile<'a> {
+    /// Writes the content next to where it will be.
+    pub(super) fn write(path: &'a Path, content: &[u8]) -> anyhow::Result<Self> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> io::Result<NamedTempFile> {
+            let mut temporary = tempfile::Builder::new()
+                .prefix(".keyway-")
+                .permissions(Permissions::from_mode(0o600))
+                .tempfile_in(directory)?;
+            temporary.write_all(content)?;
+            temporary.as_file().sync_all()?;
+            Ok(temporary)
+        };
+        let temporary = write().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, temporary })
+    }
+
+    /// Gives it its name; a file that has it is replaced with `force` alone.
+    pub(super) fn publish(self, force: bool) -> anyhow::Result<()> {
+        let path = self.path;
+        let published = if force {
+            self.temporary.persist(path).map_err(|error| error.error)
+        } else {
+            self.temporary.persist_noclobber(path).map_err(|error| error.error)
+        };
+        match published {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(exists(path)),
+            Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
+        }
+    }
+}
+
+/// What is said of a file that is in the way.
+pub(super) fn exists(path: &Path) -> String {
+    format!("{} exists: choose another name, or replace it with --force", path.display())
+}

@@ -1,0 +1,59 @@
+//! `keyway key`: the commands on keys, one file each.
+
+mod create;
+mod decrypt;
+mod dek;
+mod encrypt;
+mod hmac;
+mod import;
+mod info;
+mod ls;
+mod rm;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// The arguments of `keyway key`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  keyway key create my-key")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create keys.
+    Create(create::Args),
+    /// Import a key that was made elsewhere.
+    Import(import::Args),
+    /// Show what keys are.
+    Info(info::Args),
+    /// List keys.
+    Ls(ls::Args),
+    /// Delete keys.
+    Rm(rm::Args),
+    /// Encrypt a message.
+    Encrypt(encrypt::Args),
+    /// Decrypt a ciphertext.
+    Decrypt(decrypt::Args),
+    /// Make a data key, in plain and encrypted.
+    Dek(dek::Args),
+    /// Compute the HMAC of a message.
+    Hmac(hmac::Args),
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Create(args) => create::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Rm(args) => rm::run(args),
+        Command::Encrypt(args) => encrypt::run(args),
+        Command::Decrypt(args) => decrypt::run(args),
+        Command::Dek(args) => dek::run(args),
+        Command::Hmac(args) => hmac::run(args),
+    }
+}

@@ -1,0 +1,215 @@
+//! What `keyway status` shows to people: a block for each server, drawn over the last one with `--watch`.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::AsFd as _;
+
+use time::OffsetDateTime;
+
+use super::{Answer, milliseconds};
+use crate::cli::output::{BAD, BOLD, DIM, DOUBTFUL, GOOD, printable};
+use crate::client::answers::{Cache, Status};
+use crate::config::duration::GoDuration;
+
+/// Latencies that are drawn, one a second.
+const HISTORY: usize = 60;
+
+/// Heights of a bar.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
+/// What `--watch` has drawn.
+pub(super) struct Picture {
+    /// Latencies of each server in milliseconds; nothing where there was no answer.
+    histories: Vec<VecDeque<Option<f64>>>,
+    /// Lines that the last picture has on the screen.
+    lines: usize,
+}
+
+impl Picture {
+    pub(super) fn new(servers: usize) -> Self {
+        Self { histories: vec![VecDeque::with_capacity(HISTORY); servers], lines: 0 }
+    }
+
+    /// The next picture, to be written at once, over the last one.
+    pub(super) fn next(&mut self, answers: &[Answer]) -> String {
+        for (history, answer) in self.histories.iter_mut().zip(answers) {
+            if history.len() == HISTORY {
+                history.pop_front();
+            }
+            history.push_back(answer.result.is_ok().then(|| milliseconds(answer.took)));
+        }
+        let now = OffsetDateTime::now_utc();
+        let clock = format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second());
+        let text =
+            format!("{DIM}{clock} UTC, every second; Ctrl-C ends{DIM:#}\n{}", blocks(answers, Some(&self.histories)));
+        let columns = columns();
+        let mut drawn = String::new();
+        if self.lines > 0 {
+            let _ = write!(drawn, "\u{1b}[{}A", self.lines); // writing to a String cannot fail
+        }
+        self.lines = 0;
+        for line in text.lines() {
+            // What does not fit would wrap, and the next picture would be drawn too low.
+            let _ = writeln!(drawn, "{}\u{1b}[K", cut(line, columns));
+            self.lines += 1;
+        }
+        drawn.push_str("\u{1b}[J");
+        drawn
+    }
+}
+
+/// A block of lines for each server.
+pub(super) fn blocks(answers: &[Answer], histories: Option<&[VecDeque<Option<f64>>]>) -> String {
+    let mut text = String::new();
+    for (index, answer) in answers.iter().enumerate() {
+        let (style, mark) = match &answer.result {
+            Ok((status, _)) if status.keystore_is_well() => (GOOD, "●"),
+            Ok(_) => (DOUBTFUL, "●"),
+            Err(_) => (BAD, "●"),
+        };
+        let _ = writeln!(text, "{style}{mark}{style:#} {BOLD}{}{BOLD:#}", printable(&answer.endpoint));
+        match &answer.result {
+            Ok((status, _)) => lines(&mut text, answer, status),
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    let line = line.trim_start().trim_start_matches(answer.endpoint.as_str());
+                    let _ = writeln!(text, "  {BAD}{}{BAD:#}", printable(line.trim_start()));
+                }
+            }
+        }
+        if let Some(history) = histories.and_then(|histories| histories.get(index)) {
+            field(&mut text, "Last minute", &sparkline(history));
+        }
+    }
+    text
+}
+
+fn lines(text: &mut String, answer: &Answer, status: &Status) {
+    field(
+        text,
+        "Version",
+        &format!("{} ({}/{})", printable(&status.version), printable(&status.os), printable(&status.arch)),
+    );
+    field(text, "Up for", &GoDuration(std::time::Duration::from_secs(status.uptime)).to_string());
+    field(text, "Latency", &format!("{:.1} ms", milliseconds(answer.took)));
+    field(text, "Keystore", &keystore(status));
+    if let Some(cache) = &status.cache {
+        field(text, "Cache", &cache_line(cache));
+    }
+    let heap = mebibytes(status.mem_heap_used);
+    field(text, "Uses", &format!("{} of {} CPUs, {heap} of heap", status.num_cpu_used, status.num_cpu));
+}
+
+fn field(text: &mut String, name: &str, value: &str) {
+    let gap = " ".repeat(12_usize.saturating_sub(name.len()));
+    let _ = writeln!(text, "  {DIM}{name}{DIM:#}{gap} {value}");
+}
+
+fn keystore(status: &Status) -> String {
+    if status.keystore_is_well() {
+        let latency = status.keystore_latency.map(|latency| format!(", {latency} ms")).unwrap_or_default();
+        return format!("{GOOD}well{GOOD:#}{latency}");
+    }
+    let word = if status.keystore_unreachable { "not reachable" } else { "not available" };
+    let since = status.keystore_down_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    let since = since.map(|seconds| format!(" for {seconds:.0} s")).unwrap_or_default();
+    let error = status.keystore_error.as_deref().map(|error| format!(": {}", printable(error))).unwrap_or_default();
+    format!("{BAD}{word}{since}{BAD:#}{error}")
+}
+
+fn cache_line(cache: &Cache) -> String {
+    let asked = cache.hits + cache.misses;
+    #[expect(clippy::cast_precision_loss, reason = "a percentage")]
+    let rate = if asked == 0 { String::new() } else { format!(" ({:.1} %)", 100.0 * cache.hits as f64 / asked as f64) };
+    let stale = match cache.stale {
+        0 => String::new(),
+        stale => format!(", {DOUBTFUL}{stale} while the keystore was down{DOUBTFUL:#}"),
+    };
+    let Cache { entries, hits, misses, refreshes, .. } = cache;
+    format!("{entries} keys, {hits} hits{rate}, {misses} misses, {refreshes} refreshes{stale}")
+}
+
+fn mebibytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one digit after the point")]
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    format!("{mebibytes:.1} MiB")
+}
+
+/// Latencies as bars, from nothing to the highest.
+fn sparkline(history: &VecDeque<Option<f64>>) -> String {
+    let highest = history.iter().flatten().copied().fold(0.0, f64::max);
+    let mut line: String = history
+        .iter()
+        .map(|latency| match latency {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 7")]
+            Some(latency) => BARS.get((latency / highest * 7.0) as usize).copied().unwrap_or('▁'),
+            None => '×',
+        })
+        .collect();
+    if highest > 0.0 {
+        let _ = write!(line, " up to {highest:.1} ms");
+    }
+    line
+}
+
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout().as_fd());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+}
+
+/// What of a line fits into so many columns; colours take none, and the last one is always reset.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut kept, mut used, mut in_escape) = (String::with_capacity(line.len()), 0, false);
+    for char in line.chars() {
+        match char {
+            '\u{1b}' => in_escape = true,
+            'm' if in_escape => {
+                in_escape = false;
+                kept.push(char);
+                continue;
+            }
+            _ => {}
+        }
+        if in_escape {
+            kept.push(char);
+        } else if used < columns {
+            kept.push(char);
+            used += 1;
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_between_its_colours() {
+        assert_eq!(cut("\u{1b}[32mgreen\u{1b}[0m and more", 3), "\u{1b}[32mgre\u{1b}[0m");
+        assert_eq!(cut("abc", 80), "abc");
+    }
+
+    #[test]
+    fn latencies_are_bars_and_failures_crosses() {
+        let history = VecDeque::from([Some(0.0), Some(4.0), None, Some(8.0)]);
+        assert_eq!(sparkline(&history), "▁▄×█ up to 8.0 ms");
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_keystore_and_cache_is_shown() {
+        let status: Status = serde_json::from_str(
+            r#"{"keystore_unreachable":true,"keystore_unavailable":true,"keystore_error":"vault:\u001b refused",
+                "keystore_down_seconds":75,"cache":{"entries":2,"hits":3,"misses":1,"refreshes":4,"stale":5}}"#,
+        )
+        .unwrap();
+        let line = anstream::adapter::strip_str(&keystore(&status)).to_string();
+        assert_eq!(line, r"not reachable for 75 s: vault:\u{1b} refused");
+        let line = anstream::adapter::strip_str(&cache_line(status.cache.as_ref().unwrap())).to_string();
+        assert_eq!(line, "2 keys, 3 hits (75.0 %), 1 misses, 4 refreshes, 5 while the keystore was down");
+    }
+}

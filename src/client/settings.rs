@@ -1,0 +1,218 @@
+//! Where to ask and as whom: the `KES_*` variables, which scripts for KES set already, and what the command line adds.
+
+use std::env::VarError;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use backends::Secret;
+
+use super::credentials::{Credentials, CredentialsError, Source};
+use crate::tls::certificates::CertificateError;
+
+/// Endpoints, separated by commas.
+pub const SERVER: &str = "KES_SERVER";
+/// An API key: one of the two kinds of credentials.
+pub const API_KEY: &str = "KES_API_KEY";
+/// A file with a private key: with [`CLIENT_CERT`], the other kind.
+pub const CLIENT_KEY: &str = "KES_CLIENT_KEY";
+/// A file with the certificate of [`CLIENT_KEY`].
+pub const CLIENT_CERT: &str = "KES_CLIENT_CERT";
+/// The password of an encrypted [`CLIENT_KEY`]. KES has no such variable, and asks.
+pub const KEY_PASSWORD: &str = "KEYWAY_CLIENT_KEY_PASSWORD";
+/// A file with that password.
+pub const KEY_PASSWORD_FILE: &str = "KEYWAY_CLIENT_KEY_PASSWORD_FILE";
+/// A file with the authorities of the server. KES has no such variable.
+pub const CA: &str = "KEYWAY_CA";
+
+/// Where a server listens when nothing else is said: KES's default.
+pub const DEFAULT_SERVER: &str = "https://127.0.0.1:7373";
+
+/// All that a client needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to ask; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Which server certificates are good.
+    pub trust: Trust,
+    /// As whom; nobody is enough for what a server shows to everybody.
+    pub credentials: Option<Credentials>,
+}
+
+/// Which server certificates are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that an authority of the system has signed.
+    System,
+    /// Those of the authorities in this file, and the certificates in it themselves.
+    File(PathBuf),
+    /// All. Whoever answers gets every secret that is sent.
+    Anything,
+}
+
+/// A URL without a path, such as `https://127.0.0.1:7373`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+/// What is wrong with the settings. It holds no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A server that is no server.
+    #[error("'{text}' is not the URL of a server: {reason}; write it as {DEFAULT_SERVER} (KES_SERVER, --server)")]
+    Endpoint {
+        /// What was given.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A variable that is not UTF-8.
+    #[error("the variable {0} is not UTF-8")]
+    NotUtf8(&'static str),
+    /// The client's credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The file of authorities.
+    #[error("--ca or {CA}: {0}")]
+    Ca(#[source] CertificateError),
+    /// The system has no authorities.
+    #[error(
+        "this system has no CA certificates to check the server's with: install them (ca-certificates), or name the \
+         server's CA with --ca FILE"
+    )]
+    NoSystemCa,
+    /// TLS itself cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// HTTP itself cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(#[source] reqwest::Error),
+}
+
+impl Settings {
+    /// Reads the variables. `server` and `trust` are what the command line says instead; `ask` gets the password of a
+    /// private key from a person, or nothing where there is none.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn read(
+        server: Option<&str>,
+        trust: Option<Trust>,
+        ask: &dyn Fn(&str) -> std::io::Result<Option<Secret>>,
+    ) -> Result<Self, SettingsError> {
+        let servers = match server {
+            Some(server) => server.to_owned(),
+            None => variable(SERVER)?.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
+        };
+        let endpoints: Vec<_> =
+            servers.split(',').filter(|text| !text.trim().is_empty()).map(Endpoint::parse).collect::<Result<_, _>>()?;
+        if endpoints.is_empty() {
+            return Err(SettingsError::Endpoint { text: servers, reason: "it is empty".to_owned() });
+        }
+        let trust = match trust {
+            Some(trust) => trust,
+            None => variable(CA)?.map_or(Trust::System, |file| Trust::File(file.into())),
+        };
+        let source = Source {
+            api_key: variable(API_KEY)?.map(Secret::from),
+            key: variable(CLIENT_KEY)?.map(PathBuf::from),
+            certificate: variable(CLIENT_CERT)?.map(PathBuf::from),
+            password: variable(KEY_PASSWORD)?.map(Secret::from),
+            password_file: variable(KEY_PASSWORD_FILE)?.map(PathBuf::from),
+        };
+        Ok(Self { endpoints, trust, credentials: source.load(ask)? })
+    }
+}
+
+impl Endpoint {
+    /// Reads a URL, or `HOST:PORT`. A `/` at its end is ignored.
+    ///
+    /// # Errors
+    /// [`SettingsError::Endpoint`].
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        let text = text.trim();
+        let refuse = |reason: &str| SettingsError::Endpoint { text: text.to_owned(), reason: reason.to_owned() };
+        let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let url = reqwest::Url::parse(&whole).map_err(|error| refuse(&error.to_string()))?;
+        match url.scheme() {
+            "https" => {}
+            "http" => return Err(refuse("a key server speaks HTTPS alone")),
+            _ => return Err(refuse("it does not begin with https://")),
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(refuse("it names no host"));
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(refuse("it has a path, which no key server has"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let host = url.host_str().unwrap_or_default().to_owned(); // the password is not repeated
+            return Err(SettingsError::Endpoint { text: host, reason: "it holds a user or a password".to_owned() });
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+
+    /// Where to connect to: a name or an address, without the brackets of IPv6.
+    pub(super) fn host_and_port(&self) -> Option<(String, u16)> {
+        let url = reqwest::Url::parse(&self.0).ok()?;
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, url.port_or_known_default()?))
+    }
+
+    /// Whether it is this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host_and_port().is_some_and(|(host, _)| {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        })
+    }
+
+    /// The URL, without a `/` at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A variable; an empty one is as good as none.
+fn variable(name: &'static str) -> Result<Option<String>, SettingsError> {
+    match std::env::var(name) {
+        Ok(value) if value.trim().is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(SettingsError::NotUtf8(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_https_url_without_a_path() {
+        for (text, url) in [
+            ("https://127.0.0.1:7373", "https://127.0.0.1:7373"),
+            (" https://kes.example.com/ ", "https://kes.example.com"),
+            ("kes.example.com:7373", "https://kes.example.com:7373"),
+            ("localhost", "https://localhost"),
+            ("https://[::1]:7373", "https://[::1]:7373"),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().as_str(), url);
+        }
+        for (text, reason) in [
+            ("http://127.0.0.1:7373", "HTTPS"),
+            ("ftp://a", "https://"),
+            ("https://a/v1/status", "path"),
+            ("https://a?b", "path"),
+            ("https://", "host"),
+            ("https://a:99999", "port"),
+            ("https://admin:hunter2@a", "password"),
+        ] {
+            let message = Endpoint::parse(text).unwrap_err().to_string();
+            assert!(message.contains(reason) && !message.contains("hunter2"), "{text}: {message}");
+        }
+    }
+}
