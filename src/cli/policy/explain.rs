@@ -45,6 +45,9 @@ pub(super) struct Args {
     connection: Connection,
 }
 
+/// What is added to a refusal by a server of an API that its config may open.
+const UNLESS_OPEN: &str = " (unless the config opens this API with skip_auth, which --config FILE would tell)";
+
 /// What became of the question, and why.
 #[derive(Debug, Serialize)]
 struct Verdict {
@@ -72,12 +75,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let skips = config.api.get(route.options_path()).is_some_and(|api| api.skip_auth);
         let identity = identity(&args.identity)?;
         let policies = Policies::new(config.admin, config.policies, config.identities, OffsetDateTime::now_utc());
-        judge(route, &identity, &path, skips, &policies)
+        judge(route, &identity, &path, Some(skips), &policies)
     } else {
         let client = args.connection.client()?;
         block_on(async {
             let (identity, policies) = ask(&client, &args.identity).await?;
-            Ok(judge(route, &identity, &path, false, &policies))
+            Ok(judge(route, &identity, &path, None, &policies))
         })?
     };
     let verdict = Verdict { method: args.method.to_uppercase(), ..verdict };
@@ -128,6 +131,10 @@ fn route(method: &str, path: &str) -> anyhow::Result<&'static Route> {
             route.path
         )));
     }
+    let argument = path.strip_prefix(route.path).unwrap_or_default();
+    if route.path.ends_with('/') && !route.path.ends_with("/list/") && !backends::Name::is_valid(argument) {
+        bail!(Usage(format!("'{argument}' is no valid name: every request for {path} is answered with 400")));
+    }
     Ok(route)
 }
 
@@ -175,8 +182,9 @@ fn known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     }
 }
 
-/// Decides as the server's gate does (`access.rs`).
-fn judge(route: &Route, identity: &Identity, path: &str, skips: bool, policies: &Policies) -> Verdict {
+/// Decides as the server's gate does (`access.rs`). `skips` says whether the config opens the API to everybody; a server
+/// does not tell.
+fn judge(route: &Route, identity: &Identity, path: &str, skips: Option<bool>, policies: &Policies) -> Verdict {
     let policy = policies.of(identity).map(|(name, policy)| (name.to_string(), policy));
     let mut verdict = Verdict {
         identity: identity.to_string(),
@@ -191,7 +199,7 @@ fn judge(route: &Route, identity: &Identity, path: &str, skips: bool, policies: 
     verdict.reason = match route.access {
         Access::Open => "this API is open to everybody".to_owned(),
         Access::Certificate => "every client with a certificate may ask this API about itself".to_owned(),
-        Access::Skippable if skips => "the config opens this API to everybody (skip_auth)".to_owned(),
+        Access::Skippable if skips == Some(true) => "the config opens this API to everybody (skip_auth)".to_owned(),
         _ if policies.is_admin(identity) => "it is the admin, which may do anything".to_owned(),
         _ => {
             // An alias passes by its own path or its original's, unless one of them is denied.
@@ -210,6 +218,9 @@ fn judge(route: &Route, identity: &Identity, path: &str, skips: bool, policies: 
             refusal.map_or_else(|| "a rule of its policy allows it".to_owned(), ToString::to_string)
         }
     };
+    if !verdict.allowed && route.access == Access::Skippable && skips.is_none() {
+        verdict.reason.push_str(UNLESS_OPEN);
+    }
     verdict.policy = policy.map(|(name, _)| name);
     verdict
 }

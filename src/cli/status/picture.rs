@@ -18,8 +18,8 @@ const HISTORY: usize = 60;
 /// Heights of a bar.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Columns of a terminal that does not say how many it has.
-const COLUMNS: usize = 80;
+/// Columns and rows of a terminal that does not say how many it has: those of the VT100.
+const SIZE: (usize, usize) = (80, 24);
 
 /// What `--watch` has drawn.
 pub(super) struct Picture {
@@ -46,14 +46,14 @@ impl Picture {
         let clock = format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second());
         let text =
             format!("{DIM}{clock} UTC, every second; Ctrl-C ends{DIM:#}\n{}", blocks(answers, Some(&self.histories)));
-        let columns = columns();
+        let (columns, rows) = size();
         let mut drawn = String::new();
         if self.lines > 0 {
             let _ = write!(drawn, "\u{1b}[{}A", self.lines); // writing to a String cannot fail
         }
         self.lines = 0;
-        for line in text.lines() {
-            // What does not fit would wrap, and the next picture would be drawn too low.
+        // What does not fit would wrap or scroll, and the next picture would be drawn too low.
+        for line in text.lines().take(rows.saturating_sub(1)) {
             let _ = writeln!(drawn, "{}\u{1b}[K", cut(line, columns));
             self.lines += 1;
         }
@@ -156,9 +156,11 @@ fn sparkline(history: &VecDeque<Option<f64>>) -> String {
     line
 }
 
-fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout().as_fd());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+/// Columns and rows of the terminal.
+fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout().as_fd()).ok();
+    let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or(SIZE, |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
 /// What of a line fits into so many columns; colours take none, and the last one is always reset.
