@@ -36,13 +36,12 @@ impl Package {
     }
 
     fn build(self) -> PathBuf {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interop-{}.test", self.name()));
         let built = Command::new(go())
             .args(["test", "-c", "-o"])
             .arg(&program)
             .arg(format!("./{}", self.name()))
-            .current_dir(module)
+            .current_dir(module())
             .output()
             .unwrap_or_else(|error| panic!("go: {error}: run ./setup --tests"));
         assert!(
@@ -78,4 +77,25 @@ impl Package {
 fn go() -> PathBuf {
     let installed = services::tools().join("python/bin/go");
     if installed.is_file() { installed } else { PathBuf::from("go") }
+}
+
+fn module() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+}
+
+#[test]
+fn the_go_module_is_formatted_and_vetted_and_holds_nothing_of_minio_itself() {
+    let run = |program: &Path, arguments: &[&str]| {
+        let ended = Command::new(program).args(arguments).current_dir(module()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(ended.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&ended.stderr));
+        said
+    };
+    run(&go(), &["vet", "./..."]);
+    let root = run(&go(), &["env", "GOROOT"]);
+    assert_eq!(run(&Path::new(root.trim()).join("bin/gofmt"), &["-l", "."]), "", "not as gofmt has it");
+    // Its licence is another one: it is only run. The SDK and the S3 client are libraries of their own.
+    let modules = run(&go(), &["list", "-deps", "-test", "-f", "{{with .Module}}{{.Path}}{{end}}", "./..."]);
+    assert!(modules.lines().any(|module| module == "github.com/minio/minio-go/v7"), "{modules}");
+    assert!(!modules.lines().any(|module| module == "github.com/minio/minio"), "{modules}");
 }
