@@ -38,7 +38,8 @@ pub struct Metrics {
     system: System,
     connections: IntGauge,
     refused_credentials: IntCounter,
-    reloads: IntCounterVec,
+    reloads: IntCounter,
+    failed_reloads: IntCounter,
     last_reload: IntGauge,
     /// What is counted about the keystore and the cache.
     pub keystore: Arc<KeystoreMetrics>,
@@ -104,12 +105,12 @@ impl Metrics {
             "Tokens, logins and renewals that the keystore refused.",
         )?;
         registry.register(Box::new(refused_credentials.clone()))?;
-        let reloads = Opts::new("keyway_config_reloads_total", "Reloads of the config.");
-        let reloads = IntCounterVec::new(reloads, &["result"])?;
-        for result in ["success", "failure"] {
-            reloads.with_label_values(&[result]);
-        }
+        // Not one metric with labels, see `keystore.rs`.
+        let reloads = IntCounter::new("keyway_config_reloads_total", "Reloads of the config that were done.")?;
         registry.register(Box::new(reloads.clone()))?;
+        let failed_reloads =
+            IntCounter::new("keyway_config_reload_failures_total", "Reloads of the config that were refused.")?;
+        registry.register(Box::new(failed_reloads.clone()))?;
         let last_reload = gauge(
             "keyway_config_last_reload_successful",
             "1 when the config in use is the one in the file, 0 when the last reload failed.",
@@ -117,6 +118,7 @@ impl Metrics {
         last_reload.set(1);
         Ok(Self {
             reloads,
+            failed_reloads,
             last_reload,
             success: codes("kes_http_request_success", "Requests that were answered with a 2xx.", &SUCCESSES)?,
             error: codes("kes_http_request_error", "Requests that were refused with a 4xx.", &ERRORS)?,
@@ -155,7 +157,8 @@ impl Metrics {
 
     /// Counts a reload of the config.
     pub fn reloaded(&self, is_done: bool) {
-        self.reloads.with_label_values(&[if is_done { "success" } else { "failure" }]).inc();
+        let counter = if is_done { &self.reloads } else { &self.failed_reloads };
+        counter.inc();
         self.last_reload.set(i64::from(is_done));
     }
 

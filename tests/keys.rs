@@ -26,7 +26,7 @@ async fn a_thousand_requests_for_one_cold_key_read_the_backend_once() {
     let keystore = stores::vault(&service, &format!("http://{}", proxy.address()), Kv::V2, &unique());
     let server = Arc::new(gateway(&keystore, "any: 5m"));
     assert_eq!(server.put("/v1/key/create/cold", None).await.status, 200);
-    let reads = r#"keyway_keystore_latency_seconds_count{operation="read"}"#;
+    let reads = "keyway_keystore_read_latency_seconds_count";
     let before = server.metric(reads).await;
     proxy.set(Mode::Delay(Duration::from_millis(1500))); // so that all come before the answer
     let http = server.http2(Some(&server.admin));
@@ -159,7 +159,7 @@ async fn a_frozen_backend_costs_hot_keys_a_moment_and_others_no_time_out() {
 async fn with_the_cache_off_every_request_asks_the_store() {
     let server = Server::with(Setup { extra: "cache: off\n".to_owned(), ..Setup::default() });
     assert_eq!(server.put("/v1/key/create/key", None).await.status, 200);
-    let reads = r#"keyway_keystore_latency_seconds_count{operation="read"}"#;
+    let reads = "keyway_keystore_read_latency_seconds_count";
     let before = server.metric(reads).await;
     for _ in 0..10 {
         assert_eq!(server.put("/v1/key/generate/key", None).await.status, 200);
