@@ -35,6 +35,12 @@ const OPENING: usize = 32;
 /// Waits of the clock's keeper for the clients.
 const POLL: Duration = Duration::from_millis(2);
 
+/// A measurement goes on until this many times as many requests are answered as are under way at a time ...
+const ENOUGH: usize = 2;
+
+/// ... but for no more than so many times as long as it should take.
+const MOST_TIMES: u32 = 10;
+
 /// Who asks what of whom, and for how long.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -83,6 +89,8 @@ struct Shared {
     /// The number of the next request.
     next: AtomicU64,
     resumed: AtomicU64,
+    /// Requests that were measured.
+    answered: AtomicUsize,
     phase: watch::Sender<Phase>,
 }
 
@@ -110,6 +118,7 @@ impl Load {
             opening: Semaphore::new(OPENING),
             next: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
+            answered: AtomicUsize::new(0),
             phase: watch::Sender::new(Phase::Open),
         });
         let clients: Vec<_> = (0..threads)
@@ -131,8 +140,14 @@ impl Load {
         let (cpu, own, start) = (usage::cpu(pid)?, usage::cpu(std::process::id())?, Instant::now());
         shared.enter(Phase::Measured);
         match end {
-            End::After(_, measured) if !failed() => std::thread::sleep(measured),
-            End::After(..) => {}
+            End::After(_, measured) => {
+                // Requests that began before and those that end after must not weigh against those in between.
+                let enough = || shared.answered.load(Ordering::Relaxed) >= ENOUGH * shared.load.shape.under_way();
+                let last = start + measured * MOST_TIMES;
+                while !failed() && (start.elapsed() < measured || (!enough() && Instant::now() < last)) {
+                    std::thread::sleep(POLL.max(measured.saturating_sub(start.elapsed())));
+                }
+            }
             End::Count(_) => {
                 while !clients.iter().all(std::thread::JoinHandle::is_finished) {
                     std::thread::sleep(POLL);
@@ -169,6 +184,14 @@ impl Shape {
     pub(crate) fn connections(self) -> usize {
         match self {
             Self::Http1(connections) | Self::Http2(connections, _) | Self::Fresh(connections) => connections,
+        }
+    }
+
+    /// Requests at a time.
+    fn under_way(self) -> usize {
+        match self {
+            Self::Http2(connections, streams) => connections * streams,
+            Self::Http1(connections) | Self::Fresh(connections) => connections,
         }
     }
 
@@ -213,6 +236,7 @@ impl Shared {
     /// Keeps the latency of a request that began at `start`, when it is to be measured.
     fn keep(&self, latencies: &mut Latencies, start: Instant) {
         if *self.phase.borrow() == Phase::Measured {
+            self.answered.fetch_add(1, Ordering::Relaxed);
             latencies.push(start.elapsed());
         }
     }

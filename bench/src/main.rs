@@ -52,6 +52,9 @@ struct Args {
     /// Measure this KES program too.
     #[arg(long, value_name = "PATH")]
     kes: Option<PathBuf>,
+    /// Measure another build of Keyway too: this program.
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
     /// How often everything is measured [default: 3, with --quick 1].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -80,7 +83,7 @@ struct Args {
     #[arg(long, value_name = "N", conflicts_with = "million")]
     keys: Option<u64>,
     /// Measure nothing: show the figures that --json wrote to this file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kes", "json", "only", "quick", "scale", "million", "keys"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kes", "before", "json", "only", "quick", "scale", "million", "keys"])]
     from: Option<PathBuf>,
 }
 
@@ -106,8 +109,9 @@ fn measure(args: &Args) -> anyhow::Result<Report> {
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
     let cores = Cores::take()?;
     let mut programs = Program::build()?;
-    if let Some(path) = &args.kes {
-        programs.push(Program::at(Kind::Kes, fs::canonicalize(path).with_context(|| path.display().to_string())?)?);
+    for (kind, path) in [(Kind::Before, &args.before), (Kind::Kes, &args.kes)] {
+        let Some(path) = path else { continue };
+        programs.push(Program::at(kind, fs::canonicalize(path).with_context(|| path.display().to_string())?)?);
     }
     let (rounds, seconds, names) = if args.quick { (1, 1.0, 1_000) } else { (3, 3.0, 10_000) };
     let (rounds, seconds) = (args.rounds.unwrap_or(rounds).max(1), args.seconds.unwrap_or(seconds));

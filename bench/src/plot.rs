@@ -127,7 +127,9 @@ impl Svg {
     fn mark(&mut self, kind: Kind, x: f64, y: f64) {
         let colour = colour(kind);
         let _ = match kind {
-            Kind::Keyway => writeln!(self.0, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>"),
+            Kind::Keyway | Kind::Before => {
+                writeln!(self.0, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>")
+            }
             Kind::Floor => writeln!(
                 self.0,
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
@@ -152,7 +154,7 @@ impl Svg {
 
 fn colour(kind: Kind) -> &'static str {
     match kind {
-        Kind::Keyway => "#2f81f7",
+        Kind::Keyway | Kind::Before => "#2f81f7",
         Kind::Floor => "#818b98",
         Kind::Kes => "#c9822b",
     }

@@ -25,6 +25,8 @@ const POLL: Duration = Duration::from_micros(250);
 pub(crate) enum Kind {
     /// This repository's server.
     Keyway,
+    /// Another build of it.
+    Before,
     /// TLS and HTTP alone.
     Floor,
     /// The server that Keyway takes the place of.
@@ -69,14 +71,15 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Keyway => "keyway",
+            Self::Before => "before",
             Self::Floor => "floor",
             Self::Kes => "kes",
         }
     }
 
-    /// Where tables show it: Keyway, the floor, KES.
-    pub(crate) fn order_of(name: &str) -> Option<Self> {
-        [Self::Keyway, Self::Floor, Self::Kes].into_iter().find(|kind| kind.name() == name)
+    /// The program that tables call so. They show programs in the order of this type.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        [Self::Keyway, Self::Before, Self::Floor, Self::Kes].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -110,7 +113,7 @@ impl Setup {
         );
         // Nothing expires while it is measured; loads are a section of their own.
         yaml.push_str("cache:\n  expiry:\n    any: 1h\n    unused: 1h\n");
-        if kind == Kind::Keyway {
+        if kind != Kind::Kes {
             yaml.push_str("  max_entries: 2000000\nlimits:\n  connections: 20000\n  requests: 20000\n");
         }
         let keystore = self.keystore.replace("@dir@", &directory.display().to_string());
@@ -174,7 +177,7 @@ impl Program {
         let log = directory.join("log");
         let mut command = Command::new(&self.path);
         match self.kind {
-            Kind::Keyway | Kind::Kes => command.arg("server").arg("--config").arg(&config),
+            Kind::Keyway | Kind::Before | Kind::Kes => command.arg("server").arg("--config").arg(&config),
             Kind::Floor => command.arg("--cert").arg(&certificates.cert).arg("--key").arg(&certificates.key),
         };
         command.args(["--addr", &address.to_string()]);

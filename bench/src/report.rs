@@ -73,7 +73,7 @@ impl Report {
             samples: vec![sample],
         };
         // Programs stand together under what they were asked, always in one order.
-        let is_before = |row: &Row| row.is_at(place) && Kind::order_of(&row.program) < Kind::order_of(program);
+        let is_before = |row: &Row| row.is_at(place) && Kind::of_name(&row.program) < Kind::of_name(program);
         let first = self.rows.iter().position(|row| row.is_at(place)).unwrap_or(self.rows.len());
         let at = self.rows.iter().rposition(is_before).map_or(first, |last| last + 1);
         self.rows.insert(at, row);

@@ -19,8 +19,11 @@ const COLUMNS: [(&str, &str); 9] = [
     (LOAD_CPU, "load us/request"),
 ];
 
+/// A figure that was not taken.
+const NOTHING: &str = "-";
+
 /// Programs that others are compared with, and the head of that column.
-const COMPARED: [(Kind, &str); 2] = [(Kind::Floor, "x floor"), (Kind::Kes, "x KES")];
+const COMPARED: [(Kind, &str); 3] = [(Kind::Before, "x before"), (Kind::Floor, "x floor"), (Kind::Kes, "x KES")];
 
 /// The whole table, with what it was measured on above it.
 pub(crate) fn table(report: &Report) -> String {
@@ -50,6 +53,7 @@ pub(crate) fn table(report: &Report) -> String {
             .chain(COMPARED.map(|(_, head)| head));
         let mut lines = vec![head.map(str::to_owned).collect()];
         lines.extend(rows.map(|row| line(report, row)));
+        drop_empty_columns(&mut lines);
         let _ = write!(text, "\n{section}\n{}", aligned(&lines)); // a String takes all
     }
     text
@@ -67,7 +71,7 @@ fn line(report: &Report, row: &Row) -> Vec<String> {
 
 fn cell(spread: Option<Spread>) -> String {
     match spread {
-        None => "-".to_owned(),
+        None => NOTHING.to_owned(),
         Some(Spread { min, median, max }) if (min - max).abs() < f64::EPSILON => short(median),
         Some(Spread { min, median, max }) => [min, median, max].map(short).join("/"),
     }
@@ -81,6 +85,17 @@ pub(crate) fn short(figure: f64) -> String {
         _ => 0,
     };
     format!("{figure:.decimals$}")
+}
+
+/// Takes out the columns in which no line has anything.
+fn drop_empty_columns(lines: &mut [Vec<String>]) {
+    let is_empty = |column: usize| lines.iter().skip(1).all(|line| line.get(column).is_none_or(|cell| cell == NOTHING));
+    let columns = lines.first().map_or(0, Vec::len);
+    let empty: Vec<_> = (0..columns).map(is_empty).collect();
+    for line in lines {
+        let mut empty = empty.iter();
+        line.retain(|_| !empty.next().is_some_and(|is_empty| *is_empty));
+    }
 }
 
 /// Columns as wide as their widest cell; those with figures on the right.
@@ -111,6 +126,12 @@ mod tests {
         let line = text.lines().find(|line| line.contains("HTTP/1.1  keyway")).unwrap();
         assert!(line.contains("20.0/25.0/30.0"), "{line}");
         assert!(line.contains("2.00/2.50/3.00"), "{line}");
+    }
+
+    #[test]
+    fn a_column_without_figures_is_left_out() {
+        let text = table(&crate::report::tests::report());
+        assert!(text.contains("x floor") && !text.contains("x KES") && !text.contains("p99"), "{text}");
     }
 
     #[test]

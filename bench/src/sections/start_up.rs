@@ -17,7 +17,7 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     for (store, setup) in [("fs", Setup::fs()), ("sqlite", Setup::sqlite())] {
         for _ in 0..run.rounds * STARTS {
             for program in run.programs.clone() {
-                if program.kind != Kind::Keyway && store != "fs" {
+                if matches!(program.kind, Kind::Floor | Kind::Kes) && store != "fs" {
                     continue;
                 }
                 let server = run.start(&program, &setup, &format!("start-{store}-{}", program.kind.name()))?;
