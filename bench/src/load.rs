@@ -285,3 +285,6 @@ fn check(status: u16, body: &[u8]) -> anyhow::Result<()> {
     }
     bail!("answered {status}: {}", String::from_utf8_lossy(body.get(..200).unwrap_or(body)))
 }
+
+#[cfg(test)]
+mod tests;
