@@ -1,0 +1,11 @@
+//! The parts of the bench.
+
+pub(crate) mod cold;
+pub(crate) mod many_keys;
+pub(crate) mod scale;
+pub(crate) mod side_by_side;
+pub(crate) mod start_up;
+mod stores;
+
+/// The section that the plot is made of.
+pub(crate) const SIDE_BY_SIDE: &str = "side by side";

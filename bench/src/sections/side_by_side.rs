@@ -1,0 +1,89 @@
+//! Every operation, for every program in turn, so that whatever else the machine does meets all alike.
+
+use crate::load::{Load, Shape};
+use crate::program::{Kind, Server, Setup};
+use crate::report::Place;
+use crate::request::Request;
+use crate::run::{HTTP1, HTTP2, KEY, Run};
+use crate::sections::SIDE_BY_SIDE;
+use crate::session::Session;
+
+/// Bodies that are encrypted and decrypted.
+const SIZES: [(&str, usize); 4] = [("32 B", 32), ("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("700 KiB", 700 << 10)];
+
+/// Names of the listing.
+const LISTED: u64 = 1_000;
+
+/// New connections at a time.
+const FRESH: Shape = Shape::Fresh(16);
+
+/// One thing to measure.
+#[derive(Clone, Debug)]
+struct Case {
+    name: String,
+    shape: Shape,
+    resume: bool,
+    request: Request,
+}
+
+/// Measures.
+pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
+    for round in 0..run.rounds {
+        let mut servers = Vec::new();
+        for program in &run.programs {
+            let server = run.start(program, &Setup::fs(), &format!("side-{round}-{}", program.kind.name()))?;
+            // The floor reads what Keyway would, and answers as it always does.
+            let cases = match servers.first() {
+                Some((_, cases)) if program.kind == Kind::Floor => Clone::clone(cases),
+                _ => cases(run, &server)?,
+            };
+            servers.push((server, cases));
+        }
+        let number = servers.first().map_or(0, |(_, cases)| cases.len());
+        if !servers.iter().flat_map(|(_, cases)| cases).any(|case| run.wants(&case.name)) {
+            return Ok(());
+        }
+        for case in 0..number {
+            for turn in 0..servers.len() {
+                let Some((server, cases)) = servers.get((turn + round + case) % servers.len()) else { continue };
+                let Some(case) = cases.get(case).filter(|case| run.wants(&case.name)) else { continue };
+                let tls =
+                    run.certificates.client_config(&run.certificates.admin, case.shape.is_http2(), case.resume)?;
+                let sample = Load { tls, ..run.load(server, case.shape, case.request.clone())? }.run()?;
+                let place = Place { section: SIDE_BY_SIDE, case: &case.name, protocol: case.shape.name() };
+                let (place, kind) = (place, server.kind);
+                run.note(place, kind, sample);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that is asked of a server, for which it is given the keys.
+fn cases(run: &Run, server: &Server) -> anyhow::Result<Vec<Case>> {
+    let mut session = Session::open(server, &run.certificates)?;
+    session.ask(&Request::create(KEY))?;
+    run.each(server, Request::create("listed-"), LISTED)?;
+    let mut requests = vec![
+        ("generate".to_owned(), Request::generate(KEY)),
+        ("describe".to_owned(), Request::get(format!("/v1/key/describe/{KEY}"))),
+        ("hmac".to_owned(), Request::hmac(KEY)),
+    ];
+    for (size, length) in SIZES {
+        let encrypt = Request::encrypt(KEY, length);
+        let ciphertext = session.field(&encrypt, "ciphertext")?;
+        requests.push((format!("encrypt {size}"), encrypt));
+        requests.push((format!("decrypt {size}"), Request::decrypt(KEY, &ciphertext)));
+    }
+    // Memory is that of all before: what takes much of it comes last.
+    let listing = ("list of 1,000".to_owned(), Request::get("/v1/key/list/listed-*"));
+    requests.insert(5, listing);
+    let both = requests.into_iter().flat_map(|(name, request)| {
+        [HTTP1, HTTP2].map(|shape| Case { name: name.clone(), shape, resume: false, request: request.clone() })
+    });
+    let handshakes = [("new connection, full handshake", false), ("new connection, resumed", true)]
+        .map(|(name, resume)| Case { name: name.to_owned(), shape: FRESH, resume, request: Request::generate(KEY) });
+    let mut cases: Vec<_> = both.collect();
+    cases.splice(12..12, handshakes);
+    Ok(cases)
+}
