@@ -11,11 +11,19 @@ use crate::backup::lock::{Lock, recipient, recipients};
 use crate::backup::write::{Options, backup};
 use crate::transfer::Side;
 
+/// What follows the options in the help.
+const HELP: &str = "\
+The file is an age file (age-encryption.org): `age -d` opens it, too. It is at its place whole, or not at all. The \
+passphrase is never an argument, which others could read.
+
+Exit codes: 0 all keys are in the file, 1 not all, 2 the command line is wrong, 130 interrupted.
+
+Example: age-keygen -o backup.key
+         keyway backup --config keyway.yml --out keys.age --recipient age1...";
+
 /// The arguments of `keyway backup`.
-///
-/// The file is an age file: `age -d` opens it, too. It is at its place whole, or not at all.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("lock").required(true).multiple(true))]
+#[command(after_help = HELP, group = clap::ArgGroup::new("lock").required(true).multiple(true))]
 pub(super) struct Args {
     /// The config with the keystore to read from. Only its `keystore` is used.
     #[arg(long, value_name = "CONFIG")]

@@ -8,12 +8,18 @@ use crate::transfer::Side;
 use crate::transfer::migrate::{Conflict, Options, migrate};
 use crate::transfer::pattern::Pattern;
 
+/// What follows the options in the help.
+const HELP: &str = "\
+Every key is read first, and when anything is to be refused, nothing is written. Every key that is written is read back \
+and compared. After an interruption, run it again: it goes on.
+
+Exit codes: 0 every key is in the target, 1 not every one, 2 the command line is wrong, 130 interrupted.
+
+Example: keyway migrate --from kes.yml --to keyway.yml 'app-*'";
+
 /// The arguments of `keyway migrate`.
-///
-/// Every key is read on both sides first, and when anything is to be refused, nothing is written. Every key that is
-/// written is read back and compared. Run it again after an interruption: it goes on. Exit code 1 when a single key is
-/// not in the target as it should be.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
     /// The config with the keystore to read from. Only its `keystore` is used.

@@ -15,13 +15,19 @@ use crate::backup::lock::{Key, identities};
 use crate::backup::restore::{check, restore};
 use crate::transfer::Side;
 
+/// What follows the options in the help.
+const HELP: &str = "\
+The whole file is read and checked before anything is written; one that is cut off or altered is refused. Nothing is \
+overwritten: keys that are there with the same value are left, and when a name is taken by another key, nothing is \
+written at all. After an interruption, run it again: it goes on.
+
+Exit codes: 0 all keys are in the keystore, 1 not all, 2 the command line is wrong, 130 interrupted.
+
+Example: keyway restore --config keyway.yml --in keys.age --identity backup.key";
+
 /// The arguments of `keyway restore`.
-///
-/// The whole file is read and checked before anything is written; a file that is cut off or altered is refused. Nothing
-/// is overwritten: keys that are there with the same value are left, and when a name is taken by another key, nothing is
-/// written at all.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("lock").required(true).multiple(true))]
+#[command(after_help = HELP, group = clap::ArgGroup::new("lock").required(true).multiple(true))]
 pub(super) struct Args {
     /// The config with the keystore to write to. Only its `keystore` is used.
     #[arg(long, value_name = "CONFIG")]

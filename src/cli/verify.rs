@@ -8,11 +8,14 @@ use crate::transfer::Side;
 use crate::transfer::pattern::Pattern;
 use crate::transfer::verify::verify;
 
+/// What follows the options in the help.
+const HELP: &str = "\
+Exit codes: 0 every key of the first is in the second, 1 one is missing there, differs or is damaged, 2 the command line \
+is wrong, 130 interrupted. Keys that only the second has are told, and are no failure.";
+
 /// The arguments of `keyway verify`.
-///
-/// Exit code 1 when a single key of the first is missing in the second, or differs, or is damaged. Keys that only the
-/// second has are told, and are no failure.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     /// The config with the first keystore. Only its `keystore` is used.
     #[arg(long, value_name = "CONFIG")]

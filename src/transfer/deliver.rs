@@ -26,7 +26,7 @@ use std::time::Duration;
 use backends::{Name, Store, StoreError, Value};
 use sha2::{Digest, Sha256};
 
-use super::patience::{patiently, says_nothing_of_the_key};
+use super::patience::{PAUSES, patiently, says_nothing_of_the_key};
 
 /// What the second name of a key begins with while its value is replaced.
 pub(super) const SECOND_NAME: &str = "keyway-new-";
@@ -109,19 +109,14 @@ pub(super) async fn replace(store: &Arc<dyn Store>, name: &Name, old: &Value, ne
         Err(Undelivered::Differs) => return Err(Undelivered::SecondName(second)),
         Err(error) => return Err(error),
     }
-    match patiently(|| store.get(name)).await {
-        Ok(found) if found == *old => match patiently(|| store.delete(name)).await {
-            Ok(()) | Err(StoreError::NotFound) => {}
-            Err(error) => return Err(under_second_name("cannot give up the old value", &error, second)),
-        },
-        Ok(found) if found == *new => {}
-        Err(StoreError::NotFound) => {}
-        Ok(_) => {
+    match give_up(store, name, old, new).await {
+        Ok(true) => {}
+        Ok(false) => {
             // What we were told to replace is gone, and nobody said that this one may be given up.
             remove_second(store, &second).await?;
             return Err(Undelivered::Differs);
         }
-        Err(error) => return Err(under_second_name("cannot read the old value again", &error, second)),
+        Err(error) => return Err(under_second_name("cannot give up the old value", &error, second)),
     }
     let mut outcome = Err(Undelivered::Differs);
     for pause in NAME_PAUSES {
@@ -135,6 +130,29 @@ pub(super) async fn replace(store: &Arc<dyn Store>, name: &Name, old: &Value, ne
         Ok(_) => remove_second(store, &second).await,
         Err(error) => {
             Err(under_second_name("the old value is given up, but the name is not filled again", &error, second))
+        }
+    }
+}
+
+/// Deletes a name if its value is still the old one. Tells whether what is there now may be ours to fill.
+///
+/// A delete whose answer was lost is not repeated before another look: by then the name may be somebody else's.
+async fn give_up(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) -> Result<bool, StoreError> {
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        match patiently(|| store.get(name)).await {
+            Ok(found) if found == *old => {}
+            Ok(found) => return Ok(found == *new),
+            Err(StoreError::NotFound) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        match store.delete(name).await {
+            Ok(()) | Err(StoreError::NotFound) => return Ok(true),
+            Err(error) if says_nothing_of_the_key(&error) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,7 +7,7 @@ use backends::StoreError;
 
 /// The pauses between attempts. A store that is still away after them is not waited for: the migration ends, and is
 /// resumed by the same command.
-const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+pub(super) const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 /// Whether an error says something of the store and nothing of the key.
 pub(crate) fn says_nothing_of_the_key(error: &StoreError) -> bool {

@@ -131,16 +131,22 @@ impl Side {
     /// # Errors
     /// [`SideError::List`]
     pub async fn names(&self, pattern: &Pattern) -> Result<Vec<Name>, SideError> {
+        self.names_in_pages(pattern, PAGE).await
+    }
+
+    async fn names_in_pages(&self, pattern: &Pattern, size: usize) -> Result<Vec<Name>, SideError> {
         let Some(store) = &self.store else { return Ok(Vec::new()) };
         let failed = |source| SideError::List { label: self.label.clone(), source };
         let mut names: Vec<Name> = Vec::new();
         let mut last = None;
         loop {
-            let page = patiently(|| store.list(pattern.prefix(), last.as_ref(), PAGE)).await.map_err(failed)?;
-            // Only an empty page is the end: a short one costs one more question, and never a key.
-            let Some(end) = page.last().cloned() else { return Ok(names) };
+            let page = patiently(|| store.list(pattern.prefix(), last.as_ref(), size)).await.map_err(failed)?;
+            let is_last = page.len() < size; // the contract of `Store::list`
+            last = page.last().cloned();
             names.extend(page.into_iter().filter(|name| pattern.matches(name)));
-            last = Some(end);
+            if is_last {
+                return Ok(names);
+            }
         }
     }
 
@@ -281,6 +287,21 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn names_are_listed_to_the_last_one_whatever_the_size_of_a_page() {
+        let store = backends::open(&BackendConfig::Memory).await.unwrap();
+        let names: Vec<_> = (0..50).map(|number| Name::parse(&format!("key-{number:02}")).unwrap()).collect();
+        for name in &names {
+            store.create(name, &backends::Value::from(b"v".to_vec())).await.unwrap();
+        }
+        let side = Side { store: Some(store), label: String::new() };
+        for size in [1, 7, 49, 50, 51] {
+            assert_eq!(side.names_in_pages(&Pattern::all(), size).await.unwrap(), names, "{size}");
+            let tens = side.names_in_pages(&"key-?0".parse().unwrap(), size).await.unwrap();
+            assert_eq!(tens.len(), 5, "{size}");
+        }
+    }
 
     #[test]
     fn a_directory_is_the_same_by_any_way_that_leads_to_it() {

@@ -44,7 +44,7 @@ async fn keys_that_went_through_all_stores_and_three_kills_are_as_they_were() {
     // When it is killed: in the middle of the copying, as far as that can be seen from outside.
     let is_half_done = |leg: usize| match leg {
         0 => Some(size("db.db") + size("db.db-wal") >= 150 * keys as u64),
-        2 => Some(listed() >= keys / 2),
+        2 => Some(listed() >= keys / 10),
         3 => Some(bench.count("last") >= keys / 3),
         _ => None,
     };
@@ -55,8 +55,9 @@ async fn keys_that_went_through_all_stores_and_three_kills_are_as_they_were() {
         let before = kills;
         let start = Instant::now();
         if is_half_done(number).is_some() {
-            // One key at a time, so that it does not end while we look.
-            let mut child = start_one(&format!("{line} --concurrency 1"), &bench);
+            // One key at a time where a key is quick, so that it does not end while we look.
+            let options = if number == 0 { "--concurrency 1" } else { "" };
+            let mut child = start_one(&format!("{line} {options}"), &bench);
             while is_half_done(number) == Some(false) {
                 assert!(child.try_wait().unwrap().is_none(), "{line} ended before it was killed");
                 assert!(start.elapsed() < PATIENCE, "{line} does nothing");
