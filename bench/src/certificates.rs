@@ -57,13 +57,8 @@ impl Certificates {
         })
     }
 
-    /// What `client` connects with.
-    pub(crate) fn client_config(
-        &self,
-        client: &Client,
-        http2: bool,
-        resume: bool,
-    ) -> anyhow::Result<Arc<ClientConfig>> {
+    /// What `client` connects with, without resuming sessions.
+    pub(crate) fn client_config(&self, client: &Client, http2: bool) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.clone())?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(client.key.serialize_der()));
@@ -72,9 +67,7 @@ impl Certificates {
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![client.certificate.clone()], key)?;
         config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        if !resume {
-            config.resumption = Resumption::disabled();
-        }
+        config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::{IpAddr, ServerName};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -41,6 +42,9 @@ const ENOUGH: usize = 2;
 /// ... but for no more than so many times as long as it should take.
 const MOST_TIMES: u32 = 10;
 
+/// Sessions that a client keeps.
+const TICKETS: usize = 32;
+
 /// Who asks what of whom, and for how long.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -50,6 +54,8 @@ pub(crate) struct Load {
     pub(crate) pid: u32,
     /// What clients connect with; its ALPN is that of `shape`.
     pub(crate) tls: Arc<ClientConfig>,
+    /// Whether new connections resume a session of the same client.
+    pub(crate) resume: bool,
     /// How many connections of which kind.
     pub(crate) shape: Shape,
     /// What is asked.
@@ -247,6 +253,16 @@ impl Shared {
 
     async fn connect(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         connect(self.load.address, self.load.tls.clone()).await
+    }
+
+    /// What one client connects with again and again. Its sessions are its own: a store that clients share keeps too few
+    /// tickets for all.
+    fn own_tls(&self) -> Arc<ClientConfig> {
+        let mut tls = ClientConfig::clone(&self.load.tls);
+        if self.load.resume {
+            tls.resumption = Resumption::in_memory_sessions(TICKETS);
+        }
+        Arc::new(tls)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn svg(report: &Report) -> String {
     svg.text(12.0, 54.0, "start", "11", "floor: TLS and HTTP alone, every request answered with 181 bytes");
     for (kind, x) in &kinds {
         svg.text(*x, TOP - 10.0, "end", "12", kind.name());
-        svg.mark(*kind, x - 54.0, TOP - 14.0);
+        svg.mark(*kind, x - 7.0 * crate::sample::float(kind.name().len()) - 10.0, TOP - 14.0);
     }
     for (tick, label) in axis.ticks() {
         let (x, end) = (axis.x(tick), height - BOTTOM);

@@ -190,7 +190,7 @@ impl Program {
             .stdout(File::create(&log)?)
             .stderr(File::options().append(true).open(&log)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let tls = certificates.client_config(&certificates.admin, false, false)?;
+        let tls = certificates.client_config(&certificates.admin, false)?;
         let start = Instant::now();
         let child = cores.on_server(setup.threads, || command.spawn())?;
         let child = child.with_context(|| format!("cannot start {}", self.path.display()))?;

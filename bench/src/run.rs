@@ -72,7 +72,8 @@ impl Run {
         Ok(Load {
             address: server.address,
             pid: server.pid(),
-            tls: self.certificates.client_config(&self.certificates.admin, shape.is_http2(), false)?,
+            tls: self.certificates.client_config(&self.certificates.admin, shape.is_http2())?,
+            resume: false,
             shape,
             request,
             end: End::After(warm_up, self.time),

@@ -19,7 +19,7 @@ impl Session {
     /// Connects.
     pub(crate) fn open(server: &Server, certificates: &Certificates) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let tls = certificates.client_config(&certificates.admin, false, false)?;
+        let tls = certificates.client_config(&certificates.admin, false)?;
         let connection = runtime.block_on(connect(server.address, tls))?;
         Ok(Self { runtime, connection: Http1::new(connection) })
     }

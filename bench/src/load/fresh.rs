@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use rustls::HandshakeKind;
 
-use super::{Http1, Latencies, Shared, check};
+use super::{Http1, Latencies, Shared, check, connect};
 
 /// One client with one connection at a time. Latencies are from the connect to the answer.
 pub(super) async fn client(shared: Arc<Shared>) -> anyhow::Result<Latencies> {
     let request = &shared.load.request;
+    let tls = shared.own_tls();
     shared.ready().await;
     let mut latencies = Latencies::new();
     while let Some(n) = shared.next() {
         let start = Instant::now();
-        let stream = shared.connect().await?;
+        let stream = connect(shared.load.address, tls.clone()).await?;
         if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
             shared.resumed.fetch_add(1, Ordering::Relaxed);
         }

@@ -77,7 +77,8 @@ fn load(certificates: &Certificates, address: SocketAddr, shape: Shape, resume: 
     Load {
         address,
         pid: std::process::id(),
-        tls: certificates.client_config(&certificates.admin, shape.is_http2(), resume).unwrap(),
+        tls: certificates.client_config(&certificates.admin, shape.is_http2()).unwrap(),
+        resume,
         shape,
         request: Request::create("k-").numbered(count).scattered(),
         end: End::Count(count),

@@ -85,7 +85,7 @@ fn rules(run: &mut Run) -> anyhow::Result<()> {
 /// A client whom these policies allow what it asks.
 fn under(run: &mut Run, section: &str, step: usize, policies: String) -> anyhow::Result<()> {
     let server = with_key(run, Kind::Keyway, &Setup { policies, ..Setup::memory() })?;
-    let tls = run.certificates.client_config(&run.certificates.app, false, false)?;
+    let tls = run.certificates.client_config(&run.certificates.app, false)?;
     let load = Load { tls, ..run.load(&server, HTTP1, Request::generate(KEY))? };
     note(run, section, &step.to_string(), &server, load)
 }

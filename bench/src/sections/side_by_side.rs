@@ -47,9 +47,8 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
             for turn in 0..servers.len() {
                 let Some((server, cases)) = servers.get((turn + round + case) % servers.len()) else { continue };
                 let Some(case) = cases.get(case).filter(|case| run.wants(&case.name)) else { continue };
-                let tls =
-                    run.certificates.client_config(&run.certificates.admin, case.shape.is_http2(), case.resume)?;
-                let sample = Load { tls, ..run.load(server, case.shape, case.request.clone())? }.run()?;
+                let sample =
+                    Load { resume: case.resume, ..run.load(server, case.shape, case.request.clone())? }.run()?;
                 let place = Place { section: SIDE_BY_SIDE, case: &case.name, protocol: case.shape.name() };
                 let (place, kind) = (place, server.kind);
                 run.note(place, kind, sample);
