@@ -19,7 +19,6 @@ use crate::crypto::key::Key;
 use crate::error::ApiError;
 use crate::identity::Identity;
 use crate::keys::Operation;
-use crate::limits::Permit;
 use crate::state::State;
 
 pub mod api_list;
@@ -39,8 +38,6 @@ pub mod version;
 pub struct Call {
     /// The running server.
     pub state: Arc<State>,
-    /// Counts the request as under way.
-    pub permit: Option<Arc<Permit>>,
     /// Who asks; `None` only where the API is open to all.
     pub identity: Option<Identity>,
     /// Whether the policy let the client ask, and not `skip_auth`: then it may know what is wrong with the store.

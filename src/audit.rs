@@ -66,15 +66,16 @@ impl Audit {
         Self { events, console, threshold, format }
     }
 
-    /// Publishes an event. Never waits: a slow subscriber or console loses lines instead.
-    pub fn record(&self, event: &Event<'_>) {
-        self.events.send(|| line(event));
-        if !self.threshold.shows(level(event.response.code)) {
+    /// Publishes an event with this status, which is made when somebody wants it. Never waits: a slow subscriber or
+    /// console loses lines instead.
+    pub fn record<'a>(&self, code: u16, event: impl Fn() -> Event<'a>) {
+        self.events.send(|| line(&event()));
+        if !self.threshold.shows(level(code)) {
             return;
         }
         let line = match self.format {
-            config::Format::Json => line(event),
-            config::Format::Text => text(event).into(),
+            config::Format::Json => line(&event()),
+            config::Format::Text => text(&event()).into(),
         };
         let _ = self.console.clone().write_all(&line); // a closed console is no reason to fail a request
     }

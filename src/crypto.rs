@@ -8,7 +8,7 @@
 //! | `stored` | the form a key has in a store, written and read |
 //! | `aes256`, `chacha20` | one cipher each: the sub-key of a message, seal, open |
 //! | `hmac` | HMAC-SHA-256, as a sub-key derivation and as an answer to clients |
-//! | `secret`, `random` | 32 bytes that are wiped; bytes from the system |
+//! | `secret`, `wiped`, `random` | 32 bytes, and any number, that are wiped; bytes from the system |
 //!
 //! Not here: where keys are kept (`keys.rs` and the backends), who may use them (`policy.rs`), private keys of TLS
 //! (`tls/private_key.rs`).
@@ -32,3 +32,4 @@ mod secret;
 mod stored;
 #[cfg(test)]
 mod vectors;
+mod wiped;

@@ -1,4 +1,4 @@
-//! Keys by name: decoded keys in a moka cache, in front of one [`Store`]. Nothing else calls a store.
+//! Keys by name: decoded keys in a moka cache, in front of one [`Store`]. Nothing else in a server calls a store.
 //!
 //! | file | what lives there |
 //! |---|---|

@@ -19,6 +19,9 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::config;
 use crate::stream::Broadcast;
 
+/// Lines that the console may be behind before some are lost; their places are taken from the start.
+const BACKLOG: usize = 8192;
+
 /// A writer that never blocks.
 pub type Console = NonBlocking;
 
@@ -28,7 +31,7 @@ pub struct Flush(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard)
 
 /// A console on standard output or standard error. Lines are lost after the returned [`Flush`] is dropped.
 pub fn console<W: io::Write + Send + 'static>(writer: W) -> (Console, Flush) {
-    let (console, guard) = NonBlockingBuilder::default().lossy(true).finish(writer);
+    let (console, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BACKLOG).finish(writer);
     (console, Flush(guard))
 }
 

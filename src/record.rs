@@ -1,8 +1,8 @@
 //! What becomes of a request: counted as active from its head on, and recorded exactly once, in the metrics, the audit
 //! log and the server's log, whatever happens to it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::http::Request;
@@ -15,6 +15,7 @@ use crate::access::Client;
 use crate::audit;
 use crate::error::{ApiError, Reason};
 use crate::identity::Identity;
+use crate::limits::Permit;
 use crate::router;
 use crate::state::State;
 use crate::tls::peer::Peer;
@@ -32,6 +33,8 @@ pub struct Record {
     path: Result<String, String>,
     start: Instant,
     recorded: AtomicBool,
+    /// Counts the request as under way for as long as somebody holds the record.
+    permit: OnceLock<Permit>,
 }
 
 impl Record {
@@ -45,7 +48,18 @@ impl Record {
             path: decode(path).map(router::canonical).ok_or_else(|| path.to_owned()),
             start: Instant::now(),
             recorded: AtomicBool::new(false),
+            permit: OnceLock::new(),
         }
+    }
+
+    /// Lets the request count as under way until the record is dropped.
+    pub fn hold(&self, permit: Permit) {
+        let _ = self.permit.set(permit); // a request has one
+    }
+
+    /// Whether it counts so.
+    pub fn is_counted(&self) -> bool {
+        self.permit.get().is_some()
     }
 
     /// The state that the request began with.
@@ -78,10 +92,11 @@ impl Record {
             return;
         }
         let (Ok(path) | Err(path)) = &self.path;
+        self.state.running.metrics.active.dec();
         let (time, ip) = (self.start.elapsed(), self.client.ip);
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
-        self.state.audit.record(&audit::Event {
+        self.state.audit.record(code, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip, path, identity },
             response: audit::Response { code, time },
@@ -102,7 +117,6 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.record(CLIENT_LEFT, Some("the client left before the answer"), false);
-        self.state.running.metrics.active.dec();
     }
 }
 

@@ -265,10 +265,11 @@ impl Reloader {
             Some(reason) => error!(reason, "the config cannot be reloaded: the one before stays in use"),
         }
         state.running.metrics.reloaded(reason.is_none());
-        state.audit.record(&audit::Event {
+        let (code, time) = (if reason.is_none() { 200 } else { 500 }, start.elapsed());
+        state.audit.record(code, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), path: AUDIT_PATH, identity: "" },
-            response: audit::Response { code: if reason.is_none() { 200 } else { 500 }, time: start.elapsed() },
+            response: audit::Response { code, time },
             reason: reason.as_deref(),
         });
     }

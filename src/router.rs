@@ -2,19 +2,17 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{Method, header};
+use axum::http::{Method, Request, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tracing::warn;
 
 use crate::access;
@@ -125,20 +123,13 @@ impl Route {
     }
 }
 
-/// The HTTP service of a server. Requests must carry their [`Record`] as an extension.
-pub fn router() -> Router {
-    let mut router = Router::new();
-    for route in ROUTES {
-        let answer = any(move |request| answer(Some(route), request));
-        if route.path.ends_with('/') {
-            router = router.route(&format!("{}{{*argument}}", route.path), answer.clone());
-        }
-        if let Some(bare) = bare_list(route) {
-            router = router.route(bare, answer.clone());
-        }
-        router = router.route(route.path, answer);
-    }
-    router.fallback(|request| answer(None, request))
+/// The route of a path as it came, escapes and all: an escape in its fixed part makes it another path.
+fn route_of(path: &str) -> Option<&'static Route> {
+    let fits = |route: &&Route| match route.path.strip_suffix('/') {
+        Some(_) => path.starts_with(route.path) || bare_list(route) == Some(path),
+        None => path == route.path,
+    };
+    ROUTES.iter().find(fits)
 }
 
 /// The path of a list without its slash: so the official SDK, and MinIO with it, asks for all names.
@@ -157,10 +148,8 @@ pub fn canonical(mut path: String) -> String {
 
 /// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
 /// that its audit event tells what really happened.
-async fn answer(route: Option<&'static Route>, mut request: Request) -> Response {
-    let Some(record) = request.extensions_mut().remove::<Arc<Record>>() else {
-        return ApiError::Internal("a request came without its record").into_response();
-    };
+pub async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Response {
+    let route = route_of(request.uri().path());
     if !route.is_some_and(|route| route.mutates) {
         return exchange(route, record, request).await;
     }
@@ -170,7 +159,7 @@ async fn answer(route: Option<&'static Route>, mut request: Request) -> Response
 }
 
 /// One request and its response, recorded whatever happens.
-async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: Request) -> Response {
+async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: Request<Incoming>) -> Response {
     let (head, body) = request.into_parts();
     let mut unread = Unread { body, drain: !head.headers.contains_key(header::EXPECT) };
     let handled = handle(route, &record, &head.method, &mut unread);
@@ -187,7 +176,7 @@ async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: R
 /// The steps of a request: route, method, access, body, handler; the first that fails ends it.
 async fn handle(
     route: Option<&'static Route>,
-    record: &Record,
+    record: &Arc<Record>,
     method: &Method,
     body: &mut Unread,
 ) -> Result<Response, ApiError> {
@@ -200,9 +189,9 @@ async fn handle(
     // Endless answers have a limit of their own.
     let timeout = state.timeout(route);
     let kind = if matches!(route.access, Access::Open | Access::Skippable) { Kind::Look } else { Kind::Work };
-    let take = || Permit::take(&state.running, &state.config.limits, kind, identity.as_ref());
-    let permit = (!route.timeout.is_zero()).then(take);
-    let permit = permit.transpose()?.map(Arc::new);
+    if !route.timeout.is_zero() {
+        record.hold(Permit::take(&state.running, &state.config.limits, kind, identity.as_ref())?);
+    }
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline).await?;
     let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
@@ -211,35 +200,24 @@ async fn handle(
         Access::Skippable => !state.skips_auth(route),
         Access::Open | Access::Certificate => false,
     };
-    let call = Call { state: state.clone(), permit: permit.clone(), identity, trusted, argument, body };
+    let call = Call { state: state.clone(), identity, trusted, argument, body };
     let answer = (route.handler)(call);
     if !route.mutates {
-        let response = deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))??;
-        return Ok(with(permit, response));
+        return deadline.bound(answer).await.ok_or(ApiError::Timeout(timeout))?;
     }
-    let path = path.to_owned();
+    let (path, under_way) = (path.to_owned(), record.clone());
     let (sender, receiver) = tokio::sync::oneshot::channel();
     state.running.tasks.spawn(async move {
         if let Err(late) = sender.send(answer.await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
             warn!(path, outcome, "finished after its time was up");
         }
+        drop(under_way); // it counts as such until now
     });
     match deadline.bound(receiver).await {
-        Some(answer) => {
-            let answer = answer.unwrap_or(Err(ApiError::Internal("a handler panicked")));
-            answer.map(|response| with(permit, response))
-        }
+        Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),
         None => Err(ApiError::Timeout(timeout)),
     }
-}
-
-/// The response with the permit of its request, which counts until the response is sent.
-fn with(permit: Option<Arc<Permit>>, mut response: Response) -> Response {
-    if let Some(permit) = permit {
-        response.extensions_mut().insert(permit);
-    }
-    response
 }
 
 /// The end of a request's time.
@@ -255,6 +233,11 @@ impl Deadline {
 
     /// What `future` gives, or nothing when the time is up before.
     async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        // Mostly it is there at once: then no timer is made.
+        let mut future = pin!(future);
+        if let Poll::Ready(ready) = futures_util::poll!(future.as_mut()) {
+            return Some(ready);
+        }
         match self.at {
             Some(at) => tokio::time::timeout_at(at, future).await.ok(),
             None => Some(future.await),
@@ -264,7 +247,7 @@ impl Deadline {
 
 /// A request's body, as far as it is not read.
 struct Unread {
-    body: Body,
+    body: Incoming,
     /// Whether the rest may be read: a client that waits for `100 Continue` has not sent it.
     drain: bool,
 }

@@ -13,8 +13,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -29,14 +27,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service as _;
 use tracing::{debug, info, warn};
 
 use crate::error::{ApiError, chain};
 use crate::limits::Slot;
 use crate::process;
 use crate::record::Record;
-use crate::router::router;
+use crate::router;
 use crate::state::Current;
 use crate::tls::peer::Peer;
 use activity::Activity;
@@ -86,7 +83,6 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: applicatio
 /// and closes the keys. The answer is whether all finished.
 pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) -> bool {
     let running = current.get().running.clone();
-    let router = router();
     let tasks = TaskTracker::new();
     let files = process::max_open_files();
     let most = files.saturating_sub(SPARE_FILES.min(files / 2)).max(1);
@@ -105,7 +101,6 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
             Ok((stream, address)) => {
                 let connection = Connection {
                     address,
-                    router: router.clone(),
                     over: Some(limit()).filter(|limit| slot.is_over(*limit)),
                     acceptor: TlsAcceptor::from(current.get().tls.clone()),
                     current: current.clone(),
@@ -146,7 +141,6 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
 struct Connection {
     address: SocketAddr,
     acceptor: TlsAcceptor,
-    router: Router,
     current: Arc<Current>,
     /// The limit, when this connection is over it: its first request is told so, and it ends.
     over: Option<usize>,
@@ -206,28 +200,27 @@ impl Connection {
         let http2 = session.alpn_protocol() == Some(b"h2");
         let activity = Activity::new();
         let idle = if self.over.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let (router, current, counted, over) = (self.router, self.current, activity.clone(), self.over);
+        let (current, counted, over) = (self.current, activity.clone(), self.over);
         let leaving = stopping.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let open = counted.begin();
             let record = Arc::new(Record::begin(&current.get(), &peer, &request));
             let mut answer = if let Some(limit) = over {
                 leaving.cancel();
                 refuse(&record, ApiError::TooManyConnections(limit))
             } else {
-                request.extensions_mut().insert(record);
-                router.clone().call(request.map(Body::new)).boxed()
+                router::answer(record.clone(), request).boxed()
             };
             // hyper may find that the client has closed, and drop the request, before it polls it for the first time.
             // A create that was sent completely is to be done all the same: begin it now.
             let begun = answer.as_mut().now_or_never();
             async move {
-                let mut response: Response = match begun {
-                    Some(response) => response?,
-                    None => answer.await?,
+                let response = match begun {
+                    Some(response) => response,
+                    None => answer.await,
                 };
-                let permit = response.extensions_mut().remove();
-                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, permit)))
+                let counted = record.is_counted().then_some(record);
+                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, counted)))
             }
         });
         if http2 {
@@ -253,10 +246,10 @@ impl Connection {
 }
 
 /// The answer to a request that goes no further, recorded as any other.
-fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Result<Response, Infallible>> {
+fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Response> {
     let response = why.into_response();
     record.finish(&response);
-    std::future::ready(Ok(response)).boxed()
+    std::future::ready(response).boxed()
 }
 
 /// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.

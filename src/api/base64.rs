@@ -7,10 +7,12 @@ use base64_simd::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
+use crate::crypto::key::Wiped;
+
 /// Bytes from a base64 field. `null` and an absent field (with `#[serde(default)]`) are no bytes. Line breaks are
 /// skipped, as KES's decoder skips them.
 #[derive(Default)]
-pub struct Bytes(pub Zeroizing<Vec<u8>>);
+pub struct Bytes(pub Wiped);
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +41,7 @@ impl Visitor<'_> for Base64 {
         } else {
             STANDARD.decode_to_vec(text)
         };
-        bytes.map(|bytes| Bytes(Zeroizing::new(bytes))).map_err(|_| E::custom("not standard base64"))
+        bytes.map(|bytes| Bytes(Wiped::from(bytes))).map_err(|_| E::custom("not standard base64"))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Bytes, E> {
@@ -80,7 +82,7 @@ mod tests {
             let text = general_purpose::STANDARD.encode(&bytes);
             prop_assert_eq!(STANDARD.encode_to_string(&bytes), text.clone());
             let read: Bytes = serde_json::from_value(text.into()).unwrap();
-            prop_assert_eq!(read.0.as_slice(), bytes);
+            prop_assert_eq!(&*read.0, bytes);
         }
 
         #[test]

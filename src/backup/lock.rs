@@ -89,7 +89,9 @@ pub fn recipient(text: &str) -> Result<age::x25519::Recipient, InvalidLock> {
     if text.trim().to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
         return Err(InvalidLock::SecretKey);
     }
-    text.trim().parse().map_err(|_| InvalidLock::Recipient(text.escape_debug().to_string()))
+    // Only what begins like one is quoted: anything else may be a passphrase in the wrong place.
+    let shown = if text.trim().starts_with("age1") { text.trim() } else { "this" };
+    text.trim().parse().map_err(|_| InvalidLock::Recipient(shown.escape_debug().to_string()))
 }
 
 /// Reads a file of recipients: one a line, `#` before comments.

@@ -5,7 +5,7 @@
 //! keys are in memory than that, however large the backup; and should the file change between the two readings, a key
 //! that is not the one of the first is not written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backends::{Name, Value};
@@ -84,7 +84,7 @@ pub async fn restore(
     if report.cut_short.is_none() && !report.is_complete() {
         report.cut_short = Some(
             "nothing was written: the target has something else under names of the backup, or cannot be read; restore \
-             into an empty store, and `keyway migrate` from there with --merge or --force"
+             into an empty store, and `keyway migrate` from there with --merge, or with --force and the name of a single key"
                 .to_owned(),
         );
     }
@@ -110,8 +110,10 @@ async fn survey(contents: &Contents, target: &Side, crew: &Crew, report: &mut Re
     };
     let done = crew.run(&contents.checks, look, |(.., finding)| finding.trouble()).await;
     crew.progress.end();
+    let mut untried: BTreeSet<&Name> = contents.checks.keys().collect();
     let mut absent = BTreeMap::new();
     for (name, check, finding) in done.results {
+        untried.remove(&name);
         match finding {
             Finding::Absent => drop(absent.insert(name, check)),
             Finding::Equal => report.add(Fate::AlreadyThere, &name, ""),
@@ -119,6 +121,9 @@ async fn survey(contents: &Contents, target: &Side, crew: &Crew, report: &mut Re
             Finding::Unusable(reason) => report.add(Fate::Damaged, &name, reason),
             Finding::Failed { reason, .. } => report.add(Fate::Failed, &name, reason),
         }
+    }
+    for name in untried {
+        report.add(Fate::NotTried, name, "");
     }
     report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written"));
     absent
@@ -139,16 +144,15 @@ async fn write(
     })
     .await??;
     while report.cut_short.is_none() && !absent.is_empty() {
-        let file = Arc::clone(&file);
         let (returned, batch) = tokio::task::spawn_blocking(move || {
             let mut batch: Vec<(Name, Value)> = Vec::with_capacity(BATCH);
             while batch.len() < BATCH {
-                match reader.next_key().map_err(|error| file.not_whole(error))? {
+                match reader.next_key().map_err(|_| RestoreError::Changed)? {
                     Some(key) => batch.push(key),
                     None => break,
                 }
             }
-            Ok::<_, FileError>((reader, batch))
+            Ok::<_, RestoreError>((reader, batch))
         })
         .await??;
         reader = returned;

@@ -72,6 +72,12 @@ pub async fn backup(source: &Side, lock: Lock, options: &Options<'_>, crew: &Cre
         );
     } else if report.count(Fate::Failed) > 0 {
         report.cut_short = Some("there is no backup, for a key could not be read".to_owned());
+    } else if report.count(Fate::Damaged) > 0 && options.replaces && options.out.symlink_metadata().is_ok() {
+        report.cut_short = Some(
+            "the backup that is there was kept: the new one would lack damaged keys, which the old one may hold; name \
+             another file"
+                .to_owned(),
+        );
     }
     if report.cut_short.is_none() {
         tokio::task::spawn_blocking(|| file.publish()).await??;

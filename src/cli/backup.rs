@@ -51,6 +51,7 @@ pub(super) struct Args {
 
 /// Makes the backup.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::process::harden(); // before there is a secret
     let config = keystore(&args.config)?;
     let options = Options { out: &args.out, replaces: args.force, skip_damaged: args.skip_damaged };
     // Before anybody types a passphrase for nothing.

@@ -15,8 +15,11 @@ pub(super) const DENIED: u8 = 3;
 pub(super) const NOT_FOUND: u8 = 4;
 /// No server answered, or none that can be trusted.
 pub(super) const UNREACHABLE: u8 = 5;
-/// Ctrl-C, as shells count it: 128 and the number of the signal.
+/// Ctrl-C, or a second signal to a server; as shells count it: 128 and the number of the signal.
 pub(super) const INTERRUPTED: u8 = 130;
+
+/// The reader of the output has left; as shells count the signal that ends other programs then.
+pub(super) const BROKEN_PIPE: u8 = 141;
 
 /// The end of the help.
 pub(super) const HELP: &str = "\
@@ -48,7 +51,7 @@ Example, with a server started by keyway server --dev:
 #[error("{0}")]
 pub(super) struct Usage(pub(super) String);
 
-/// Who reads the output has left, as `head` does: no failure, and nobody to tell.
+/// Who reads the output has left, as `head` does: nobody to tell, and no success to claim.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -56,7 +59,7 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+        return ExitCode::from(BROKEN_PIPE);
     }
     let mut systems = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if systems.any(|error| error.kind() == io::ErrorKind::Interrupted) {

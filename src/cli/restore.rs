@@ -49,6 +49,7 @@ pub(super) struct Args {
 
 /// Restores the backup.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    crate::process::harden(); // before there is a secret
     let config = keystore(&args.config)?;
     let key = match args.passphrase.of_a_file()? {
         Some(passphrase) => Key::Passphrase(passphrase),

@@ -27,9 +27,6 @@ use crate::{VERSION, log, probe, process, server, systemd};
 /// How long tasks that block may go on after the server has ended.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
-/// The exit code of a process that a second signal ended before its requests were done.
-const INTERRUPTED: u8 = 130;
-
 /// The arguments of `keyway server`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -129,7 +126,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
         }
         () = interrupted.cancelled() => {
             warn!("stopped at once: a second signal came before open requests were done");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(ExitCode::from(super::exit::INTERRUPTED))
         }
     }
 }

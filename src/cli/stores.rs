@@ -1,24 +1,22 @@
 //! What the commands that work on stores themselves share: the config, signals, the report and the exit code.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use backends::BackendConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
+use super::exit;
 use crate::transfer::Crew;
 use crate::transfer::progress::Progress;
 use crate::transfer::report::Report;
 use crate::{config, process};
-
-/// The exit code after Ctrl-C.
-const INTERRUPTED: u8 = 130;
 
 /// The options of every command that works on many keys.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,7 +55,7 @@ pub(super) fn run(
     let what = report.cut_short.unwrap_or_else(|| "not every key is there as it should be; see above".to_owned());
     if stop.is_cancelled() {
         super::print_error(&anyhow!(what));
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(ExitCode::from(exit::INTERRUPTED));
     }
     Err(anyhow!(what))
 }
@@ -72,14 +70,14 @@ pub(super) fn keystore(file: &Path) -> anyhow::Result<BackendConfig> {
     Ok(keystore)
 }
 
-#[expect(clippy::print_stdout, reason = "the report is the output of the command")]
+/// Prints the report. Who does not read it takes nothing from what was done, nor from the exit code.
 fn show(heading: &str, report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", report.json()?);
-    } else {
-        print!("{heading}\n{report}");
+    let text = if json { format!("{}\n", report.json()?) } else { format!("{heading}\n{report}") };
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot print the report"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn watch_signals(stop: CancellationToken, progress: Progress) -> io::Result<()> {
@@ -101,7 +99,7 @@ fn watch_signals(stop: CancellationToken, progress: Progress) -> io::Result<()> 
                 let _ = progress.say(b"stopping after the keys that are in work; once more to stop at once\n");
             }
         }
-        std::process::exit(INTERRUPTED.into());
+        std::process::exit(exit::INTERRUPTED.into());
     });
     Ok(())
 }

@@ -16,6 +16,7 @@ pub use super::random::RandomError;
 use super::secret::Secret;
 use super::stored;
 pub use super::stored::Damaged;
+pub use super::wiped::Wiped;
 use super::{aes256, chacha20, random};
 
 /// A key: 32 secret bytes for one cipher, and 32 more for HMAC unless it is older than KES's HMAC API.
@@ -123,33 +124,45 @@ impl Key {
     /// # Errors
     /// [`EncryptError::Random`]; [`EncryptError::TooLong`].
     pub fn encrypt(&self, plaintext: &[u8], context: &[u8]) -> Result<Vec<u8>, EncryptError> {
-        let (mut iv, mut nonce) = ([0; IV_LEN], [0; NONCE_LEN]);
-        random::fill(&mut iv)?;
-        random::fill(&mut nonce)?;
+        let mut random = [0; IV_LEN + NONCE_LEN];
+        random::fill(&mut random)?;
+        let (iv, nonce) = random.split_first_chunk().ok_or(EncryptError::Random)?;
+        let nonce = nonce.first_chunk().ok_or(EncryptError::Random)?;
+        self.seal(plaintext, context, iv, nonce)
+    }
+
+    /// Encrypts under an iv and a nonce, which must be random and never used before.
+    fn seal(
+        &self,
+        plaintext: &[u8],
+        context: &[u8],
+        iv: &[u8; IV_LEN],
+        nonce: &[u8; NONCE_LEN],
+    ) -> Result<Vec<u8>, EncryptError> {
         // Sized for the whole ciphertext: growing later would leave a copy of the plaintext behind.
         let mut buffer = Vec::with_capacity(plaintext.len() + ciphertext::OVERHEAD);
         buffer.extend_from_slice(plaintext);
         match self.algorithm {
-            Algorithm::Aes256 => aes256::seal(&self.secret, &iv, &nonce, context, &mut buffer)?,
-            Algorithm::ChaCha20 => chacha20::seal(&self.secret, &iv, &nonce, context, &mut buffer)?,
+            Algorithm::Aes256 => aes256::seal(&self.secret, iv, nonce, context, &mut buffer)?,
+            Algorithm::ChaCha20 => chacha20::seal(&self.secret, iv, nonce, context, &mut buffer)?,
         }
-        Ok(ciphertext::write(buffer, &iv, &nonce))
+        Ok(ciphertext::write(buffer, iv, nonce))
     }
 
     /// Decrypts a ciphertext of any of the three formats that KES has written.
     ///
     /// # Errors
     /// [`NotAuthentic`] for everything but a ciphertext made with this key, its algorithm and this context.
-    pub fn decrypt(&self, ciphertext: &[u8], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+    pub fn decrypt(&self, ciphertext: &[u8], context: &[u8]) -> Result<Wiped, NotAuthentic> {
         let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(ciphertext).ok_or(NotAuthentic)?;
         // A format that names its algorithm must name ours: one secret never serves two ciphers.
         if algorithm.is_some_and(|named| named != self.algorithm) {
             return Err(NotAuthentic);
         }
-        let mut buffer = Zeroizing::new(sealed.into_owned());
+        let mut buffer = Wiped::from(sealed.into_owned());
         match self.algorithm {
-            Algorithm::Aes256 => aes256::open(&self.secret, &iv, &nonce, context, &mut buffer)?,
-            Algorithm::ChaCha20 => chacha20::open(&self.secret, &iv, &nonce, context, &mut buffer)?,
+            Algorithm::Aes256 => aes256::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
+            Algorithm::ChaCha20 => chacha20::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
         }
         Ok(buffer)
     }
@@ -164,10 +177,14 @@ impl Key {
     /// # Errors
     /// [`EncryptError::Random`].
     pub fn generate_data_key(&self, context: &[u8]) -> Result<DataKey, EncryptError> {
-        let mut plaintext = Zeroizing::new([0; Self::LEN]);
-        random::fill(plaintext.as_mut_slice())?;
-        let ciphertext = self.encrypt(plaintext.as_slice(), context)?;
-        Ok(DataKey { plaintext, ciphertext })
+        // All at once: each call of the generator costs as much as an encryption.
+        let mut random = Zeroizing::new([0; Self::LEN + IV_LEN + NONCE_LEN]);
+        random::fill(random.as_mut_slice())?;
+        let (data_key, rest) = random.split_first_chunk::<{ Self::LEN }>().ok_or(EncryptError::Random)?;
+        let (iv, nonce) = rest.split_first_chunk().ok_or(EncryptError::Random)?;
+        let nonce = nonce.first_chunk().ok_or(EncryptError::Random)?;
+        let ciphertext = self.seal(data_key, context, iv, nonce)?;
+        Ok(DataKey { plaintext: Zeroizing::new(*data_key), ciphertext })
     }
 
     /// The key as a store holds it, byte for byte as KES writes it.

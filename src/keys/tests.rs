@@ -212,7 +212,7 @@ async fn a_key_made_again_under_its_name_is_used_at_once() {
     for _ in 0..50 {
         keys.create(&name("key"), "me").await.unwrap();
         let ciphertext = keys.get(&name("key")).await.unwrap().encrypt(b"data", b"").unwrap();
-        assert_eq!(*keys.get(&name("key")).await.unwrap().decrypt(&ciphertext, b"").unwrap(), b"data");
+        assert_eq!(*keys.get(&name("key")).await.unwrap().decrypt(&ciphertext, b"").unwrap(), *b"data");
         keys.delete(&name("key")).await.unwrap();
         assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::limits::Permit;
+use crate::record::Record;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
@@ -73,9 +73,9 @@ impl Activity {
 pub(super) struct Open(Activity);
 
 impl Open {
-    /// The body, with the request open until it ends, and its permit taken.
-    pub(super) fn until_end_of(self, body: Body, permit: Option<Arc<Permit>>) -> Tracked {
-        Tracked { body, _open: self, _permit: permit }
+    /// The body, with the request open until it ends, and counted as under way by its record.
+    pub(super) fn until_end_of(self, body: Body, record: Option<Arc<Record>>) -> Tracked {
+        Tracked { body, _open: self, _record: record }
     }
 }
 
@@ -91,7 +91,7 @@ impl Drop for Open {
 pub(super) struct Tracked {
     body: Body,
     _open: Open,
-    _permit: Option<Arc<Permit>>,
+    _record: Option<Arc<Record>>,
 }
 
 impl hyper::body::Body for Tracked {

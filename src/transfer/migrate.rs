@@ -103,6 +103,7 @@ async fn plan(
     };
     let done = crew.run(names.iter().cloned(), look, |(_, finding)| finding.trouble()).await;
     crew.progress.end();
+    let has_second = |name: &Name| deliver::second_name(name).is_ok_and(|second| names.contains(&second));
     let mut untried: BTreeSet<&Name> = names.iter().collect();
     let mut steps = Vec::new();
     for (name, finding) in done.results {
@@ -110,10 +111,19 @@ async fn plan(
         match (finding, options.conflict) {
             (Finding::Absent, _) => steps.push((name, None)),
             (Finding::Equal, _) => report.add(Fate::AlreadyThere, &name, ""),
+            (Finding::Differs { .. }, Conflict::Replace) if has_second(&name) => report.add(
+                Fate::Failed,
+                &name,
+                "the source has a key under the second name that replacing it takes; move or delete that one first",
+            ),
             (Finding::Differs { old, .. }, Conflict::Replace) => steps.push((name, Some(old))),
             (Finding::Differs { damage: None, .. }, Conflict::Keep) => report.add(Fate::Kept, &name, ""),
             (Finding::Differs { damage: Some(damage), .. }, Conflict::Keep) => {
-                report.add(Fate::Damaged, &name, format!("in the target: {damage}; --force replaces it"));
+                report.add(
+                    Fate::Damaged,
+                    &name,
+                    format!("in the target: {damage}; to replace it alone, give its name and --force"),
+                );
             }
             (Finding::Differs { damage, .. }, Conflict::Refuse) => {
                 report.add(Fate::Differs, &name, damage.map_or(String::new(), |damage| format!("there, {damage}")));

@@ -101,6 +101,10 @@ fn a_damaged_key_makes_no_backup_unless_it_may_be_left_out() {
     let skipped = keyway(&format!("{line} --skip-damaged"));
     skipped.assert_failed(&["empty: it is empty"]);
     assert_eq!(skipped.reported("in the backup"), 10);
+    // What is there may be the last that has the key, so it is not replaced by what lacks it.
+    let whole = std::fs::read(bench.text("backup")).unwrap();
+    keyway(&format!("{line} --skip-damaged --force")).assert_failed(&["empty: it is empty", "was kept"]);
+    assert_eq!(std::fs::read(bench.text("backup")).unwrap(), whole);
     let b = bench.fs("b");
     keyway(&format!("restore --config {b} --in {} --identity {id}", bench.text("backup"))).assert_done();
     assert_eq!(bench.count("b"), 10);

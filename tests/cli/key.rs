@@ -171,6 +171,9 @@ fn a_key_is_imported_from_every_source() {
         assert_eq!(shell.done(&["key", "decrypt", name, ciphertext.trim()]), "eA==", "{name}");
     }
     assert!(shell.done(&["key", "info", "argument"]).contains("Algorithm: ChaCha20"));
+    // 32 characters are hex or base64 of another key, and never one themselves.
+    let ended = shell.run_with(&["key", "import", "text"], b"0123456789abcdef0123456789abcdef");
+    assert_eq!((ended.code, ended.stderr.contains("24 bytes")), (Some(2), true), "{ended:?}");
     for (input, part) in [(&b""[..], "0 bytes"), (&[1; 31], "31 bytes"), (&[b'A'; 44], "33 bytes")] {
         let ended = shell.run_with(&["key", "import", "bad"], input);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");

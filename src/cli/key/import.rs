@@ -48,7 +48,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = Input { what: "key", argument: args.key.as_deref(), file: args.from.file.as_deref(), secret: true };
     let client = args.connection.client()?;
     let read = input.read()?;
-    let key = if read.len() == KEY_LEN { read } else { decode("key", &read).unwrap_or(read) };
+    // Text of 32 characters is base64 of another key, or hex of one, and not a key.
+    let is_text = read.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    let key = if is_text { decode("key", &read)? } else { read };
     if key.len() != KEY_LEN {
         bail!(Usage(format!("the key is neither {KEY_LEN} bytes nor base64 of them, but {} bytes", key.len())));
     }
