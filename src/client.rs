@@ -123,6 +123,9 @@ impl Client {
     /// [`ClientError`]; [`ClientError::Unknown`] when it may have been done.
     pub async fn change(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), ClientError> {
         let response = self.send(method.clone(), path, body, true).await?;
+        if response.status().is_success() {
+            return Ok(()); // the status says it all; the body is empty
+        }
         self.read(&method, path, response).await.map(drop)
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::passphrase::Passphrase;
 use super::stores::{Work, keystore, run as run_work};
@@ -16,7 +16,7 @@ const HELP: &str = "\
 The file is an age file (age-encryption.org): `age -d` opens it, too. It is at its place whole, or not at all. The \
 passphrase is never an argument, which others could read.
 
-Exit codes: 0 all keys are in the file, 1 not all, 2 the command line is wrong, 130 interrupted.
+Exit codes: 0 all keys that were there at the beginning are in the file, 1 not all, 2 the command line is wrong, 130 interrupted.
 
 Example: age-keygen -o backup.key
          keyway backup --config keyway.yml --out keys.age --recipient age1...";
@@ -53,6 +53,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     crate::process::harden(); // before there is a secret
     let config = keystore(&args.config)?;
+    if is_in_the_store(&args.out, &config) {
+        bail!(super::exit::Usage(format!(
+            "'{}' is a place of the keystore itself; name another file",
+            args.out.display()
+        )));
+    }
     let options = Options { out: &args.out, replaces: args.force, skip_damaged: args.skip_damaged };
     // Before anybody types a passphrase for nothing.
     crate::backup::file::NewFile::create(&args.out, args.force)?;
@@ -66,6 +72,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         source.close().await;
         Ok((format!("backup: {source} -> {}", args.out.display()), report?))
     })
+}
+
+/// Whether a file would lie where the keystore keeps its own.
+fn is_in_the_store(out: &Path, store: &backends::BackendConfig) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let directory = match out.parent() {
+        Some(parent) if parent != Path::new("") => real(parent),
+        _ => real(Path::new(".")),
+    };
+    match store {
+        backends::BackendConfig::Fs { path } => directory.is_some() && directory == real(path),
+        backends::BackendConfig::Sqlite { path } => real(out).is_some_and(|out| Some(out) == real(path)),
+        _ => false,
+    }
 }
 
 fn read_recipients(given: &[String], files: &[PathBuf]) -> anyhow::Result<Vec<age::x25519::Recipient>> {

@@ -11,9 +11,11 @@ use crate::transfer::pattern::Pattern;
 /// What follows the options in the help.
 const HELP: &str = "\
 Every key is read first, and when anything is to be refused, nothing is written. Every key that is written is read back \
-and compared. After an interruption, run it again: it goes on.
+and compared. After an interruption, run it again: it goes on. One migration at a time, and stop the servers on the \
+source: a key that is deleted and made again meanwhile is found out by `keyway verify` alone. Whether two addresses lead to \
+one keystore is not found out; every key is then equal.
 
-Exit codes: 0 every key is in the target, 1 not every one, 2 the command line is wrong, 130 interrupted.
+Exit codes: 0 every key is in the target, or another value was kept with --merge, 1 not every one, 2 the command line is wrong, 130 interrupted.
 
 Example: keyway migrate --from kes.yml --to keyway.yml 'app-*'";
 

@@ -31,12 +31,13 @@ pub(super) fn ask_secret(question: &str) -> io::Result<Option<Secret>> {
     line.map(|line| Some(Secret::from(line)))
 }
 
-/// Whether a person at a terminal says yes; nothing where nobody can be asked.
+/// Whether a person at a terminal says yes; nothing where nobody types. The question is put to the terminal itself,
+/// wherever the output goes.
 pub(super) fn confirm(question: &str) -> io::Result<Option<bool>> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    write!(io::stderr(), "{question} [y/N] ")?;
+    write!(OpenOptions::new().write(true).open("/dev/tty")?, "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))

@@ -174,3 +174,25 @@ fn a_server_tells_whom_it_knows() {
     assert!(table.contains("POLICY") && table.contains("(admin)") && table.contains("ops"), "{table}");
     assert_eq!(Shell::of(&server, &server.app).run(&["identity", "ls"]).code, Some(3));
 }
+
+#[test]
+fn key_and_certificate_do_not_fall_on_one_file_however_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (directory.path().join("a"), directory.path().join("./a"));
+    for round in 0..2 {
+        let ended = crate::support::program::run([
+            "identity".into(),
+            "new".into(),
+            "--force".into(),
+            "--key".into(),
+            one.as_os_str().to_owned(),
+            "--cert".into(),
+            other.as_os_str().to_owned(),
+        ]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("the same file"), "{ended:?}");
+        assert_eq!(one.exists(), round > 0);
+        std::fs::write(&one, "something").unwrap();
+    }
+    assert_eq!(std::fs::read(&one).unwrap(), b"something");
+}

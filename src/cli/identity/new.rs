@@ -95,6 +95,15 @@ fn files(args: &Args, key_file: &Path, certificate_file: &Path) -> anyhow::Resul
     {
         bail!(exists(file));
     }
+    // With --force: nothing but files is replaced, and one file is not two.
+    for file in [key_file, certificate_file] {
+        if file.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            bail!(Usage(format!("'{}' is there and is no file; name another one", file.display())));
+        }
+    }
+    if place(key_file).is_some_and(|key| Some(key) == place(certificate_file)) {
+        bail!(Usage("--key and --cert name the same file".to_owned()));
+    }
     let api_key = ApiKey::generate()?;
     let certificate = certificate(args, &api_key)?;
     let key = if args.encrypt { encrypted(&api_key, &new_password()?)? } else { api_key.key_pem() };
@@ -118,6 +127,12 @@ fn files(args: &Args, key_file: &Path, certificate_file: &Path) -> anyhow::Resul
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a file is or will be, however its directory is written.
+fn place(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent().filter(|parent| *parent != Path::new("")).unwrap_or_else(|| Path::new("."));
+    Some(parent.canonicalize().ok()?.join(file.file_name()?))
 }
 
 fn certificate(args: &Args, api_key: &ApiKey) -> anyhow::Result<String> {
