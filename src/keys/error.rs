@@ -42,13 +42,13 @@ pub enum KeysError {
 /// The operations of a store, as messages name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// [`Store::create`]
+    /// [`backends::Store::create`]
     Create,
-    /// [`Store::get`]
+    /// [`backends::Store::get`]
     Read,
-    /// [`Store::delete`]
+    /// [`backends::Store::delete`]
     Delete,
-    /// [`Store::list`]
+    /// [`backends::Store::list`]
     List,
 }
 
