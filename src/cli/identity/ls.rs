@@ -33,9 +33,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Form::Table => {
                 let mut rows = Vec::new();
                 for identity in identities {
-                    rows.push([policy(&client, &identity).await, identity].map(String::from));
+                    let policy = policy(&client, &identity).await;
+                    rows.push([identity, policy]);
                 }
-                let rows: Vec<_> = rows.into_iter().map(|[policy, identity]| [identity, policy]).collect();
                 output.table(["IDENTITY", "POLICY"], &rows)?;
             }
         }
