@@ -21,6 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -45,13 +47,19 @@ const ATTEMPTS: usize = 100;
 
 /// The store. Its descriptor is closed with the last call that uses it.
 #[derive(Debug)]
-pub(crate) struct Fs(Arc<Directory>);
+pub(crate) struct Fs {
+    directory: Arc<Directory>,
+    /// As many listings at a time as there are CPUs: each reads the whole directory, and more would only take memory.
+    listings: Arc<Semaphore>,
+}
 
 impl Fs {
     /// Opens the directory, makes it when absent, and removes what killed processes left there.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
-        blocking(move || Ok(Self(Arc::new(Directory::open(&path)?)))).await
+        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let listings = Arc::new(Semaphore::new(cpus));
+        blocking(move || Ok(Self { directory: Arc::new(Directory::open(&path)?), listings })).await
     }
 
     /// Runs file system calls where they may wait. A call that began is finished, even when nobody waits for it.
@@ -59,7 +67,7 @@ impl Fs {
         &self,
         work: impl FnOnce(&Directory) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let directory = Arc::clone(&self.0);
+        let directory = Arc::clone(&self.directory);
         blocking(move || work(&directory)).await
     }
 }
@@ -84,7 +92,12 @@ impl Store for Fs {
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
-        self.run(move |directory| directory.list(&prefix, after.as_ref(), limit)).await
+        let turn = self.listings.clone().acquire_owned().await;
+        self.run(move |directory| {
+            let _turn = turn; // until it is done, even when nobody waits for it any more
+            directory.list(&prefix, after.as_ref(), limit)
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -231,16 +244,26 @@ impl Directory {
 
     fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let failed = |error: Errno| self.failure("list the key directory", error.into());
-        let mut names = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
+        // Set once there are too many: what comes after it is not among the first `limit`.
+        let mut last: Option<Name> = None;
         for entry in Dir::read_from(&self.handle).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(text) = entry.file_name().to_str() else { continue };
             if !text.starts_with(prefix) || after.is_some_and(|after| text <= after.as_str()) {
                 continue;
             }
+            if last.as_ref().is_some_and(|last| text >= last.as_str()) {
+                continue;
+            }
             let Ok(name) = Name::parse(text) else { continue };
             if self.is_listed(&name, entry.file_type())? {
                 names.push(name);
+            }
+            if names.len() > limit.saturating_mul(2) {
+                names.sort_unstable();
+                names.truncate(limit);
+                last = names.last().cloned();
             }
         }
         self.check_identity()?;

@@ -70,10 +70,11 @@ impl Call {
         self.state.keys.get(name).await.map_err(|error| ApiError::from_keys(Operation::Read, error))
     }
 
-    /// The body as a JSON object; nothing when it is none. Fields that `T` does not have are ignored, as KES ignores
-    /// them. serde would take an array for an object whose fields come in order: that is refused.
-    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
-        self.body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&self.body).ok())?
+    /// Takes the body as a JSON object; nothing when it is none. Fields that `T` does not have are ignored, as KES
+    /// ignores them. serde would take an array for an object whose fields come in order: that is refused.
+    pub fn json<T: DeserializeOwned>(&mut self) -> Option<T> {
+        let body = std::mem::take(&mut self.body); // it may be large, and is not needed any more
+        body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&body).ok())?
     }
 }
 

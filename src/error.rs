@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::crypto::key::Algorithm;
 use crate::keys::{KeysError, Operation, Outage};
+use crate::limits::BODIES;
 use crate::policy::Refusal;
 use crate::tls::peer::PeerError;
 
@@ -133,6 +134,9 @@ pub enum ApiError {
     /// More requests are under way than the server takes.
     #[error("too many requests: the server takes at most {0} at a time")]
     Overloaded(usize),
+    /// There was no room for the body within the API's time-out.
+    #[error("too many large requests: the server takes at most {} MiB of bodies at a time", BODIES >> 20)]
+    NoRoom,
     /// The client has more requests under way than it may.
     #[error("too many requests: one identity may have at most {0} at a time")]
     TooManyRequests(usize),
@@ -192,7 +196,7 @@ impl ApiError {
             Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::TooManySubscribers(_) | Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Outage { outage, .. } if is_unreachable(&outage.cause) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Outage { .. } | Self::Stopping | Self::TooManyConnections(_) | Self::Overloaded(_) => {
+            Self::Outage { .. } | Self::Stopping | Self::TooManyConnections(_) | Self::Overloaded(_) | Self::NoRoom => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NotReady { cause, .. } if is_unreachable(cause) => StatusCode::GATEWAY_TIMEOUT,
@@ -225,6 +229,7 @@ impl ApiError {
                 | Self::Stopping
                 | Self::TooManyConnections(_)
                 | Self::Overloaded(_)
+                | Self::NoRoom
                 | Self::TooManyRequests(_)
                 | Self::TooManySubscribers(_)
         )

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -19,8 +20,19 @@ const TOLD: usize = 32;
 /// How long a raised limit may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Bytes of large bodies that are under way at a time. A larger body waits for room before it is read, so that what
+/// many clients send at once does not lie in memory at once, where one core works at one of them at a time.
+pub const BODIES: usize = 32 << 20;
+
+/// Bytes of a body that need no room.
+pub const SMALL_BODY: usize = 16 << 10;
+
+/// How long a request may keep others out of its room, should its client be slow to send or to take the answer. Less
+/// than the time-out of those who wait for it (15 s where the config says nothing else).
+const ROOM_TIME: Duration = Duration::from_secs(10);
+
 /// What is under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Load {
     requests: AtomicUsize,
     /// Requests of those who look at the server, which have as much room of their own.
@@ -30,6 +42,8 @@ pub struct Load {
     connections: AtomicUsize,
     /// Wakes who waits for a connection to end.
     connection_ended: Notify,
+    /// Bytes of room that are left for large bodies.
+    room: Arc<Semaphore>,
 }
 
 /// A request counts as under way until its permit is dropped.
@@ -48,6 +62,10 @@ pub enum Kind {
     /// It looks at the server: status, readiness, metrics. It is served when there is too much work.
     Look,
 }
+
+/// Room for a large body, and for the answer, which is as large. Given back when it is dropped.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
 
 /// A connection counts as open until its slot is dropped.
 #[derive(Debug)]
@@ -99,6 +117,21 @@ impl Drop for Permit {
     }
 }
 
+impl Room {
+    /// Waits for room for a body of so many bytes, [`BODIES`] at most. Who came first gets it first.
+    pub async fn take(running: &Running, bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes.min(BODIES)).unwrap_or(u32::MAX);
+        let taken = running.load.room.clone().acquire_many_owned(bytes).await;
+        let given_back = CancellationToken::new();
+        let room = Self(given_back.clone().drop_guard());
+        tokio::spawn(async move {
+            let _ = timeout(ROOM_TIME, given_back.cancelled()).await;
+            drop(taken);
+        });
+        room
+    }
+}
+
 impl Slot {
     /// Waits until one more connection may be accepted. For the one loop that accepts.
     pub async fn take(running: &Arc<Running>, limit: impl Fn() -> usize) -> Self {
@@ -123,6 +156,19 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.load.connections.fetch_sub(1, Ordering::AcqRel);
         self.0.load.connection_ended.notify_one();
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            requests: AtomicUsize::default(),
+            looks: AtomicUsize::default(),
+            by_identity: Mutex::default(),
+            connections: AtomicUsize::default(),
+            connection_ended: Notify::new(),
+            room: Arc::new(Semaphore::new(BODIES)),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::access::Client;
 use crate::audit;
 use crate::error::{ApiError, Reason};
 use crate::identity::Identity;
-use crate::limits::Permit;
+use crate::limits::{Permit, Room};
 use crate::router;
 use crate::state::State;
 use crate::tls::peer::Peer;
@@ -35,6 +35,8 @@ pub struct Record {
     recorded: AtomicBool,
     /// Counts the request as under way for as long as somebody holds the record.
     permit: OnceLock<Permit>,
+    /// Counts its large body, and the answer to it, for as long.
+    room: OnceLock<Room>,
 }
 
 impl Record {
@@ -49,6 +51,7 @@ impl Record {
             start: Instant::now(),
             recorded: AtomicBool::new(false),
             permit: OnceLock::new(),
+            room: OnceLock::new(),
         }
     }
 
@@ -60,6 +63,16 @@ impl Record {
     /// Whether it counts so.
     pub fn is_counted(&self) -> bool {
         self.permit.get().is_some()
+    }
+
+    /// Keeps the room of the body until the record is dropped.
+    pub fn keep(&self, room: Room) {
+        let _ = self.room.set(room); // a request has one
+    }
+
+    /// Whether it has such room.
+    pub fn is_large(&self) -> bool {
+        self.room.get().is_some()
     }
 
     /// The state that the request began with.

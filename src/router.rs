@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::access;
 use crate::api::{self, Call};
 use crate::error::ApiError;
-use crate::limits::{Kind, Permit};
+use crate::limits::{Kind, Permit, Room, SMALL_BODY};
 use crate::record::Record;
 
 /// One API.
@@ -193,7 +193,7 @@ async fn handle(
         record.hold(Permit::take(&state.running, &state.config.limits, kind, identity.as_ref())?);
     }
     let deadline = Deadline::after(timeout);
-    let body = body.read(route.max_body, &deadline).await?;
+    let body = body.read(route.max_body, &deadline, record).await?;
     let argument = path.strip_prefix(route.path).unwrap_or_default().to_owned();
     let trusted = match route.access {
         Access::Policy => true,
@@ -253,16 +253,21 @@ struct Unread {
 }
 
 impl Unread {
-    /// The whole body; nothing when `limit` is 0.
-    async fn read(&mut self, limit: usize, deadline: &Deadline) -> Result<Bytes, ApiError> {
+    /// The whole body; nothing when `limit` is 0. A large one waits for room before it is read.
+    async fn read(&mut self, limit: usize, deadline: &Deadline, record: &Record) -> Result<Bytes, ApiError> {
         if limit == 0 {
             return Ok(Bytes::new());
         }
-        let expected = hyper::body::Body::size_hint(&self.body).lower();
-        if expected > limit as u64 {
+        let expected = usize::try_from(hyper::body::Body::size_hint(&self.body).lower()).unwrap_or(usize::MAX);
+        if expected > limit {
             return Err(ApiError::BodyTooLarge(limit));
         }
         let mut read = BytesMut::new();
+        let mut small = SMALL_BODY;
+        if expected > small {
+            Self::make_room(expected, deadline, record).await?;
+            small = limit;
+        }
         loop {
             let Some(frame) = deadline.bound(self.body.frame()).await else {
                 self.drain = false;
@@ -274,17 +279,28 @@ impl Unread {
                 return Err(ApiError::InvalidBody);
             };
             let data = frame.into_data().unwrap_or_default();
-            if read.len() + data.len() > limit {
-                return Err(ApiError::BodyTooLarge(limit));
-            }
-            if read.is_empty() && data.len() as u64 == expected {
+            if read.is_empty() && data.len() == expected {
                 return Ok(data); // all at once, as most bodies come
             }
+            let length = read.len() + data.len();
+            if length > limit {
+                return Err(ApiError::BodyTooLarge(limit));
+            }
+            if length > small {
+                Self::make_room(limit, deadline, record).await?; // it did not say how long it is
+                small = limit;
+            }
             if read.is_empty() {
-                read.reserve(usize::try_from(expected).unwrap_or_default());
+                read.reserve(expected);
             }
             read.extend_from_slice(&data);
         }
+    }
+
+    async fn make_room(bytes: usize, deadline: &Deadline, record: &Record) -> Result<(), ApiError> {
+        let room = deadline.bound(Room::take(&record.state().running, bytes)).await;
+        record.keep(room.ok_or(ApiError::NoRoom)?);
+        Ok(())
     }
 
     /// Reads on for a moment: closing a connection on which bytes are still arriving would reset it, and the

@@ -5,6 +5,7 @@
 
 mod activity;
 mod header_deadline;
+mod read_ahead;
 
 use std::convert::Infallible;
 use std::io;
@@ -38,6 +39,7 @@ use crate::state::Current;
 use crate::tls::peer::Peer;
 use activity::Activity;
 use header_deadline::HeaderDeadline;
+use read_ahead::ReadAhead;
 
 /// Descriptors left for everything else: the store, its connections, probes, those over the limit; half of all where
 /// there are few.
@@ -63,6 +65,11 @@ const MAX_HEADER: usize = 64 << 10;
 
 /// Requests of one HTTP/2 connection at a time (Go's default).
 const MAX_STREAMS: u32 = 250;
+
+/// Bytes that a client may send of one HTTP/2 request before they are read, and of all of one connection: streams whose
+/// large bodies wait for room must not use up what those need that have it.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// HTTP/2 pings, which find peers that are gone.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -177,7 +184,7 @@ impl Connection {
     }
 
     /// The TLS stream, or nothing when the client has been told that this is no plain HTTP port.
-    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -190,11 +197,11 @@ impl Connection {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             return Ok(None);
         }
-        self.acceptor.accept(stream).await.map(Some)
+        self.acceptor.accept(ReadAhead::new(stream)).await.map(Some)
     }
 
     /// Serves requests until one side ends the connection.
-    async fn http(self, stream: TlsStream<TcpStream>, stopping: CancellationToken) -> hyper::Result<()> {
+    async fn http(self, stream: TlsStream<ReadAhead<TcpStream>>, stopping: CancellationToken) -> hyper::Result<()> {
         let (_, session) = stream.get_ref();
         let peer = Peer::new(self.address, session.peer_certificates());
         let http2 = session.alpn_protocol() == Some(b"h2");
@@ -227,6 +234,8 @@ impl Connection {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX))
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
@@ -238,7 +247,7 @@ impl Connection {
                 .timer(TokioTimer::new())
                 .header_read_timeout(None) // hyper counts it from the end of the last request, as `drive` does
                 .max_buf_size(MAX_HEADER)
-                .writev(false) // TLS copies anyway; one flat buffer makes fewer records
+                .writev(true)
                 .serve_connection(TokioIo::new(stream), service);
             drive(connection, &activity, &stopping, idle).await
         }

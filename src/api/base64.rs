@@ -5,11 +5,10 @@ use std::fmt;
 use axum::response::Response;
 use base64_simd::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use zeroize::Zeroizing;
 
-use crate::crypto::key::Wiped;
+use crate::crypto::key::{Key, Wiped};
 
-/// Bytes from a base64 field. `null` and an absent field (with `#[serde(default)]`) are no bytes. Line breaks are
+/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field (with `#[serde(default)]`) are no bytes. Line breaks are
 /// skipped, as KES's decoder skips them.
 #[derive(Default)]
 pub struct Bytes(pub Wiped);
@@ -22,31 +21,52 @@ impl fmt::Debug for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Base64)
+        deserializer.deserialize_option(Base64)
     }
 }
 
 struct Base64;
 
-impl Visitor<'_> for Base64 {
+impl<'de> Visitor<'de> for Base64 {
     type Value = Bytes;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a base64 string")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-        let bytes = if memchr::memchr2(b'\r', b'\n', text.as_bytes()).is_some() {
-            STANDARD.decode_to_vec(Zeroizing::new(text.replace(['\r', '\n'], "")).as_bytes())
-        } else {
-            STANDARD.decode_to_vec(text)
-        };
-        bytes.map(|bytes| Bytes(Wiped::from(bytes))).map_err(|_| E::custom("not standard base64"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Bytes, E> {
+    fn visit_none<E: Error>(self) -> Result<Bytes, E> {
         Ok(Bytes::default())
     }
+
+    // Bytes, as base64 decides what they may be: a str would have to be UTF-8, which takes time to see.
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+
+    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<Bytes, E> {
+        decode(text)
+            .or_else(|| decode(&without_line_breaks(text)?))
+            .map(Bytes)
+            .ok_or_else(|| E::custom("not standard base64"))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
+        self.visit_bytes(text.as_bytes())
+    }
+}
+
+fn decode(text: &[u8]) -> Option<Wiped> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + Key::OVERHEAD);
+    STANDARD.decode_append(text, &mut bytes).ok()?;
+    Some(Wiped::from(bytes))
+}
+
+/// The text, when it has any.
+fn without_line_breaks(text: &[u8]) -> Option<Wiped> {
+    memchr::memchr2(b'\r', b'\n', text)?;
+    let mut plain = text.to_vec();
+    plain.retain(|byte| !matches!(byte, b'\r' | b'\n'));
+    Some(Wiped::from(plain))
 }
 
 /// 200 with a JSON object of base64 fields: `{"NAME":"BASE64",...}`, written at once into memory of its size. Names are

@@ -13,6 +13,7 @@
 //! Source: vectors in `tests/vectors/kes.json`, made with KES. Not here: ciphers and keys.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -35,15 +36,23 @@ const JSON: u8 = b'{';
 const ARRAY_OF_5: u8 = 0x95;
 
 /// The parts of a ciphertext.
-pub(super) struct Ciphertext<'a> {
+pub(super) struct Ciphertext {
     /// The algorithm that the format names; the written format names none.
     pub(super) algorithm: Option<Algorithm>,
     /// What the AEAD put out: the encrypted message and its tag, 16 bytes at least.
-    pub(super) sealed: Cow<'a, [u8]>,
+    pub(super) sealed: Sealed,
     /// From which the sub-key is derived.
     pub(super) iv: [u8; IV_LEN],
     /// The nonce under the sub-key.
     pub(super) nonce: [u8; NONCE_LEN],
+}
+
+/// Where the AEAD's output is.
+pub(super) enum Sealed {
+    /// In this part of the ciphertext.
+    Within(Range<usize>),
+    /// Decoded from it.
+    Apart(Vec<u8>),
 }
 
 /// The written format: appends iv and nonce to `sealed`.
@@ -53,11 +62,11 @@ pub(super) fn write(mut sealed: Vec<u8>, iv: &[u8; IV_LEN], nonce: &[u8; NONCE_L
     sealed
 }
 
-impl<'a> Ciphertext<'a> {
+impl Ciphertext {
     /// Takes a ciphertext of any format apart; `None` when it is too short for one. Nothing is verified yet.
     ///
     /// Allocates for the JSON format alone, and no more than the length of its text.
-    pub(super) fn parse(ciphertext: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(ciphertext: &[u8]) -> Option<Self> {
         let named = match *ciphertext.first()? {
             JSON => Self::json(ciphertext),
             ARRAY_OF_5 => Self::message_pack(ciphertext),
@@ -66,13 +75,13 @@ impl<'a> Ciphertext<'a> {
         named.or_else(|| Self::written(ciphertext))
     }
 
-    fn written(ciphertext: &'a [u8]) -> Option<Self> {
+    fn written(ciphertext: &[u8]) -> Option<Self> {
         let (rest, nonce) = ciphertext.split_last_chunk::<NONCE_LEN>()?;
         let (sealed, iv) = rest.split_last_chunk::<IV_LEN>()?;
-        Self::from_parts(None, sealed.into(), iv, nonce)
+        Self::from_parts(None, Sealed::Within(0..sealed.len()), iv, nonce)
     }
 
-    fn json(ciphertext: &'a [u8]) -> Option<Self> {
+    fn json(ciphertext: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Json<'a> {
             #[serde(borrow)]
@@ -92,10 +101,10 @@ impl<'a> Ciphertext<'a> {
         };
         let decode = |text: &str| BASE64_STANDARD.decode(text).ok();
         let (iv, nonce, sealed) = (decode(&json.iv)?, decode(&json.nonce)?, decode(&json.bytes)?);
-        Self::from_parts(Some(algorithm), sealed.into(), &iv, &nonce)
+        Self::from_parts(Some(algorithm), Sealed::Apart(sealed), &iv, &nonce)
     }
 
-    fn message_pack(ciphertext: &'a [u8]) -> Option<Self> {
+    fn message_pack<'a>(ciphertext: &'a [u8]) -> Option<Self> {
         // All borrowed: a length field in the input that lies is an error, and never an allocation.
         type Array<'a> = (&'a str, &'a str, &'a [u8], &'a [u8], &'a [u8]);
         let (algorithm, _key_id, iv, nonce, sealed): Array<'a> = rmp_serde::from_slice(ciphertext).ok()?;
@@ -104,15 +113,25 @@ impl<'a> Ciphertext<'a> {
         if sealed.as_ptr_range().end != ciphertext.as_ptr_range().end {
             return None;
         }
-        Self::from_parts(Some(Algorithm::parse(algorithm)?), sealed.into(), iv, nonce)
+        let sealed = Sealed::Within(ciphertext.len() - sealed.len()..ciphertext.len());
+        Self::from_parts(Some(Algorithm::parse(algorithm)?), sealed, iv, nonce)
     }
 
     /// Checks the lengths.
-    fn from_parts(algorithm: Option<Algorithm>, sealed: Cow<'a, [u8]>, iv: &[u8], nonce: &[u8]) -> Option<Self> {
+    fn from_parts(algorithm: Option<Algorithm>, sealed: Sealed, iv: &[u8], nonce: &[u8]) -> Option<Self> {
         if sealed.len() < TAG_LEN {
             return None;
         }
         Some(Self { algorithm, sealed, iv: iv.try_into().ok()?, nonce: nonce.try_into().ok()? })
+    }
+}
+
+impl Sealed {
+    fn len(&self) -> usize {
+        match self {
+            Self::Within(part) => part.len(),
+            Self::Apart(bytes) => bytes.len(),
+        }
     }
 }
 

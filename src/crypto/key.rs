@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 pub use super::algorithm::Algorithm;
-use super::ciphertext::{self, Ciphertext, IV_LEN, NONCE_LEN};
+use super::ciphertext::{self, Ciphertext, IV_LEN, NONCE_LEN, Sealed};
 use super::hmac::hmac_sha256;
 pub use super::random::RandomError;
 use super::secret::Secret;
@@ -70,6 +70,9 @@ impl Key {
     /// Length of a key in bytes, for either algorithm.
     pub const LEN: usize = Secret::LEN;
 
+    /// Bytes by which a ciphertext is longer than its message.
+    pub const OVERHEAD: usize = ciphertext::OVERHEAD;
+
     /// Makes a key of random bytes.
     ///
     /// # Errors
@@ -119,47 +122,54 @@ impl Key {
         &self.created_by
     }
 
-    /// Encrypts and authenticates `plaintext`, and authenticates `context` with it. The ciphertext is 44 bytes longer.
+    /// Encrypts and authenticates `message`, and authenticates `context` with it. The ciphertext is
+    /// [`Key::OVERHEAD`] bytes longer, and takes the place of the message where that has room for it.
     ///
     /// # Errors
     /// [`EncryptError::Random`]; [`EncryptError::TooLong`].
-    pub fn encrypt(&self, plaintext: &[u8], context: &[u8]) -> Result<Vec<u8>, EncryptError> {
+    pub fn encrypt(&self, message: impl Into<Wiped>, context: &[u8]) -> Result<Vec<u8>, EncryptError> {
         let mut random = [0; IV_LEN + NONCE_LEN];
         random::fill(&mut random)?;
         let (iv, nonce) = random.split_first_chunk().ok_or(EncryptError::Random)?;
         let nonce = nonce.first_chunk().ok_or(EncryptError::Random)?;
-        self.seal(plaintext, context, iv, nonce)
+        self.seal(message.into(), context, iv, nonce)
     }
 
     /// Encrypts under an iv and a nonce, which must be random and never used before.
     fn seal(
         &self,
-        plaintext: &[u8],
+        message: Wiped,
         context: &[u8],
         iv: &[u8; IV_LEN],
         nonce: &[u8; NONCE_LEN],
     ) -> Result<Vec<u8>, EncryptError> {
-        // Sized for the whole ciphertext: growing later would leave a copy of the plaintext behind.
-        let mut buffer = Vec::with_capacity(plaintext.len() + ciphertext::OVERHEAD);
-        buffer.extend_from_slice(plaintext);
+        // Room for the whole ciphertext: growing later would leave a copy of the message behind.
+        let mut buffer = message.with_room_for(Self::OVERHEAD);
         match self.algorithm {
-            Algorithm::Aes256 => aes256::seal(&self.secret, iv, nonce, context, &mut buffer)?,
-            Algorithm::ChaCha20 => chacha20::seal(&self.secret, iv, nonce, context, &mut buffer)?,
+            Algorithm::Aes256 => aes256::seal(&self.secret, iv, nonce, context, buffer.as_mut_vec())?,
+            Algorithm::ChaCha20 => chacha20::seal(&self.secret, iv, nonce, context, buffer.as_mut_vec())?,
         }
-        Ok(ciphertext::write(buffer, iv, nonce))
+        Ok(ciphertext::write(buffer.into_inner(), iv, nonce))
     }
 
-    /// Decrypts a ciphertext of any of the three formats that KES has written.
+    /// Decrypts a ciphertext of any of the three formats that KES has written. The message takes its place.
     ///
     /// # Errors
     /// [`NotAuthentic`] for everything but a ciphertext made with this key, its algorithm and this context.
-    pub fn decrypt(&self, ciphertext: &[u8], context: &[u8]) -> Result<Wiped, NotAuthentic> {
-        let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(ciphertext).ok_or(NotAuthentic)?;
+    pub fn decrypt(&self, ciphertext: impl Into<Wiped>, context: &[u8]) -> Result<Wiped, NotAuthentic> {
+        let mut buffer = ciphertext.into();
+        let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(&buffer).ok_or(NotAuthentic)?;
         // A format that names its algorithm must name ours: one secret never serves two ciphers.
         if algorithm.is_some_and(|named| named != self.algorithm) {
             return Err(NotAuthentic);
         }
-        let mut buffer = Wiped::from(sealed.into_owned());
+        match sealed {
+            Sealed::Within(part) => {
+                buffer.as_mut_vec().truncate(part.end);
+                buffer.as_mut_vec().drain(..part.start);
+            }
+            Sealed::Apart(bytes) => buffer = bytes.into(),
+        }
         match self.algorithm {
             Algorithm::Aes256 => aes256::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
             Algorithm::ChaCha20 => chacha20::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
@@ -183,7 +193,7 @@ impl Key {
         let (data_key, rest) = random.split_first_chunk::<{ Self::LEN }>().ok_or(EncryptError::Random)?;
         let (iv, nonce) = rest.split_first_chunk().ok_or(EncryptError::Random)?;
         let nonce = nonce.first_chunk().ok_or(EncryptError::Random)?;
-        let ciphertext = self.seal(data_key, context, iv, nonce)?;
+        let ciphertext = self.seal(data_key.into(), context, iv, nonce)?;
         Ok(DataKey { plaintext: Zeroizing::new(*data_key), ciphertext })
     }
 
@@ -250,7 +260,7 @@ mod tests {
     fn a_ciphertext_is_44_bytes_longer_than_its_plaintext() {
         for key in BOTH.map(key) {
             for (plaintext, ciphertext) in [(0, 44), (1, 45), (32, 76), (1 << 20, (1 << 20) + 44)] {
-                assert_eq!(key.encrypt(&vec![0; plaintext], b"").unwrap().len(), ciphertext);
+                assert_eq!(key.encrypt(vec![0; plaintext], b"").unwrap().len(), ciphertext);
             }
         }
     }
@@ -272,10 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn encrypting_never_moves_the_plaintext_to_a_larger_buffer() {
+    fn a_message_is_encrypted_and_decrypted_where_it_is_when_there_is_room() {
         for key in BOTH.map(key) {
-            let ciphertext = key.encrypt(&[1; 1000], b"").unwrap();
-            assert_eq!(ciphertext.capacity(), ciphertext.len());
+            let mut message = Vec::with_capacity(1000 + Key::OVERHEAD);
+            message.resize(1000, 1);
+            let place = message.as_ptr();
+            let ciphertext = key.encrypt(message, b"").unwrap();
+            assert_eq!((ciphertext.as_ptr(), ciphertext.len()), (place, 1000 + Key::OVERHEAD));
+            assert_eq!(key.decrypt(ciphertext, b"").unwrap().as_ptr(), place);
         }
     }
 
@@ -294,8 +308,8 @@ mod tests {
     #[test]
     fn the_same_secret_for_another_algorithm_decrypts_nothing() {
         let [aes256, chacha20] = twins();
-        assert!(chacha20.decrypt(&aes256.encrypt(b"message", b"").unwrap(), b"").is_err());
-        assert!(aes256.decrypt(&chacha20.encrypt(b"message", b"").unwrap(), b"").is_err());
+        assert!(chacha20.decrypt(aes256.encrypt(b"message", b"").unwrap(), b"").is_err());
+        assert!(aes256.decrypt(chacha20.encrypt(b"message", b"").unwrap(), b"").is_err());
     }
 
     #[test]

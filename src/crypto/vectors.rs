@@ -121,7 +121,7 @@ fn every_ciphertext_decrypts_with_every_stored_form_of_its_key() {
         for value in vector.stored.values() {
             let key = Key::from_stored(value.as_bytes()).unwrap();
             for one in &vector.ciphertexts {
-                assert!(key.decrypt(&bytes(&one.ciphertext), &bytes(&one.context)).is_ok());
+                assert!(key.decrypt(bytes(&one.ciphertext), &bytes(&one.context)).is_ok());
             }
         }
     }
@@ -135,7 +135,7 @@ fn a_flipped_bit_anywhere_is_not_authentic() {
         for bit in (0..ciphertext.len() * 8).step_by(step) {
             let mut changed = ciphertext.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(key.decrypt(&changed, context), Err(NotAuthentic), "{label}, bit {bit}");
+            assert_eq!(key.decrypt(&changed[..], context), Err(NotAuthentic), "{label}, bit {bit}");
         }
     });
 }
@@ -146,7 +146,7 @@ fn a_ciphertext_cut_anywhere_or_continued_is_not_authentic() {
         for len in 0..ciphertext.len() {
             assert_eq!(key.decrypt(&ciphertext[..len], context), Err(NotAuthentic), "{label}, {len} bytes");
         }
-        assert_eq!(key.decrypt(&[ciphertext, &[0]].concat(), context), Err(NotAuthentic), "{label}");
+        assert_eq!(key.decrypt([ciphertext, &[0]].concat(), context), Err(NotAuthentic), "{label}");
     });
 }
 
@@ -171,7 +171,7 @@ fn the_same_secret_for_the_other_algorithm_decrypts_no_format() {
         let secret = bytes(json["bytes"].as_str().unwrap());
         let key = Key::import(other, &secret, OffsetDateTime::UNIX_EPOCH, "").unwrap();
         for one in &vector.ciphertexts {
-            assert_eq!(key.decrypt(&bytes(&one.ciphertext), &bytes(&one.context)), Err(NotAuthentic));
+            assert_eq!(key.decrypt(bytes(&one.ciphertext), &bytes(&one.context)), Err(NotAuthentic));
         }
     }
 }

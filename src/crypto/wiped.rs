@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::ciphertext::OVERHEAD;
+
 /// Bytes that are wiped on drop, in one sweep: `Zeroizing<Vec<u8>>` writes them one by one and twice, which takes a third
 /// of the time of encrypting a large message. `Debug` prints the length alone.
 #[derive(Default, PartialEq, Eq)]
@@ -14,10 +16,35 @@ impl From<Vec<u8>> for Wiped {
     }
 }
 
+/// A copy, with room for what a cipher appends.
+impl<T: AsRef<[u8]> + ?Sized> From<&T> for Wiped {
+    fn from(bytes: &T) -> Self {
+        let bytes = bytes.as_ref();
+        let mut copy = Vec::with_capacity(bytes.len() + OVERHEAD);
+        copy.extend_from_slice(bytes);
+        Self(copy)
+    }
+}
+
 impl Wiped {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same bytes in memory that has room for so many more; they move when theirs has not.
+    pub(super) fn with_room_for(self, more: usize) -> Self {
+        if self.0.capacity() - self.0.len() >= more {
+            return self;
+        }
+        let mut larger = Vec::with_capacity(self.0.len() + more);
+        larger.extend_from_slice(&self.0);
+        Self(larger)
+    }
+
+    /// The bytes, which are no secret any more: they will not be wiped.
+    pub(super) fn into_inner(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
     }
 
     /// The bytes, to be changed in place: growing would leave a copy behind.

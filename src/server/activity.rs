@@ -75,7 +75,7 @@ pub(super) struct Open(Activity);
 impl Open {
     /// The body, with the request open until it ends, and counted as under way by its record.
     pub(super) fn until_end_of(self, body: Body, record: Option<Arc<Record>>) -> Tracked {
-        Tracked { body, _open: self, _record: record }
+        Tracked { body, _open: self, record }
     }
 }
 
@@ -91,7 +91,20 @@ impl Drop for Open {
 pub(super) struct Tracked {
     body: Body,
     _open: Open,
-    _record: Option<Arc<Record>>,
+    record: Option<Arc<Record>>,
+}
+
+/// Bytes of an answer that count as under way until they are sent: HTTP/2 takes them all at once, and then waits for
+/// the client to take them.
+struct Counted {
+    bytes: Bytes,
+    _record: Arc<Record>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl hyper::body::Body for Tracked {
@@ -102,7 +115,10 @@ impl hyper::body::Body for Tracked {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(record) = self.record.as_ref().filter(|record| record.is_large()) else { return frame };
+        let counted = |bytes| Bytes::from_owner(Counted { bytes, _record: record.clone() });
+        frame.map_ok(|frame| frame.map_data(counted))
     }
 
     fn is_end_stream(&self) -> bool {

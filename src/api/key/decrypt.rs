@@ -19,10 +19,10 @@ struct Request {
 ///
 /// # Errors
 /// [`ApiError::NotAuthentic`], for every reason alike; [`ApiError::KeyNotFound`].
-pub async fn decrypt(call: Call) -> Result<Response, ApiError> {
+pub async fn decrypt(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
-    let plaintext = key.decrypt(&request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
+    let plaintext = key.decrypt(request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
     Ok(base64::reply(&[("plaintext", &plaintext)]))
 }

@@ -19,12 +19,12 @@ struct Request {
 ///
 /// # Errors
 /// [`ApiError::KeyNotFound`].
-pub async fn encrypt(call: Call) -> Result<Response, ApiError> {
+pub async fn encrypt(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let ciphertext = key
-        .encrypt(&request.plaintext.0, &request.context.0)
+        .encrypt(request.plaintext.0, &request.context.0)
         .map_err(|_| ApiError::Internal("a message could not be encrypted"))?;
     Ok(base64::reply(&[("ciphertext", &ciphertext)]))
 }

@@ -17,7 +17,7 @@ struct Request {
 ///
 /// # Errors
 /// [`ApiError::KeyNotFound`].
-pub async fn generate(call: Call) -> Result<Response, ApiError> {
+pub async fn generate(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request =
         if call.body.is_empty() { Request::default() } else { call.json().ok_or(ApiError::InvalidBody)? };

@@ -17,7 +17,7 @@ struct Request {
 ///
 /// # Errors
 /// [`ApiError::HmacNotSupported`] for a key from a time before HMAC keys; [`ApiError::KeyNotFound`].
-pub async fn hmac(call: Call) -> Result<Response, ApiError> {
+pub async fn hmac(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;

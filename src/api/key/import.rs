@@ -25,7 +25,7 @@ struct Request {
 ///
 /// # Errors
 /// [`ApiError::Algorithm`], [`ApiError::KeySize`], [`ApiError::KeyExists`].
-pub async fn import(call: Call) -> Result<Response, ApiError> {
+pub async fn import(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidImportBody)?;
     let algorithm = match request.cipher.as_deref() {
