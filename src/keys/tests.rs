@@ -13,7 +13,7 @@ use super::*;
 mod outage;
 
 /// The defaults of the config.
-const LONG: Settings = Settings {
+pub(super) const LONG: Settings = Settings {
     any: Duration::from_mins(5),
     unused: Duration::from_secs(30),
     offline: Duration::ZERO,

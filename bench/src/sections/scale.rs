@@ -16,7 +16,7 @@ const STEPS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const SIZES: [usize; 7] = [32, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 700 << 10];
 
 /// Names in the cache.
-const KEYS: [u64; 4] = [1, 100, 10_000, 100_000];
+const KEYS: [u64; 5] = [1, 100, 10_000, 100_000, 1_000_000];
 
 /// Measures, each step once a round.
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
