@@ -68,7 +68,7 @@ pub struct Settings {
     pub unused: Duration,
     /// How long keys are served while the store is down, since it last answered; zero: not at all.
     pub offline: Duration,
-    /// Keys in the cache at most; the least used go first. At about 0.5 KiB a key.
+    /// Keys in the cache at most; the least used go first. At about 0.8 KiB a key.
     pub max_entries: u64,
     /// How long operations of the store may take.
     pub deadlines: Deadlines,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::passphrase::Passphrase;
-use super::stores::{Work, keystore, run as run_work};
+use super::stores::{Work, keystore, prepare};
 use crate::backup::lock::{Lock, recipient, recipients};
 use crate::backup::write::{Options, backup};
 use crate::transfer::Side;
@@ -51,7 +51,7 @@ pub(super) struct Args {
 
 /// Makes the backup.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    crate::process::harden(); // before there is a secret
+    let prepared = prepare();
     let config = keystore(&args.config)?;
     if is_in_the_store(&args.out, &config) {
         bail!(super::exit::Usage(format!(
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(passphrase) => Lock::Passphrase(passphrase),
         None => Lock::Recipients(read_recipients(&args.recipient, &args.recipients_file)?),
     };
-    run_work(&args.work, async |crew| {
+    prepared.run(&args.work, async |crew| {
         let source = Side::open_to_read(&args.config, &config).await?;
         let report = Box::pin(backup(&source, lock, &options, &crew)).await;
         source.close().await;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::stores::{Work, keystore, run as run_work};
+use super::stores::{Work, keystore, prepare};
 use crate::transfer::Side;
 use crate::transfer::migrate::{Conflict, Options, migrate};
 use crate::transfer::pattern::Pattern;
@@ -51,6 +51,7 @@ pub(super) struct Args {
 
 /// Moves the keys.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let prepared = prepare();
     let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
     Side::check_distinct((&args.from, &from), (&args.to, &to))?;
     let conflict = match (args.merge, args.force) {
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let options =
         Options { pattern: args.pattern.clone(), conflict, dry_run: args.dry_run, skip_damaged: args.skip_damaged };
-    run_work(&args.work, async |crew| {
+    prepared.run(&args.work, async |crew| {
         let source = Side::open_to_read(&args.from, &from).await?;
         let target = if args.dry_run {
             Side::open_to_look(&args.to, &to).await?

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::passphrase::Passphrase;
-use super::stores::{Work, keystore, run as run_work};
+use super::stores::{Work, keystore, prepare};
 use crate::backup::file::BackupFile;
 use crate::backup::lock::{Key, identities};
 use crate::backup::restore::{check, restore};
@@ -49,14 +49,14 @@ pub(super) struct Args {
 
 /// Restores the backup.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    crate::process::harden(); // before there is a secret
+    let prepared = prepare();
     let config = keystore(&args.config)?;
     let key = match args.passphrase.of_a_file()? {
         Some(passphrase) => Key::Passphrase(passphrase),
         None => Key::Identities(read_identities(&args.identity)?),
     };
     let file = Arc::new(BackupFile::open(&args.input, key)?);
-    run_work(&args.work, async |crew| {
+    prepared.run(&args.work, async |crew| {
         let checked = Arc::clone(&file);
         let contents = tokio::task::spawn_blocking(move || check(&checked)).await??;
         let target = if args.dry_run {

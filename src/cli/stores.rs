@@ -29,35 +29,48 @@ pub(super) struct Work {
     json: bool,
 }
 
-/// Runs a command. Ctrl-C, SIGTERM and SIGHUP end it after the keys that are in work; the second one ends it at once.
-pub(super) fn run(
-    work: &Work,
-    command: impl AsyncFnOnce(Crew) -> anyhow::Result<(String, Report)>,
-) -> anyhow::Result<ExitCode> {
+/// A process that may hold secrets.
+pub(super) struct Prepared(Progress);
+
+/// Comes first in a command, before it reads a config or asks for a passphrase: keeps its memory to itself, and says in
+/// between the lines of progress what there is to say.
+pub(super) fn prepare() -> Prepared {
     let progress = Progress::new();
     let log = progress.clone();
     let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).with_writer(move || log.clone());
     let _ = lines.with_ansi(false).with_target(false).without_time().try_init();
     process::harden();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let concurrency = NonZeroUsize::new(work.concurrency.into()).unwrap_or(NonZeroUsize::MIN);
-    let crew = Crew { concurrency, stop: CancellationToken::new(), progress };
-    let stop = crew.stop.clone();
-    let began = Instant::now();
-    let (heading, report) = runtime.block_on(async {
-        watch_signals(stop.clone(), crew.progress.clone())?;
-        Box::pin(command(crew)).await
-    })?;
-    show(&format!("{heading}, in {:.1} s", began.elapsed().as_secs_f64()), &report, work.json)?;
-    if report.is_complete() {
-        return Ok(ExitCode::SUCCESS);
+    Prepared(progress)
+}
+
+impl Prepared {
+    /// Runs a command. Ctrl-C, SIGTERM and SIGHUP end it after the keys that are in work; the second one ends it at
+    /// once.
+    pub(super) fn run(
+        self,
+        work: &Work,
+        command: impl AsyncFnOnce(Crew) -> anyhow::Result<(String, Report)>,
+    ) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let concurrency = NonZeroUsize::new(work.concurrency.into()).unwrap_or(NonZeroUsize::MIN);
+        let crew = Crew { concurrency, stop: CancellationToken::new(), progress: self.0 };
+        let stop = crew.stop.clone();
+        let began = Instant::now();
+        let (heading, report) = runtime.block_on(async {
+            watch_signals(stop.clone(), crew.progress.clone())?;
+            Box::pin(command(crew)).await
+        })?;
+        show(&format!("{heading}, in {:.1} s", began.elapsed().as_secs_f64()), &report, work.json)?;
+        if report.is_complete() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let what = report.cut_short.unwrap_or_else(|| "not every key is there as it should be; see above".to_owned());
+        if stop.is_cancelled() {
+            super::print_error(&anyhow!(what));
+            return Ok(ExitCode::from(exit::INTERRUPTED));
+        }
+        Err(anyhow!(what))
     }
-    let what = report.cut_short.unwrap_or_else(|| "not every key is there as it should be; see above".to_owned());
-    if stop.is_cancelled() {
-        super::print_error(&anyhow!(what));
-        return Ok(ExitCode::from(exit::INTERRUPTED));
-    }
-    Err(anyhow!(what))
 }
 
 /// The keystore of a config file; the rest of the file does not matter. Warnings go to standard error.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::stores::{Work, keystore, run as run_work};
+use super::stores::{Work, keystore, prepare};
 use crate::transfer::Side;
 use crate::transfer::pattern::Pattern;
 use crate::transfer::verify::verify;
@@ -32,9 +32,10 @@ pub(super) struct Args {
 
 /// Compares the keystores.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let prepared = prepare();
     let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
     Side::check_distinct((&args.from, &from), (&args.to, &to))?;
-    run_work(&args.work, async |crew| {
+    prepared.run(&args.work, async |crew| {
         let source = Side::open_to_read(&args.from, &from).await?;
         let target = Side::open_to_read(&args.to, &to).await?;
         let report = Box::pin(verify(&source, &target, &args.pattern, &crew)).await;
