@@ -27,9 +27,9 @@ pub const BODIES: usize = 32 << 20;
 /// Bytes of a body that need no room.
 pub const SMALL_BODY: usize = 16 << 10;
 
-/// How long a request may keep others out of its room, should its client be slow to send or to take the answer. Less
-/// than the time-out of those who wait for it (15 s where the config says nothing else).
-const ROOM_TIME: Duration = Duration::from_secs(10);
+/// How long a request may keep others out of its room, should its client be slow to send or to take the answer: a body
+/// of a MiB takes less on 10 Mbit/s. Its memory is then its own, as that of a small one.
+const ROOM_TIME: Duration = Duration::from_secs(2);
 
 /// What is under way.
 #[derive(Debug)]
@@ -63,9 +63,10 @@ pub enum Kind {
     Look,
 }
 
-/// Room for a large body, and for the answer, which is as large. Given back when it is dropped.
-#[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "its drop is what counts")] DropGuard);
+/// Room for a large body, and for the answer, which is as large. Given back when the last clone is dropped, or its time
+/// is up.
+#[derive(Clone, Debug)]
+pub struct Room(#[expect(dead_code, reason = "its drop is what counts")] Arc<DropGuard>);
 
 /// A connection counts as open until its slot is dropped.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Room {
         let bytes = u32::try_from(bytes.min(BODIES)).unwrap_or(u32::MAX);
         let taken = running.load.room.clone().acquire_many_owned(bytes).await;
         let given_back = CancellationToken::new();
-        let room = Self(given_back.clone().drop_guard());
+        let room = Self(Arc::new(given_back.clone().drop_guard()));
         tokio::spawn(async move {
             let _ = timeout(ROOM_TIME, given_back.cancelled()).await;
             drop(taken);

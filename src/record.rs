@@ -70,9 +70,9 @@ impl Record {
         let _ = self.room.set(room); // a request has one
     }
 
-    /// Whether it has such room.
-    pub fn is_large(&self) -> bool {
-        self.room.get().is_some()
+    /// That room, which the answer keeps until it is sent.
+    pub fn room(&self) -> Option<&Room> {
+        self.room.get()
     }
 
     /// The state that the request began with.

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::crypto::key::{Key, Wiped};
 
-/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field (with `#[serde(default)]`) are no bytes. Line breaks are
+/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field are no bytes. Line breaks are
 /// skipped, as KES's decoder skips them.
 #[derive(Default)]
 pub struct Bytes(pub Wiped);
@@ -43,6 +43,11 @@ impl<'de> Visitor<'de> for Base64 {
         deserializer.deserialize_bytes(self)
     }
 
+    // JSON in which the text stands as it is: a line break would be a bare one, which JSON does not allow.
+    fn visit_borrowed_bytes<E: Error>(self, text: &'de [u8]) -> Result<Bytes, E> {
+        decode(text).map(Bytes).ok_or_else(|| E::custom("not standard base64"))
+    }
+
     fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<Bytes, E> {
         decode(text)
             .or_else(|| decode(&without_line_breaks(text)?))
@@ -56,17 +61,17 @@ impl<'de> Visitor<'de> for Base64 {
 }
 
 fn decode(text: &[u8]) -> Option<Wiped> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + Key::OVERHEAD);
-    STANDARD.decode_append(text, &mut bytes).ok()?;
-    Some(Wiped::from(bytes))
+    let mut bytes = Wiped::with_capacity(text.len() / 4 * 3 + Key::OVERHEAD);
+    STANDARD.decode_append(text, bytes.as_mut_vec()).ok()?;
+    Some(bytes)
 }
 
 /// The text, when it has any.
 fn without_line_breaks(text: &[u8]) -> Option<Wiped> {
     memchr::memchr2(b'\r', b'\n', text)?;
-    let mut plain = text.to_vec();
-    plain.retain(|byte| !matches!(byte, b'\r' | b'\n'));
-    Some(Wiped::from(plain))
+    let mut plain = Wiped::from(text);
+    plain.as_mut_vec().retain(|byte| !matches!(byte, b'\r' | b'\n'));
+    Some(plain)
 }
 
 /// 200 with a JSON object of base64 fields: `{"NAME":"BASE64",...}`, written at once into memory of its size. Names are
@@ -126,7 +131,10 @@ mod tests {
         assert_eq!(read(r#""aGVsbG8=""#).unwrap(), b"hello");
         assert_eq!(read(r#""aGVs\nbG8=""#).unwrap(), b"hello");
         assert_eq!(read("null").unwrap(), b"");
-        for bad in [r#""aGVsbG8""#, r#""_-8=""#, "5", "[1]", "{}", r#""aGVsbG8= ""#] {
+        assert_eq!(read("\"aGVs\\r\\nbG8=\"").unwrap(), b"hello");
+        for bad in
+            ["\"aGVs\nbG8=\"", "\"aGVs\r\nbG8=\"", r#""aGVsbG8""#, r#""_-8=""#, "5", "[1]", "{}", r#""aGVsbG8= ""#]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -105,6 +105,7 @@ pub struct Description {
 #[derive(Debug, Deserialize)]
 pub struct DataKey {
     /// The key.
+    #[serde(deserialize_with = "Bytes::deserialize")] // must be there
     pub plaintext: Bytes,
     /// The key, encrypted.
     pub ciphertext: String,
@@ -121,6 +122,7 @@ pub struct Encrypted {
 #[derive(Debug, Deserialize)]
 pub struct Decrypted {
     /// The message.
+    #[serde(deserialize_with = "Bytes::deserialize")] // must be there
     pub plaintext: Bytes,
 }
 
@@ -248,4 +250,17 @@ pub struct ErrorEvent {
     /// What happened.
     #[serde(default)]
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_key_or_message_is_no_answer() {
+        assert!(serde_json::from_str::<Decrypted>("{}").is_err());
+        assert!(serde_json::from_str::<DataKey>(r#"{"ciphertext":"AAAA"}"#).is_err());
+        let decrypted: Decrypted = serde_json::from_str(r#"{"plaintext":"aGVsbG8="}"#).unwrap();
+        assert_eq!(decrypted.plaintext.0.as_slice(), b"hello");
+    }
 }

@@ -27,6 +27,11 @@ impl<T: AsRef<[u8]> + ?Sized> From<&T> for Wiped {
 }
 
 impl Wiped {
+    /// No bytes yet, and memory for so many: growing beyond would leave a copy behind.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
@@ -48,7 +53,7 @@ impl Wiped {
     }
 
     /// The bytes, to be changed in place: growing would leave a copy behind.
-    pub(super) fn as_mut_vec(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn as_mut_vec(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
 }

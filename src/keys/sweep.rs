@@ -33,9 +33,7 @@ pub(super) async fn keep(keys: Weak<Inner>) {
         let Some(pause) = keys.upgrade().map(|keys| pause(&keys.settings.load(), took)) else { return };
         sleep(pause).await;
         let Some(keys) = keys.upgrade() else { return };
-        let start = Instant::now();
-        sweep(&Keys(keys)).await;
-        took = start.elapsed();
+        took = sweep(&Keys(keys)).await;
     }
 }
 
@@ -45,12 +43,15 @@ fn pause(settings: &Settings, took: Duration) -> Duration {
     pause.max(took.saturating_mul(REST).min(LONGEST_PAUSE))
 }
 
-/// Looks at every key once.
-async fn sweep(keys: &Keys) {
+/// Looks at every key once. The answer is how long that took, without what others did meanwhile.
+async fn sweep(keys: &Keys) -> Duration {
     let inner = &keys.0;
+    let (mut took, mut begun) = (Duration::ZERO, Instant::now());
     for (number, (name, cached)) in inner.cache.iter().enumerate() {
         if number % BATCH == BATCH - 1 {
+            took += begun.elapsed();
             yield_now().await;
+            begun = Instant::now();
         }
         let now = Instant::now();
         if may_stay(inner, &name, &cached, now) {
@@ -61,9 +62,11 @@ async fn sweep(keys: &Keys) {
     }
     inner.cache.run_pending_tasks().await;
     inner.absent.run_pending_tasks().await;
+    took += begun.elapsed();
     if inner.health.is_published() {
         inner.metrics.entries.set(i64::try_from(inner.cache.entry_count()).unwrap_or(i64::MAX));
     }
+    took
 }
 
 /// Whether a key may be needed: it is within its time, or the config lets it be served while it cannot be read, and

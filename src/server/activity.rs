@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::limits::Room;
 use crate::record::Record;
 
 /// Shared between a connection and its requests.
@@ -94,11 +95,11 @@ pub(super) struct Tracked {
     record: Option<Arc<Record>>,
 }
 
-/// Bytes of an answer that count as under way until they are sent: HTTP/2 takes them all at once, and then waits for
-/// the client to take them.
+/// Bytes of an answer that keep their room until they are sent: HTTP/2 takes them all at once, and then waits for the
+/// client to take them.
 struct Counted {
     bytes: Bytes,
-    _record: Arc<Record>,
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -116,8 +117,8 @@ impl hyper::body::Body for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        let Some(record) = self.record.as_ref().filter(|record| record.is_large()) else { return frame };
-        let counted = |bytes| Bytes::from_owner(Counted { bytes, _record: record.clone() });
+        let Some(room) = self.record.as_ref().and_then(|record| record.room()) else { return frame };
+        let counted = |bytes| Bytes::from_owner(Counted { bytes, _room: room.clone() });
         frame.map_ok(|frame| frame.map_data(counted))
     }
 

@@ -103,10 +103,22 @@ mod tests {
         reads: usize,
         /// How many bytes it has at once.
         burst: usize,
+        /// Whether it has nothing yet every other time.
+        pauses: bool,
+        is_pausing: bool,
     }
 
     impl AsyncRead for Source {
-        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.is_pausing = self.pauses && !self.is_pausing;
+            if self.is_pausing {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let part = self.left.min(self.burst).min(buffer.remaining());
             let bytes: Vec<u8> = (self.given..self.given + part).map(|number| number.to_le_bytes()[0]).collect();
             buffer.put_slice(&bytes);
@@ -115,8 +127,8 @@ mod tests {
         }
     }
 
-    fn source(bytes: usize, burst: usize) -> ReadAhead<Source> {
-        ReadAhead::new(Source { left: bytes, given: 0, reads: 0, burst })
+    fn source(bytes: usize, burst: usize, pauses: bool) -> ReadAhead<Source> {
+        ReadAhead::new(Source { left: bytes, given: 0, reads: 0, burst, pauses, is_pausing: false })
     }
 
     /// Reads to the end, `size` bytes at a time, as rustls does.
@@ -132,9 +144,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_comes_once_and_in_its_place(bytes in 0..300_000_usize, burst in 1..100_000_usize, size in 1..9_000_usize) {
+        fn every_byte_comes_once_and_in_its_place(
+            bytes in 0..300_000_usize,
+            burst in 1..100_000_usize,
+            size in 1..9_000_usize,
+            pauses: bool,
+        ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let read = runtime.block_on(async { read(&mut source(bytes, burst), size).await });
+            let read = runtime.block_on(async { read(&mut source(bytes, burst, pauses), size).await });
             let expected: Vec<u8> = (0..bytes).map(|number| number.to_le_bytes()[0]).collect();
             prop_assert_eq!(read, expected);
         }
@@ -142,17 +159,17 @@ mod tests {
 
     #[tokio::test]
     async fn much_is_read_at_once_and_a_little_as_ever() {
-        let mut much = source(1 << 20, usize::MAX);
+        let mut much = source(1 << 20, usize::MAX, false);
         assert_eq!(read(&mut much, 4096).await.len(), 1 << 20);
         assert!(much.stream.reads < 20, "{}", much.stream.reads);
-        let mut little = source(500, usize::MAX);
+        let mut little = source(500, usize::MAX, false);
         assert_eq!(read(&mut little, 4096).await.len(), 500);
         assert_eq!(little.stream.reads, 2);
     }
 
     #[tokio::test]
     async fn what_is_read_is_no_longer_held() {
-        let mut stream = source(100_000, usize::MAX);
+        let mut stream = source(100_000, usize::MAX, false);
         read(&mut stream, 4096).await;
         assert_eq!(stream.ahead.capacity(), 0);
     }
