@@ -35,7 +35,7 @@ pub mod faulty;
 mod fs;
 mod memory;
 mod name;
-mod path;
+pub mod path;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod secret;

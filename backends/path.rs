@@ -82,7 +82,7 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
 }
 
 /// The directory that holds this path.
-pub(crate) fn parent(path: &Path) -> &Path {
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) => Path::new("."),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::hex::hex;
+
 /// The identity of a client: lower-case hex SHA-256 of the DER `SubjectPublicKeyInfo` of its certificate
 /// (HTTP API documentation of KES, "identity").
 ///
@@ -24,13 +26,7 @@ pub struct NotACertificate;
 impl Identity {
     /// The identity that belongs to a public key in DER `SubjectPublicKeyInfo` form (RFC 5280 section 4.1).
     pub fn of_public_key(subject_public_key_info: &[u8]) -> Self {
-        let digest = Sha256::digest(subject_public_key_info);
-        let mut text = String::with_capacity(2 * digest.len());
-        for byte in digest {
-            use fmt::Write as _;
-            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        }
-        Self(text.into())
+        Self(hex(&Sha256::digest(subject_public_key_info)).into())
     }
 
     /// The identity of the public key in a DER certificate.

@@ -45,6 +45,7 @@ pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod error;
+mod hex;
 pub mod identity;
 pub mod keys;
 pub mod limits;

@@ -70,7 +70,7 @@ impl Record {
         let _ = self.room.set(room); // a request has one
     }
 
-    /// That room, which the answer keeps until it is sent.
+    /// That room, if it has any; the answer keeps it until it is sent.
     pub fn room(&self) -> Option<&Room> {
         self.room.get()
     }

@@ -129,8 +129,7 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
 fn settings(config: &Config) -> Settings {
     let deadline = |paths: &[&str]| {
         let timeouts = ROUTES.iter().filter(|route| paths.contains(&route.path));
-        let timeouts =
-            timeouts.map(|route| config.api.get(route.path).and_then(|api| api.timeout).unwrap_or(route.timeout));
+        let timeouts = timeouts.map(|route| route.timeout_under(config));
         let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
         (shortest * 4 / 5).min(MAX_STORE_DEADLINE)
     };

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::access;
 use crate::api::{self, Call};
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::limits::{Kind, Permit, Room, SMALL_BODY};
 use crate::record::Record;
@@ -118,6 +119,11 @@ impl Route {
         if self.path == "/ready" { "/v1/ready" } else { self.path }
     }
 
+    /// How long a request may take under this config; zero: as long as it likes.
+    pub fn timeout_under(&self, config: &Config) -> Duration {
+        config.api.get(self.options_path()).and_then(|options| options.timeout).unwrap_or(self.timeout)
+    }
+
     fn takes(&self, method: &Method) -> bool {
         *method == self.method || (self.method == Method::PUT && *method == Method::POST)
     }
@@ -187,7 +193,7 @@ async fn handle(
     }
     let identity = access::check(state, route, record.client(), path)?;
     // Endless answers have a limit of their own.
-    let timeout = state.timeout(route);
+    let timeout = route.timeout_under(&state.config);
     let kind = if matches!(route.access, Access::Open | Access::Skippable) { Kind::Look } else { Kind::Work };
     if !route.timeout.is_zero() {
         record.hold(Permit::take(&state.running, &state.config.limits, kind, identity.as_ref())?);
@@ -263,10 +269,8 @@ impl Unread {
             return Err(ApiError::BodyTooLarge(limit));
         }
         let mut read = BytesMut::new();
-        let mut small = SMALL_BODY;
-        if expected > small {
+        if expected > SMALL_BODY {
             Self::make_room(expected, deadline, record).await?;
-            small = limit;
         }
         loop {
             let Some(frame) = deadline.bound(self.body.frame()).await else {
@@ -286,9 +290,8 @@ impl Unread {
             if length > limit {
                 return Err(ApiError::BodyTooLarge(limit));
             }
-            if length > small {
+            if length > SMALL_BODY && record.room().is_none() {
                 Self::make_room(limit, deadline, record).await?; // it did not say how long it is
-                small = limit;
             }
             if read.is_empty() {
                 read.reserve(expected);

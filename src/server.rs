@@ -3,6 +3,8 @@
 //! Every wait on a client has an end: the handshake, the head of a request, an idle connection. Requests have
 //! their own deadline in `router.rs`.
 
+#[macro_use]
+mod pass_writes_on;
 mod activity;
 mod header_deadline;
 mod read_ahead;

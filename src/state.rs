@@ -2,7 +2,7 @@
 //! the same for as long as the process lives.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::limits::Load;
@@ -89,22 +89,13 @@ impl Current {
 }
 
 impl State {
-    /// How long a request to `route` may take; zero: as long as it likes.
-    pub fn timeout(&self, route: &Route) -> Duration {
-        self.options(route).and_then(|options| options.timeout).unwrap_or(route.timeout)
-    }
-
     /// Whether the config lets everybody ask `route`.
     pub fn skips_auth(&self, route: &Route) -> bool {
-        self.options(route).is_some_and(|options| options.skip_auth)
+        self.config.api.get(route.options_path()).is_some_and(|options| options.skip_auth)
     }
 
     /// Whether `identity` is a proxy that may speak for other clients.
     pub fn is_proxy(&self, identity: &Identity) -> bool {
         self.config.tls.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
-    }
-
-    fn options(&self, route: &Route) -> Option<&config::Api> {
-        self.config.api.get(route.options_path())
     }
 }

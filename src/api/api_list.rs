@@ -33,7 +33,7 @@ pub fn api_list(call: Call) -> Ready<Result<Response, ApiError>> {
             method: route.method.as_str(),
             path: route.path,
             max_body: route.max_body,
-            timeout: whole_seconds(call.state.timeout(route)),
+            timeout: whole_seconds(route.timeout_under(&call.state.config)),
         })
         .collect();
     ready(reply(&apis))

@@ -8,8 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::crypto::key::{Key, Wiped};
 
-/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field are no bytes. Line breaks are
-/// skipped, as KES's decoder skips them.
+/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field are
+/// no bytes. Line breaks are skipped, as KES's decoder skips them.
 #[derive(Default)]
 pub struct Bytes(pub Wiped);
 

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use backends::path::parent;
 use tempfile::NamedTempFile;
 
 use super::format::{FormatError, Reader};
@@ -69,7 +70,7 @@ impl NewFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("look for", path, error)),
             Ok(_) | Err(_) => {}
         }
-        let temporary = tempfile::Builder::new().prefix(".keyway-backup-").suffix(".tmp").tempfile_in(directory(path));
+        let temporary = tempfile::Builder::new().prefix(".keyway-backup-").suffix(".tmp").tempfile_in(parent(path));
         let temporary = temporary.map_err(|error| failure("write", path, error))?;
         let mode = temporary.as_file().set_permissions(Permissions::from_mode(0o600));
         mode.map_err(|error| failure("write", path, error))?;
@@ -97,7 +98,7 @@ impl NewFile {
             io::ErrorKind::AlreadyExists => FileError::Exists(path.clone()),
             _ => failure("write", &path, error.error),
         })?;
-        let directory = directory(&path);
+        let directory = parent(&path);
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| failure("sync", directory, error))
@@ -162,10 +163,6 @@ impl BackupFile {
 /// The system's.
 pub fn flush(mut writer: BufWriter<File>) -> io::Result<()> {
     writer.flush()
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn failure(doing: &'static str, path: &Path, error: io::Error) -> FileError {

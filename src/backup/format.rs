@@ -22,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::crypto::key::{Damaged, Key};
+use crate::hex::hex;
 use crate::transfer::digest;
 
 /// The first line, up to the version.
@@ -213,14 +214,6 @@ impl<R: BufRead> Reader<R> {
             _ => error.into(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

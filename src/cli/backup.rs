@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use backends::path::parent;
 
 use super::passphrase::Passphrase;
 use super::stores::{Work, keystore, prepare};
@@ -77,10 +78,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Whether a file would lie where the keystore keeps its own.
 fn is_in_the_store(out: &Path, store: &backends::BackendConfig) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
-    let directory = match out.parent() {
-        Some(parent) if parent != Path::new("") => real(parent),
-        _ => real(Path::new(".")),
-    };
+    let directory = real(parent(out));
     match store {
         backends::BackendConfig::Fs { path } => directory.is_some() && directory == real(path),
         backends::BackendConfig::Sqlite { path } => real(out).is_some_and(|out| Some(out) == real(path)),

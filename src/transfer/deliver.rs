@@ -19,7 +19,6 @@
 //! Between 2 and 3 a gateway on the target says that the key does not exist, and its clients may make a new one, which
 //! then stands; the key is told as failed, and its value is under the second name. Stop the gateways on the target.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use backends::{Name, Store, StoreError, Value};
 use sha2::{Digest, Sha256};
 
 use super::patience::{PAUSES, patiently, says_nothing_of_the_key};
+use crate::hex::hex;
 
 /// What the second name of a key begins with while its value is replaced.
 pub(super) const SECOND_NAME: &str = "keyway-new-";
@@ -196,10 +196,7 @@ pub(super) fn second_name(name: &Name) -> Result<Name, StoreError> {
         let start = Name::MAX_LEN - SECOND_NAME.len() - 1 - 2 * DIGEST;
         let start = name.as_str().get(..start).unwrap_or_default();
         let digest = Sha256::digest(name.as_str());
-        digest.iter().take(DIGEST).fold(format!("{SECOND_NAME}{start}-"), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        format!("{SECOND_NAME}{start}-{}", hex(digest.iter().take(DIGEST)))
     };
     Name::parse(&text).map_err(|error| StoreError::Unavailable { reason: error.to_string(), source: None })
 }

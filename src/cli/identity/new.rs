@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use backends::path::parent;
 use pkcs8::der::Decode as _;
 use pkcs8::{PrivateKeyInfoRef, pkcs5::pbes2};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
@@ -131,8 +132,7 @@ fn files(args: &Args, key_file: &Path, certificate_file: &Path) -> anyhow::Resul
 
 /// Where a file is or will be, however its directory is written.
 fn place(file: &Path) -> Option<PathBuf> {
-    let parent = file.parent().filter(|parent| *parent != Path::new("")).unwrap_or_else(|| Path::new("."));
-    Some(parent.canonicalize().ok()?.join(file.file_name()?))
+    Some(parent(file).canonicalize().ok()?.join(file.file_name()?))
 }
 
 fn certificate(args: &Args, api_key: &ApiKey) -> anyhow::Result<String> {

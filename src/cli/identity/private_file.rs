@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use backends::path::parent;
 use tempfile::NamedTempFile;
 
 /// A file that has its content and not yet its name.
@@ -18,7 +19,7 @@ pub(super) struct PrivateFile<'a> {
 impl<'a> PrivateFile<'a> {
     /// Writes the content next to where it will be.
     pub(super) fn write(path: &'a Path, content: &[u8]) -> anyhow::Result<Self> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = parent(path);
         let write = || -> io::Result<NamedTempFile> {
             let mut temporary = tempfile::Builder::new()
                 .prefix(".keyway-")
