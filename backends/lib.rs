@@ -35,6 +35,7 @@ pub mod faulty;
 mod fs;
 mod memory;
 mod name;
+mod operation;
 pub mod path;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -46,6 +47,7 @@ mod value;
 pub mod vault;
 
 pub use name::{InvalidName, Name, is_valid_prefix};
+pub use operation::Operation;
 pub use secret::Secret;
 pub use value::Value;
 
@@ -174,6 +176,40 @@ pub enum StoreError {
         /// The driver's error.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
+}
+
+impl StoreError {
+    /// TEMPORARY until merge.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), source: None }
+    }
+    /// TEMPORARY until merge.
+    pub fn unreachable(reason: impl Into<String>) -> Self {
+        Self::Unreachable { reason: reason.into(), source: None }
+    }
+    /// TEMPORARY until merge.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+    /// TEMPORARY until merge.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Unavailable { .. })
+    }
+}
+
+/// TEMPORARY until merge.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Which store to open, and where it is.

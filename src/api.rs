@@ -8,26 +8,24 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use backends::Name;
+use backends::{Name, Operation};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::crypto::key::Key;
-use crate::error::ApiError;
 use crate::identity::Identity;
-use crate::keys::Operation;
 use crate::state::State;
+use crate::wire::base64;
+use error::ApiError;
 
 pub mod api_list;
-pub mod base64;
+pub mod error;
 pub mod identity;
 pub mod key;
+pub mod listing;
 pub mod log;
 pub mod metrics;
-pub mod pattern;
 pub mod policy;
 pub mod ready;
 pub mod status;
@@ -87,6 +85,11 @@ pub fn reply(body: &impl Serialize) -> Result<Response, ApiError> {
     Ok(json_response(json))
 }
 
+/// 200 with a JSON object of base64 fields.
+pub fn reply_base64(fields: &[(&str, &[u8])]) -> Response {
+    json_response(base64::object(fields))
+}
+
 /// 200 with this JSON.
 fn json_response(json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
@@ -97,9 +100,4 @@ fn json_response(json: Vec<u8>) -> Response {
 /// 200 with `Content-Length: 0`.
 pub fn done() -> Response {
     (StatusCode::OK, [(header::CONTENT_LENGTH, HeaderValue::from_static("0"))], ()).into_response()
-}
-
-/// A time on the wire: RFC 3339. A key that has none gets the year 1, the zero time of KES's clients.
-pub fn timestamp(time: Option<OffsetDateTime>) -> String {
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "0001-01-01T00:00:00Z".to_owned())
 }

@@ -9,7 +9,6 @@ mod connection;
 mod dev;
 pub mod exit;
 mod identity;
-mod input;
 mod key;
 mod log;
 mod ls;
@@ -17,8 +16,6 @@ mod man;
 mod metric;
 mod migrate;
 mod names;
-mod output;
-mod passphrase;
 mod policy;
 mod restore;
 mod server;
@@ -164,7 +161,7 @@ fn in_the_name_of(name: &str, text: &str) -> String {
 /// Prints an error, with those of its causes that it does not tell itself on lines of their own.
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
 pub fn print_error(error: &anyhow::Error) {
-    let say = |text: &str| in_the_name_of(program_name(), &output::printable_lines(text));
+    let say = |text: &str| in_the_name_of(program_name(), &terminal::output::printable_lines(text));
     let mut told = error.to_string();
     eprintln!("error: {}", say(&told));
     for cause in error.chain().skip(1).map(ToString::to_string) {

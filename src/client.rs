@@ -9,6 +9,7 @@ pub mod error;
 mod probe;
 pub mod settings;
 mod tls;
+pub mod variables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,18 +10,14 @@
 
 mod address;
 pub mod duration;
-mod field;
 mod keystores;
 mod level;
-mod locate;
-mod node;
 mod policies;
-mod report;
 mod rules;
-mod section;
 mod sections;
 mod values;
 mod vault;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,13 +30,14 @@ use zeroize::Zeroizing;
 
 use crate::identity::Identity;
 use crate::policy::Policy;
-use field::Field;
-use node::NoTree;
-use report::Report;
+use crate::routes::{Api, Route};
+use yaml::field::{self, Field};
+use yaml::node::{self, NoTree};
+use yaml::report::Report;
 
 pub use address::{InvalidAddress, parse_address};
 pub use level::Level;
-pub use report::{ConfigError, Problem, Warning};
+pub use yaml::report::{ConfigError, Problem, Warning};
 
 /// All that a config file says. Relative paths are relative to the working directory of the process, as in KES.
 #[derive(Clone, Debug)]
@@ -51,8 +48,8 @@ pub struct Config {
     pub admin: Identity,
     /// `tls`: certificate of the server and treatment of those of clients.
     pub tls: Tls,
-    /// `api`: options of single APIs by their path in [`crate::router::ROUTES`].
-    pub api: BTreeMap<String, Api>,
+    /// `api`: options of single APIs.
+    pub api: BTreeMap<Api, ApiOptions>,
     /// `policy`: rules by policy name.
     pub policies: BTreeMap<String, Policy>,
     /// `policy.NAME.identities`: the name of the one policy of each identity.
@@ -101,7 +98,7 @@ pub struct Proxy {
 
 /// `api.PATH`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Api {
+pub struct ApiOptions {
     /// `skip_auth`: whether clients without a certificate may ask. Default off; only APIs without key material.
     pub skip_auth: bool,
     /// `timeout`: how long a request may take; zero: no limit. Default: the API's own.
@@ -160,6 +157,21 @@ impl Config {
     /// Whether TLS insists on a client certificate: unless some API lets clients without one ask (as in KES).
     pub fn certificate_required(&self) -> bool {
         !self.api.values().any(|api| api.skip_auth)
+    }
+
+    /// How long a request may take; zero: no limit.
+    pub fn timeout_of(&self, route: &Route) -> Duration {
+        self.api.get(&route.api).and_then(|options| options.timeout).unwrap_or(route.timeout)
+    }
+
+    /// Whether clients without a certificate may call this API.
+    pub fn skips_auth(&self, route: &Route) -> bool {
+        self.api.get(&route.api).is_some_and(|options| options.skip_auth)
+    }
+
+    /// Whether this identity is a proxy that may forward the certificates of other clients.
+    pub fn is_proxy(&self, identity: &Identity) -> bool {
+        self.tls.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
     }
 }
 

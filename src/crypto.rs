@@ -2,10 +2,11 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`key`] | [`Key`](key::Key): encrypt, decrypt, HMAC, data keys, and every error of this room |
+//! | [`key`] | [`Key`](key::Key): encrypt, decrypt, HMAC, data keys |
+//! | `error` | why a key was not imported, a message not encrypted or decrypted |
 //! | `algorithm` | the two ciphers by name, and which one this CPU prefers |
 //! | `ciphertext` | the written ciphertext format, and the two that are only read |
-//! | `stored` | the form a key has in a store, written and read |
+//! | [`stored`] | the form a key has in a store, written and read |
 //! | `aes256`, `chacha20` | one cipher each: the sub-key of a message, seal, open |
 //! | `hmac` | HMAC-SHA-256, as a sub-key derivation and as an answer to clients |
 //! | `secret`, `wiped`, `random` | 32 bytes, and any number, that are wiped; bytes from the system |
@@ -25,11 +26,12 @@ mod aes256;
 mod algorithm;
 mod chacha20;
 mod ciphertext;
+mod error;
 mod hmac;
 pub mod key;
 mod random;
 mod secret;
-mod stored;
+pub mod stored;
 #[cfg(test)]
 mod vectors;
 mod wiped;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::hex::hex;
+use crate::wire::hex;
+
+pub mod api_key;
 
 /// The identity of a client: lower-case hex SHA-256 of the DER `SubjectPublicKeyInfo` of its certificate
 /// (HTTP API documentation of KES, "identity").

@@ -9,6 +9,7 @@
 //! | `health.rs` | whether the store answers: the circuit breaker |
 //! | `flight.rs` | one load for all who wait for a key |
 //! | `changes.rs` | what was done to keys makes the cache forget them |
+//! | `settings.rs` | how the cache behaves, and the deadlines of the store |
 //! | `mutations.rs` | why a key that was deleted is never used again |
 
 mod cached;
@@ -18,36 +19,34 @@ mod flight;
 mod health;
 mod load;
 mod mutations;
+mod settings;
 mod sweep;
 
 use std::fmt;
-use std::hash::RandomState;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use backends::{Name, Store, StoreError, Value};
+use backends::{Name, Operation, Store, StoreError, Value};
 use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::error;
 
 use crate::crypto::key::{Algorithm, Key};
-use crate::metrics::keystore::KeystoreMetrics;
+use crate::telemetry::metrics::keystore::KeystoreMetrics;
 use cached::Cached;
 use flight::Flights;
 use health::Health;
 use mutations::Mutations;
+use settings::PING_DEADLINE;
 
-pub use error::{KeysError, Operation};
+pub use error::KeysError;
 pub use health::Outage;
-
-/// The deadline of a [`Keys::ping`], so that a probe is answered before its own time-out.
-const PING_DEADLINE: Duration = Duration::from_secs(2);
+pub use settings::{Deadlines, Settings};
 
 /// How long it is remembered that a name has no key.
 const ABSENT_LIFETIME: Duration = Duration::from_secs(1);
@@ -57,47 +56,6 @@ const MAX_ABSENT: u64 = 10_000;
 
 /// Keys that are refreshed at the same time at most.
 const MAX_REFRESHES: usize = 16;
-
-/// How the cache behaves: `cache` of the config. May be changed while it is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How long a key may be served without asking the store again, since it was read; zero: not at all. Each key
-    /// has a share of 90 to 100 % of it.
-    pub any: Duration,
-    /// The same, since it was used last; zero: not at all.
-    pub unused: Duration,
-    /// How long keys are served while the store is down, since it last answered; zero: not at all.
-    pub offline: Duration,
-    /// Keys in the cache at most; the least used go first. At about 0.8 KiB a key.
-    pub max_entries: u64,
-    /// How long operations of the store may take.
-    pub deadlines: Deadlines,
-}
-
-/// How long operations of the store may take, below the time-outs of the requests that need them. The store's own
-/// time-outs are shorter where they can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Of [`Operation::Create`].
-    pub create: Duration,
-    /// Of [`Operation::Read`].
-    pub read: Duration,
-    /// Of [`Operation::Delete`].
-    pub delete: Duration,
-    /// Of [`Operation::List`].
-    pub list: Duration,
-}
-
-impl Deadlines {
-    fn of(&self, operation: Operation) -> Duration {
-        match operation {
-            Operation::Create => self.create,
-            Operation::Read => self.read,
-            Operation::Delete => self.delete,
-            Operation::List => self.list,
-        }
-    }
-}
 
 /// The keys of one store.
 #[derive(Clone)]
@@ -125,7 +83,6 @@ struct Inner {
     metrics: Arc<KeystoreMetrics>,
     /// The keys that new requests use instead, after a reload.
     successor: OnceLock<Weak<Inner>>,
-    random: RandomState,
     /// Ends what runs in the background, at the latest with the last clone.
     ended: CancellationToken,
     _end: DropGuard,
@@ -165,7 +122,6 @@ impl Keys {
             health: health.clone(),
             metrics,
             successor: OnceLock::new(),
-            random: RandomState::new(),
             _end: ended.clone().drop_guard(),
             ended: ended.clone(),
         });
@@ -295,7 +251,7 @@ impl Keys {
                 keys.pings.ended(&());
                 result.unwrap_or_else(|_| {
                     let reason = "asking it failed by a panic".to_owned();
-                    Err(Arc::new(StoreError::Unavailable { reason, source: None }))
+                    Err(Arc::new(StoreError::unavailable(reason)))
                 })
             }
             .boxed()
@@ -323,24 +279,6 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("store", &self.0.store).finish_non_exhaustive()
     }
-}
-
-/// Makes the keys that the config names, where they are absent.
-///
-/// # Errors
-/// The first key that can neither be found nor made.
-pub async fn create_absent(keys: &Keys, names: &[Name], created_by: &str) -> Result<(), (Name, KeysError)> {
-    for name in names {
-        match keys.create(name, created_by).await {
-            Ok(()) => tracing::info!(key = %name, "created key"),
-            Err(KeysError::AlreadyExists) => {}
-            Err(failure) => {
-                error!(key = %name, error = %failure, "cannot create key");
-                return Err((name.clone(), failure));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

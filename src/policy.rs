@@ -1,6 +1,6 @@
 //! What an identity may do: path patterns, policies, and the one set of them that a server runs with.
 //!
-//! Pure data and pure decisions; `access.rs` asks, `config.rs` builds.
+//! Pure data and pure decisions; `server/access.rs` asks, `config/policies.rs` builds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,9 +17,9 @@ pub use rules::Rules;
 /// A pattern over decoded request paths: equal to the path, or, ending in `*`, a prefix of it.
 /// A `*` anywhere else is an ordinary character, which no API path holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pattern(String);
+pub struct PathPattern(String);
 
-impl Pattern {
+impl PathPattern {
     /// Takes any text; whether it can match a path of the API is the config's question.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -44,7 +44,7 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -63,12 +63,12 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// This `allow` rule matches and no `deny` rule does.
-    Allowed(&'a Pattern),
+    Allowed(&'a PathPattern),
     /// This `deny` rule matches.
-    Denied(&'a Pattern),
+    Denied(&'a PathPattern),
     /// No rule matches; the `allow` rule that shares the longest beginning with the path, the first by bytes if there are
     /// several.
-    NoRule(Option<&'a Pattern>),
+    NoRule(Option<&'a PathPattern>),
 }
 
 impl Policy {
@@ -96,7 +96,7 @@ pub enum Refusal {
         /// The policy of the identity.
         policy: Arc<str>,
         /// The rule that matched.
-        rule: Pattern,
+        rule: PathPattern,
     },
     /// No `allow` rule matches.
     #[error("no rule of policy '{policy}' allows it{}", nearest.as_ref().map(|rule| format!("; the nearest one is '{rule}'")).unwrap_or_default())]
@@ -104,7 +104,21 @@ pub enum Refusal {
         /// The policy of the identity.
         policy: Arc<str>,
         /// The rule that came nearest.
-        nearest: Option<Pattern>,
+        nearest: Option<PathPattern>,
+    },
+}
+
+/// What lets a request pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant<'a> {
+    /// The identity is the admin's.
+    Admin,
+    /// An `allow` rule matches, and no `deny` rule does.
+    Rule {
+        /// The policy of the identity.
+        policy: &'a Arc<str>,
+        /// The rule that matched.
+        rule: &'a PathPattern,
     },
 }
 
@@ -133,17 +147,17 @@ impl Policies {
         }
     }
 
-    /// Whether `identity` may ask for the decoded `path`. The admin may do anything.
+    /// Whether `identity` may ask for the decoded `path`, and what allows it. The admin may do anything.
     ///
     /// # Errors
     /// The [`Refusal`] says which rule decided or came nearest.
-    pub fn check(&self, identity: &Identity, path: &str) -> Result<(), Refusal> {
+    pub fn check(&self, identity: &Identity, path: &str) -> Result<Grant<'_>, Refusal> {
         if self.is_admin(identity) {
-            return Ok(());
+            return Ok(Grant::Admin);
         }
         let (policy, rules) = self.of(identity).ok_or_else(|| Refusal::NoPolicy(identity.clone()))?;
         match rules.decide(path) {
-            Decision::Allowed(_) => Ok(()),
+            Decision::Allowed(rule) => Ok(Grant::Rule { policy, rule }),
             Decision::Denied(rule) => Err(Refusal::Denied { policy: policy.clone(), rule: rule.clone() }),
             Decision::NoRule(nearest) => Err(Refusal::NoRule { policy: policy.clone(), nearest: nearest.cloned() }),
         }
@@ -193,26 +207,26 @@ mod tests {
     use super::*;
 
     fn policy(allow: &[&str], deny: &[&str]) -> Policy {
-        let patterns = |rules: &[&str]| rules.iter().map(|rule| Pattern::new(*rule)).collect::<Rules>();
+        let patterns = |rules: &[&str]| rules.iter().map(|rule| PathPattern::new(*rule)).collect::<Rules>();
         Policy { allow: patterns(allow), deny: patterns(deny) }
     }
 
     #[test]
     fn a_pattern_matches_exactly_or_as_a_prefix() {
-        assert!(Pattern::new("/v1/status").matches("/v1/status"));
-        assert!(!Pattern::new("/v1/status").matches("/v1/status/"));
-        assert!(Pattern::new("/v1/key/create/app*").matches("/v1/key/create/app"));
-        assert!(Pattern::new("/v1/key/create/app*").matches("/v1/key/create/app-1"));
-        assert!(!Pattern::new("/v1/key/create/app*").matches("/v1/key/create/ap"));
-        assert!(!Pattern::new("/v1/key/*/app").matches("/v1/key/create/app"));
-        assert!(Pattern::new("*").matches("/anything"));
+        assert!(PathPattern::new("/v1/status").matches("/v1/status"));
+        assert!(!PathPattern::new("/v1/status").matches("/v1/status/"));
+        assert!(PathPattern::new("/v1/key/create/app*").matches("/v1/key/create/app"));
+        assert!(PathPattern::new("/v1/key/create/app*").matches("/v1/key/create/app-1"));
+        assert!(!PathPattern::new("/v1/key/create/app*").matches("/v1/key/create/ap"));
+        assert!(!PathPattern::new("/v1/key/*/app").matches("/v1/key/create/app"));
+        assert!(PathPattern::new("*").matches("/anything"));
     }
 
     #[test]
     fn deny_wins_over_allow() {
         let policy = policy(&["/v1/key/*"], &["/v1/key/delete/*"]);
         assert!(matches!(policy.decide("/v1/key/create/a"), Decision::Allowed(_)));
-        assert_eq!(policy.decide("/v1/key/delete/a"), Decision::Denied(&Pattern::new("/v1/key/delete/*")));
+        assert_eq!(policy.decide("/v1/key/delete/a"), Decision::Denied(&PathPattern::new("/v1/key/delete/*")));
     }
 
     #[test]
@@ -220,7 +234,7 @@ mod tests {
         let policy = policy(&["/v1/status", "/v1/key/create/my-*"], &[]);
         assert_eq!(
             policy.decide("/v1/key/create/your-1"),
-            Decision::NoRule(Some(&Pattern::new("/v1/key/create/my-*")))
+            Decision::NoRule(Some(&PathPattern::new("/v1/key/create/my-*")))
         );
     }
 
@@ -233,8 +247,9 @@ mod tests {
             [(app.clone(), "app".to_owned())],
             OffsetDateTime::UNIX_EPOCH,
         );
-        assert_eq!(policies.check(&admin, "/v1/key/delete/x"), Ok(()));
-        assert_eq!(policies.check(&app, "/v1/status"), Ok(()));
+        assert_eq!(policies.check(&admin, "/v1/key/delete/x"), Ok(Grant::Admin));
+        let (policy, rule) = (&Arc::from("app"), &PathPattern::new("/v1/status"));
+        assert_eq!(policies.check(&app, "/v1/status"), Ok(Grant::Rule { policy, rule }));
         assert!(matches!(policies.check(&app, "/v1/api"), Err(Refusal::NoRule { .. })));
         assert_eq!(policies.check(&stranger, "/v1/status"), Err(Refusal::NoPolicy(stranger.clone())));
         assert_eq!(policies.identities(), [&admin, &app]);

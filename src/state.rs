@@ -9,16 +9,16 @@ use rustls::ServerConfig;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
 use crate::config::Config;
-use crate::identity::Identity;
 use crate::keys::Keys;
-use crate::limits::Load;
-use crate::log::Console;
-use crate::metrics::Metrics;
 use crate::policy::Policies;
-use crate::router::Route;
-use crate::stream::Broadcast;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::log::Console;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::stream::Broadcast;
+use limits::Load;
+
+pub mod limits;
 
 /// What the config says, ready for use. A request keeps the state it began with.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct Running {
     /// The stream of log lines of level WARN and above.
     pub errors: Broadcast,
     /// What is under way, for the limits.
-    pub load: Load,
+    pub load: Arc<Load>,
     /// When the server started.
     pub started: Instant,
     /// Threads that serve requests.
@@ -85,17 +85,5 @@ impl Current {
     /// Puts `state` in the place of the present one, which lives on with the requests that use it.
     pub fn replace(&self, state: Arc<State>) {
         self.0.store(state);
-    }
-}
-
-impl State {
-    /// Whether the config lets everybody ask `route`.
-    pub fn skips_auth(&self, route: &Route) -> bool {
-        self.config.api.get(route.options_path()).is_some_and(|options| options.skip_auth)
-    }
-
-    /// Whether `identity` is a proxy that may speak for other clients.
-    pub fn is_proxy(&self, identity: &Identity) -> bool {
-        self.config.tls.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `side` | one store of the two: opened, listed to its end, told apart from the other |
-//! | [`pattern`] | which keys are meant |
+//! | `keystore` | one keystore of the two: opened, listed to its end, told apart from the other |
+//! | [`glob`] | which keys are meant |
 //! | `survey` | what a key is on both sides; reads, and never writes |
 //! | `deliver` | one key into a store: created or replaced, read back, compared |
 //! | [`migrate`](mod@migrate), [`verify`](mod@verify) | the commands: a survey, what follows from it, a report |
-//! | `crew` | many keys at a time, a bounded number of them; when to give up |
-//! | `patience` | what is tried again, and how often |
+//! | `workers` | many keys at a time, a bounded number of them; when to give up |
+//! | `retry` | what is tried again, and how often |
+//! | [`backup`] | all keys in one encrypted file, and back |
 //! | [`progress`], [`report`] | what people see while it runs, and in the end |
 //!
 //! Values are copied as they are: every backend holds the same bytes (`crypto/stored.rs`), as KES does. They are
@@ -21,20 +22,21 @@
 //! - A key counts as copied when it was read back from the target and compared. All that is not is told by name.
 //! - Whatever ends a migration, the same command again completes it.
 //!
-//! Not here: reading config files (`config`), the file of a backup (`backup`), the command line (`cli`).
+//! Not here: reading config files (`config`), the command line (`cli`).
 
-mod crew;
+pub mod backup;
 mod deliver;
+pub mod glob;
+mod keystore;
 pub mod migrate;
-mod patience;
-pub mod pattern;
 pub mod progress;
 pub mod report;
-mod side;
+mod retry;
 mod survey;
 pub mod verify;
+mod workers;
 
-pub use crew::Crew;
 pub(crate) use deliver::{Delivered, Undelivered, create};
-pub use side::{Side, SideError};
+pub use keystore::{Keystore, KeystoreError};
 pub(crate) use survey::{Finding, digest, look_for};
+pub use workers::Workers;

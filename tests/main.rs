@@ -21,6 +21,7 @@ mod crash;
 mod gateways;
 mod interop;
 mod keys;
+mod layers;
 mod limits;
 mod probe;
 mod reload;

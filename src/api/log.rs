@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 use crate::state::State;
-use crate::stream::Broadcast;
+use crate::telemetry::stream::Broadcast;
 
 /// An endless answer of the lines that are sent to `events` from now on. A subscriber that does not keep up misses
 /// lines; it never makes anybody wait.

@@ -7,7 +7,7 @@ pub mod read;
 use backends::Name;
 
 use super::Call;
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 use crate::policy::Policy;
 
 /// The policy that a call names.

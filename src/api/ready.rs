@@ -3,7 +3,7 @@
 use axum::response::Response;
 
 use super::{Call, done};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 use crate::state::State;
 
 /// Asks the store; 200 when it could serve a key, so that a probe tells the truth. A client that needed its policy to

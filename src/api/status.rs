@@ -1,11 +1,12 @@
 //! `GET /v1/status`: the server's state, and the latency of its store.
 
 use axum::response::Response;
+use backends::chain;
 use serde::Serialize;
 
 use super::{Call, reply};
 use crate::VERSION;
-use crate::error::{ApiError, chain, is_unreachable};
+use crate::api::error::ApiError;
 use crate::process;
 
 /// Field names and units as KES's clients read them.
@@ -77,7 +78,7 @@ pub async fn status(call: Call) -> Result<Response, ApiError> {
             .as_ref()
             .ok()
             .map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX).max(1)),
-        keystore_unreachable: ping.as_ref().is_err_and(|error| is_unreachable(error)),
+        keystore_unreachable: ping.as_ref().is_err_and(|error| error.is_unreachable()),
         keystore_unavailable: ping.is_err(),
         keystore_error: error.filter(|_| call.trusted),
         keystore_down_seconds: call

@@ -4,7 +4,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::{Call, reply};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 use crate::{COMMIT, VERSION};
 
 #[derive(Serialize)]

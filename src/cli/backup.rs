@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use backends::path::parent;
 
-use super::passphrase::Passphrase;
 use super::stores::{Work, keystore, prepare};
-use crate::backup::lock::{Lock, recipient, recipients};
-use crate::backup::write::{Options, backup};
-use crate::transfer::Side;
+use super::terminal::passphrase::Passphrase;
+use crate::transfer::Keystore;
+use crate::transfer::backup::lock::{Lock, recipient, recipients};
+use crate::transfer::backup::write::{Options, backup};
 
 /// What follows the options in the help.
 const HELP: &str = "\
@@ -62,14 +62,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let options = Options { out: &args.out, replaces: args.force, skip_damaged: args.skip_damaged };
     // Before anybody types a passphrase for nothing.
-    crate::backup::file::NewFile::create(&args.out, args.force)?;
+    crate::transfer::backup::file::NewFile::create(&args.out, args.force)?;
     let lock = match args.passphrase.of_a_new_file()? {
         Some(passphrase) => Lock::Passphrase(passphrase),
         None => Lock::Recipients(read_recipients(&args.recipient, &args.recipients_file)?),
     };
-    prepared.run(&args.work, async |crew| {
-        let source = Side::open_to_read(&args.config, &config).await?;
-        let report = Box::pin(backup(&source, lock, &options, &crew)).await;
+    prepared.run(&args.work, async |workers| {
+        let source = Keystore::open_to_read(&args.config, &config).await?;
+        let report = Box::pin(backup(&source, lock, &options, &workers)).await;
         source.close().await;
         Ok((format!("backup: {source} -> {}", args.out.display()), report?))
     })

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use clap_complete::aot::{Bash, Fish, Zsh, generate};
 
-use super::output::Output;
+use super::terminal::output::Output;
 use super::{Cli, program_name};
 
 /// The arguments of `keyway completion`.

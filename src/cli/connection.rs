@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 
-use super::{output, terminal};
+use super::terminal::{self, output};
 use crate::client::settings::Trust;
 use crate::client::{Client, ClientError, Settings};
 

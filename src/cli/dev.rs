@@ -11,9 +11,11 @@ use anyhow::Context as _;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
 use x509_parser::extensions::GeneralName;
 
-use super::server::DEV_ADDRESS;
-use crate::api_key::ApiKey;
 use crate::config::{self, Config};
+use crate::identity::api_key::ApiKey;
+
+/// The address that a development server listens on.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7373);
 
 /// The data directory of a development server, and who may use it.
 pub(super) struct Dev {
@@ -28,7 +30,7 @@ impl Dev {
     /// Makes what is missing in the directory, or in a new temporary one: the admin's API key, its certificate for
     /// curl, and the server's certificate.
     pub(super) fn prepare(directory: Option<PathBuf>, address: Option<SocketAddr>) -> anyhow::Result<Self> {
-        let address = address.unwrap_or(DEV_ADDRESS);
+        let address = address.unwrap_or(ADDRESS);
         let (directory, temporary) = if let Some(directory) = directory {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
             made.with_context(|| format!("cannot make the data directory {}", directory.display()))?;
@@ -75,8 +77,7 @@ impl Dev {
     /// Tells how to call the server, ready to paste.
     #[expect(clippy::print_stdout, reason = "this is what the command is for")]
     pub(super) fn print(&self, address: SocketAddr) {
-        let host =
-            if address.ip().is_unspecified() { SocketAddr::new(DEV_ADDRESS.ip(), address.port()) } else { address };
+        let host = if address.ip().is_unspecified() { SocketAddr::new(ADDRESS.ip(), address.port()) } else { address };
         let directory = self.directory.display();
         let fate =
             if self.temporary.is_some() { "removed when the server stops; keep them with --data DIR" } else { "kept" };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::connection::{Connection, block_on};
-use super::output::{BAD, DIM, DOUBTFUL, Form, GOOD, Output, printable, second};
+use super::terminal::output::{BAD, DIM, DOUBTFUL, Form, GOOD, Output, printable, second};
 use crate::client::answers::{AuditEvent, ErrorEvent};
 use crate::client::{Client, ClientError};
 
@@ -84,7 +84,7 @@ async fn events(response: &mut reqwest::Response, output: &mut Output) -> anyhow
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Ok("has ended the stream".to_owned()),
-            Err(error) => return Ok(format!("is gone ({})", crate::error::chain(&error))),
+            Err(error) => return Ok(format!("is gone ({})", backends::chain(&error))),
         };
         received.extend_from_slice(&chunk);
         while let Some(end) = received.iter().position(|byte| *byte == b'\n') {
@@ -157,5 +157,5 @@ fn error_line(event: &ErrorEvent) -> String {
 /// Says something about the stream, which is not part of it.
 #[expect(clippy::print_stderr, reason = "standard output is for the events alone")]
 fn tell(what: &str) {
-    eprintln!("{}", super::output::printable_lines(what));
+    eprintln!("{}", super::terminal::output::printable_lines(what));
 }

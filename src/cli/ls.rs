@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::connection::{Connection, block_on};
 use super::names::list;
-use super::output::{Form, Output};
+use super::terminal::output::{Form, Output};
 use super::{exit, print_error};
 use crate::client::answers::Identities;
 use crate::client::{Client, ClientError, path};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::output::{Form, Output};
+use super::terminal::output::{Form, Output};
 use super::{Cli, program_name};
 
 /// The arguments of `keyway man`.

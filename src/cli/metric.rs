@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use super::connection::{Connection, block_on};
-use super::output::{Form, Output, printable_lines};
+use super::terminal::output::{Form, Output, printable_lines};
 
 /// The arguments of `keyway metric`.
 #[derive(Debug, clap::Args)]

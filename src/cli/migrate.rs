@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::stores::{Work, keystore, prepare};
-use crate::transfer::Side;
+use crate::transfer::Keystore;
+use crate::transfer::glob::Glob;
 use crate::transfer::migrate::{Conflict, Options, migrate};
-use crate::transfer::pattern::Pattern;
 
 /// What follows the options in the help.
 const HELP: &str = "\
@@ -44,7 +44,7 @@ pub(super) struct Args {
     skip_damaged: bool,
     /// Which keys: a name, or a pattern with * for any characters and ? for one.
     #[arg(default_value = "*")]
-    pattern: Pattern,
+    pattern: Glob,
     #[command(flatten)]
     work: Work,
 }
@@ -53,25 +53,25 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prepared = prepare();
     let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
-    Side::check_distinct((&args.from, &from), (&args.to, &to))?;
+    Keystore::check_distinct((&args.from, &from), (&args.to, &to))?;
     let conflict = match (args.merge, args.force) {
         (true, _) => Conflict::Keep,
         (_, true) => Conflict::Replace,
         (false, false) => Conflict::Refuse,
     };
     if args.force {
-        Side::check_replaceable(&args.to, &to)?;
+        Keystore::check_replaceable(&args.to, &to)?;
     }
     let options =
         Options { pattern: args.pattern.clone(), conflict, dry_run: args.dry_run, skip_damaged: args.skip_damaged };
-    prepared.run(&args.work, async |crew| {
-        let source = Side::open_to_read(&args.from, &from).await?;
+    prepared.run(&args.work, async |workers| {
+        let source = Keystore::open_to_read(&args.from, &from).await?;
         let target = if args.dry_run {
-            Side::open_to_look(&args.to, &to).await?
+            Keystore::open_to_look(&args.to, &to).await?
         } else {
-            Side::open_to_write(&args.to, &to).await?
+            Keystore::open_to_write(&args.to, &to).await?
         };
-        let report = Box::pin(migrate(&source, &target, &options, &crew)).await;
+        let report = Box::pin(migrate(&source, &target, &options, &workers)).await;
         source.close().await;
         target.close().await;
         let doing = if args.dry_run { "dry run, nothing is written" } else { "migration" };

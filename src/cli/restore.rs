@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use super::passphrase::Passphrase;
 use super::stores::{Work, keystore, prepare};
-use crate::backup::file::BackupFile;
-use crate::backup::lock::{Key, identities};
-use crate::backup::restore::{check, restore};
-use crate::transfer::Side;
+use super::terminal::passphrase::Passphrase;
+use crate::transfer::Keystore;
+use crate::transfer::backup::file::BackupFile;
+use crate::transfer::backup::lock::{Key, identities};
+use crate::transfer::backup::restore::{check, restore};
 
 /// What follows the options in the help.
 const HELP: &str = "\
@@ -56,15 +56,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => Key::Identities(read_identities(&args.identity)?),
     };
     let file = Arc::new(BackupFile::open(&args.input, key)?);
-    prepared.run(&args.work, async |crew| {
+    prepared.run(&args.work, async |workers| {
         let checked = Arc::clone(&file);
         let contents = tokio::task::spawn_blocking(move || check(&checked)).await??;
         let target = if args.dry_run {
-            Side::open_to_look(&args.config, &config).await?
+            Keystore::open_to_look(&args.config, &config).await?
         } else {
-            Side::open_to_write(&args.config, &config).await?
+            Keystore::open_to_write(&args.config, &config).await?
         };
-        let report = Box::pin(restore(file, &contents, &target, args.dry_run, &crew)).await;
+        let report = Box::pin(restore(file, &contents, &target, args.dry_run, &workers)).await;
         target.close().await;
         let doing = if args.dry_run { "dry run, nothing is written" } else { "restore" };
         let (from, keys) = (args.input.display(), contents.len());

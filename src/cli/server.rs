@@ -17,12 +17,13 @@ use tracing::{info, warn};
 use super::dev::Dev;
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config};
-use crate::limits::Load;
-use crate::metrics::{Metrics, StreamCounters};
-use crate::reload::{self, Reloader};
+use crate::server::reload::{self, Reloader};
+use crate::server::watch::Watch;
+use crate::server::{self, probe, systemd};
 use crate::state::{Current, Running};
-use crate::watch::Watch;
-use crate::{VERSION, log, probe, process, server, systemd};
+use crate::telemetry::log;
+use crate::telemetry::metrics::{Metrics, StreamCounters};
+use crate::{VERSION, process};
 
 /// How long tasks that block may go on after the server has ended.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -85,7 +86,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
         audit: audit_counters.broadcast(),
         audit_console,
         errors,
-        load: Load::default(),
+        load: Arc::default(),
         started: Instant::now(),
         worker_threads,
         tasks: TaskTracker::new(),
@@ -175,6 +176,3 @@ fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
     });
     Ok(interrupted)
 }
-
-/// The address that `--dev` listens on.
-pub(super) const DEV_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7373);

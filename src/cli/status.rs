@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, block_on};
 use super::exit;
-use super::output::{Form, Output};
+use super::terminal::output::{Form, Output};
 use crate::client::answers::Status;
 use crate::client::{Client, ClientError};
 use picture::Picture;

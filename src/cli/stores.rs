@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
 
 use super::exit;
-use crate::transfer::Crew;
+use crate::transfer::Workers;
 use crate::transfer::progress::Progress;
 use crate::transfer::report::Report;
 use crate::{config, process};
@@ -49,16 +49,16 @@ impl Prepared {
     pub(super) fn run(
         self,
         work: &Work,
-        command: impl AsyncFnOnce(Crew) -> anyhow::Result<(String, Report)>,
+        command: impl AsyncFnOnce(Workers) -> anyhow::Result<(String, Report)>,
     ) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let concurrency = NonZeroUsize::new(work.concurrency.into()).unwrap_or(NonZeroUsize::MIN);
-        let crew = Crew { concurrency, stop: CancellationToken::new(), progress: self.0 };
-        let stop = crew.stop.clone();
+        let workers = Workers { concurrency, stop: CancellationToken::new(), progress: self.0 };
+        let stop = workers.stop.clone();
         let began = Instant::now();
         let (heading, report) = runtime.block_on(async {
-            watch_signals(stop.clone(), crew.progress.clone())?;
-            Box::pin(command(crew)).await
+            watch_signals(stop.clone(), workers.progress.clone())?;
+            Box::pin(command(workers)).await
         })?;
         show(&format!("{heading}, in {:.1} s", began.elapsed().as_secs_f64()), &report, work.json)?;
         if report.is_complete() {

@@ -1,5 +1,9 @@
 //! Questions to a person: at the terminal itself, wherever standard input and output go.
 
+pub(super) mod input;
+pub(super) mod output;
+pub(super) mod passphrase;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::stores::{Work, keystore, prepare};
-use crate::transfer::Side;
-use crate::transfer::pattern::Pattern;
+use crate::transfer::Keystore;
+use crate::transfer::glob::Glob;
 use crate::transfer::verify::verify;
 
 /// What follows the options in the help.
@@ -25,7 +25,7 @@ pub(super) struct Args {
     to: PathBuf,
     /// Which keys: a name, or a pattern with * for any characters and ? for one.
     #[arg(default_value = "*")]
-    pattern: Pattern,
+    pattern: Glob,
     #[command(flatten)]
     work: Work,
 }
@@ -34,11 +34,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prepared = prepare();
     let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
-    Side::check_distinct((&args.from, &from), (&args.to, &to))?;
-    prepared.run(&args.work, async |crew| {
-        let source = Side::open_to_read(&args.from, &from).await?;
-        let target = Side::open_to_read(&args.to, &to).await?;
-        let report = Box::pin(verify(&source, &target, &args.pattern, &crew)).await;
+    Keystore::check_distinct((&args.from, &from), (&args.to, &to))?;
+    prepared.run(&args.work, async |workers| {
+        let source = Keystore::open_to_read(&args.from, &from).await?;
+        let target = Keystore::open_to_read(&args.to, &to).await?;
+        let report = Box::pin(verify(&source, &target, &args.pattern, &workers)).await;
         source.close().await;
         target.close().await;
         Ok((format!("comparison: {source} and {target}, keys {}", args.pattern), report?))

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::base64::Bytes;
-use crate::policy::{Pattern, Policy};
+use crate::policy::{PathPattern, Policy};
+use crate::wire::base64::Bytes;
 
 /// The body of every error.
 #[derive(Debug, Deserialize)]
@@ -80,7 +80,7 @@ pub struct Rules {
 impl Rules {
     /// The policy that decides as the server's.
     pub fn policy(&self) -> Policy {
-        let patterns = |rules: &BTreeMap<String, Value>| rules.keys().map(Pattern::new).collect();
+        let patterns = |rules: &BTreeMap<String, Value>| rules.keys().map(PathPattern::new).collect();
         Policy { allow: patterns(&self.allow), deny: patterns(&self.deny) }
     }
 }

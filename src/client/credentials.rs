@@ -8,9 +8,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::settings::{API_KEY, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
-use crate::api_key::{ApiKey, ApiKeyError};
+use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
 use crate::identity::Identity;
+use crate::identity::api_key::{ApiKey, ApiKeyError};
 use crate::tls::certificates::{self, CertificateError};
 use crate::tls::private_key::{self, PrivateKeyError, PrivateKeyProblem};
 

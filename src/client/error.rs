@@ -6,7 +6,8 @@ use reqwest::Method;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use time::OffsetDateTime;
 
-use super::settings::{API_KEY, CLIENT_CERT, CLIENT_KEY, SettingsError};
+use super::settings::SettingsError;
+use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY};
 use crate::identity::Identity;
 
 /// A request failed. `Display` is for people; it holds no secret.

@@ -1,6 +1,5 @@
 //! Where to ask and as whom: the `KES_*` variables, which scripts for KES set already, and what the command line adds.
 
-use std::env::VarError;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,22 +7,8 @@ use std::path::PathBuf;
 use backends::Secret;
 
 use super::credentials::{Credentials, CredentialsError, Source};
+use super::variables::{self, CA, NotUtf8, variable};
 use crate::tls::certificates::CertificateError;
-
-/// Endpoints, separated by commas.
-pub const SERVER: &str = "KES_SERVER";
-/// An API key: one of the two kinds of credentials.
-pub const API_KEY: &str = "KES_API_KEY";
-/// A file with a private key: with [`CLIENT_CERT`], the other kind.
-pub const CLIENT_KEY: &str = "KES_CLIENT_KEY";
-/// A file with the certificate of [`CLIENT_KEY`].
-pub const CLIENT_CERT: &str = "KES_CLIENT_CERT";
-/// The password of an encrypted [`CLIENT_KEY`]. KES has no such variable, and asks.
-pub const KEY_PASSWORD: &str = "KEYWAY_CLIENT_KEY_PASSWORD";
-/// A file with that password.
-pub const KEY_PASSWORD_FILE: &str = "KEYWAY_CLIENT_KEY_PASSWORD_FILE";
-/// A file with the authorities of the server. KES has no such variable.
-pub const CA: &str = "KEYWAY_CA";
 
 /// Where a server listens when nothing else is said: KES's default.
 pub const DEFAULT_SERVER: &str = "https://127.0.0.1:7373";
@@ -66,8 +51,8 @@ pub enum SettingsError {
         reason: String,
     },
     /// A variable that is not UTF-8.
-    #[error("the variable {0} is not UTF-8")]
-    NotUtf8(&'static str),
+    #[error(transparent)]
+    NotUtf8(#[from] NotUtf8),
     /// The client's credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -101,7 +86,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let servers = match server {
             Some(server) => server.to_owned(),
-            None => variable(SERVER)?.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
+            None => variable(variables::SERVER)?.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
         };
         let endpoints: Vec<_> =
             servers.split(',').filter(|text| !text.trim().is_empty()).map(Endpoint::parse).collect::<Result<_, _>>()?;
@@ -113,11 +98,11 @@ impl Settings {
             None => variable(CA)?.map_or(Trust::System, |file| Trust::File(file.into())),
         };
         let source = Source {
-            api_key: variable(API_KEY)?.map(Secret::from),
-            key: variable(CLIENT_KEY)?.map(PathBuf::from),
-            certificate: variable(CLIENT_CERT)?.map(PathBuf::from),
-            password: variable(KEY_PASSWORD)?.map(Secret::from),
-            password_file: variable(KEY_PASSWORD_FILE)?.map(PathBuf::from),
+            api_key: variable(variables::API_KEY)?.map(Secret::from),
+            key: variable(variables::CLIENT_KEY)?.map(PathBuf::from),
+            certificate: variable(variables::CLIENT_CERT)?.map(PathBuf::from),
+            password: variable(variables::KEY_PASSWORD)?.map(Secret::from),
+            password_file: variable(variables::KEY_PASSWORD_FILE)?.map(PathBuf::from),
         };
         Ok(Self { endpoints, trust, credentials: source.load(ask)? })
     }
@@ -174,16 +159,6 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// A variable; an empty one is as good as none.
-fn variable(name: &'static str) -> Result<Option<String>, SettingsError> {
-    match std::env::var(name) {
-        Ok(value) if value.trim().is_empty() => Ok(None),
-        Ok(value) => Ok(Some(value)),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(SettingsError::NotUtf8(name)),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use backends::{BackendConfig, aws, postgres, vault};
 
-use super::field::{Field, Text};
-use super::section::{Section, unknown};
 use super::values::{any, duration, flag, number, path, secret};
+use super::yaml::field::{Field, Text};
+use super::yaml::section::{Section, unknown};
 
 pub(super) const KEYSTORE: [&str; 6] = ["fs", "sqlite", "memory", "postgres", "vault", "aws"];
 const PATH: [&str; 1] = ["path"];

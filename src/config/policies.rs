@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use backends::Name;
 
-use super::field::Field;
 use super::rules::{self, Reach};
-use super::section::Section;
 use super::values::{IDENTITY_TODO, identity, warn_if_nobody};
+use super::yaml::field::Field;
+use super::yaml::section::Section;
 use crate::identity::Identity;
-use crate::policy::{Pattern, Policy, Rules};
+use crate::policy::{PathPattern, Policy, Rules};
 
 pub(super) const POLICY: [&str; 3] = ["allow", "deny", "identities"];
 
@@ -62,7 +62,7 @@ fn rules(policy: &Section<'_>, key: &str) -> Rules {
                 }
                 Reach::Nothing(advice) => return Err(format!("{} {advice}", text.shown())),
             }
-            Ok(Pattern::new(text.as_str()))
+            Ok(PathPattern::new(text.as_str()))
         })
     };
     policy.get(key).map(Field::items).unwrap_or_default().into_iter().filter_map(rule).collect()

@@ -1,8 +1,6 @@
 //! Policy rules against the API: which paths a rule can match, and what it probably meant when it can match none.
 
-use backends::{Name, is_valid_prefix};
-
-use crate::router::ROUTES;
+use crate::routes::{Argument, ROUTES};
 
 /// APIs that KES had in some release and dropped (its changelog and older API documentation). Policies that were
 /// written for it may still name them.
@@ -32,11 +30,11 @@ pub(super) enum Reach {
     Nothing(String),
 }
 
-/// Judges a rule as [`crate::policy::Pattern`] matches it: equal to a path, or, ending in `*`, a prefix of one.
+/// Judges a rule as [`crate::policy::PathPattern`] matches it: equal to a path, or, ending in `*`, a prefix of one.
 pub(super) fn reach(rule: &str) -> Reach {
     let api = match rule.strip_suffix('*') {
-        Some(prefix) => ROUTES.iter().any(|route| can_begin(route.path, prefix)),
-        None => ROUTES.iter().any(|route| can_be(route.path, rule)),
+        Some(prefix) => ROUTES.iter().any(|route| route.can_begin(prefix)),
+        None => ROUTES.iter().any(|route| route.can_be(rule)),
     };
     let dropped = DROPPED.iter().any(|path| match rule.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix) || prefix.starts_with(path),
@@ -51,81 +49,17 @@ pub(super) fn reach(rule: &str) -> Reach {
     }
 }
 
-/// The route path most like `path`, of those that the config has options for.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
-    let similar = |route: &&str| strsim::normalized_damerau_levenshtein(path, route);
-    let routes = ROUTES.iter().filter(|route| route.path != "/ready").map(|route| route.path);
-    routes.max_by(|a, b| similar(a).total_cmp(&similar(b)))
-}
-
-/// Whether a request to `route` can have a path that begins with `prefix`.
-fn can_begin(route: &str, prefix: &str) -> bool {
-    let argument = if route.ends_with('/') { prefix.strip_prefix(route) } else { None };
-    route.starts_with(prefix) || argument.is_some_and(|argument| Argument::of(route).can_begin(argument))
-}
-
-/// Whether a request to `route` can have exactly this path.
-fn can_be(route: &str, path: &str) -> bool {
-    match path.strip_prefix(route) {
-        Some(argument) if route.ends_with('/') => Argument::of(route).can_be(argument),
-        Some(rest) => rest.is_empty(),
-        None => false,
-    }
-}
-
-/// What stands after a route path that ends in `/`.
-#[derive(Clone, Copy)]
-enum Argument {
-    /// A key or policy name, or an identity.
-    Name(&'static str),
-    /// The beginning of names, perhaps none, perhaps with a `*` after it.
-    Pattern,
-}
-
-impl Argument {
-    fn of(route: &str) -> Self {
-        match route {
-            _ if route.ends_with("/list/") => Self::Pattern,
-            _ if route.starts_with("/v1/identity/") => Self::Name("identity"),
-            _ if route.starts_with("/v1/policy/") => Self::Name("policy name"),
-            _ => Self::Name("key name"),
-        }
-    }
-
-    fn can_be(self, text: &str) -> bool {
-        match self {
-            Self::Name(_) => Name::is_valid(text),
-            Self::Pattern => is_valid_prefix(text.strip_suffix('*').unwrap_or(text)),
-        }
-    }
-
-    fn can_begin(self, text: &str) -> bool {
-        match self {
-            Self::Name(_) => is_valid_prefix(text),
-            Self::Pattern => self.can_be(text),
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Name(word) => word,
-            Self::Pattern => "listing pattern",
-        }
-    }
-}
-
 /// Why a rule matches nothing, and what to write in its place.
 fn advice(rule: &str) -> String {
     let (text, star) = rule.strip_suffix('*').map_or((rule, ""), |prefix| (prefix, "*"));
     let hint = if text.contains('*') { "; a '*' is a wildcard at the end of a rule alone" } else { "" };
-    let with_argument = ROUTES.iter().map(|route| route.path).filter(|path| path.ends_with('/'));
-    for route in with_argument {
-        match text.strip_prefix(route) {
+    for route in ROUTES.iter().filter(|route| route.argument != Argument::None) {
+        match text.strip_prefix(route.path) {
             Some("") => {
-                return format!("matches no path; write '{route}*' for all names, or a name after the last '/'");
+                return format!("matches no path; write '{}*' for all names, or a name after the last '/'", route.path);
             }
             Some(argument) => {
-                let word = Argument::of(route).word();
+                let word = route.argument.word();
                 return format!(
                     "matches no path, as no {word} {} '{argument}'; names are 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end{hint}",
                     if star.is_empty() { "can be" } else { "begins with" },
@@ -149,8 +83,8 @@ fn suggestions(text: &str, star: &str) -> impl Iterator<Item = (f64, String)> {
         let likeness =
             strsim::normalized_damerau_levenshtein(head.trim_end_matches('/'), route.path.trim_end_matches('/'));
         let meant = match route.path {
-            path if !path.ends_with('/') => path.to_owned(),
-            path if argument.is_empty() || !Argument::of(path).can_begin(argument) => format!("{path}*"),
+            path if route.argument == Argument::None => path.to_owned(),
+            path if argument.is_empty() || !route.argument.can_begin(argument) => format!("{path}*"),
             path => format!("{path}{argument}{star}"),
         };
         (likeness, meant)

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 
 use backends::{BackendConfig, Name, Secret};
 
-use super::field::{Field, Text};
 use super::keystores::keystore;
 use super::policies::policies;
-use super::section::Section;
 use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, told, warn_if_nobody};
-use super::{Api, Cache, Config, Format, Level, Limits, Log, Proxy, Tls, address, rules};
+use super::yaml::field::{Field, Text};
+use super::yaml::section::Section;
+use super::{ApiOptions, Cache, Config, Format, Level, Limits, Log, Proxy, Tls, address};
 use crate::identity::Identity;
-use crate::router::{Access, ROUTES};
+use crate::routes::{self, Access, Api, ROUTES};
 
 const TOP: [&str; 12] =
     ["version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "log", "keys", "keystore"];
@@ -135,20 +135,20 @@ fn proxy(proxy: &Section<'_>) -> Option<Proxy> {
     Some(Proxy { identities, header: header.parse_required("cert", TODO, name)? })
 }
 
-fn apis(top: &Section<'_>) -> BTreeMap<String, Api> {
-    let mut found: BTreeMap<String, (Api, Field<'_>)> = BTreeMap::new();
+fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
+    let mut found: BTreeMap<Api, (ApiOptions, Field<'_>)> = BTreeMap::new();
     for (path, field) in top.get("api").map(Field::entries).unwrap_or_default() {
-        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
-        if bare(path) == "/ready" {
-            field.error_at_key("is another name of /v1/ready and has its options; write /v1/ready");
-            continue;
-        }
-        let Some(route) = ROUTES.iter().find(|route| bare(route.path) == bare(path)) else {
-            let nearest = rules::nearest(path).unwrap_or_default();
-            field.error_at_key(format!("is the path of no API; did you mean '{nearest}'?"));
+        let is_named = |name: &str| name.trim_end_matches('/') == path.strip_suffix('/').unwrap_or(path);
+        let Some(route) = ROUTES.iter().find(|route| route.paths().any(is_named)) else {
+            let nearest = routes::nearest(path).map_or("", |route| route.path);
+            field.error_at_key(format!("is not the path of an API; did you mean '{nearest}'?"));
             continue;
         };
-        if let Some((_, first)) = found.get(route.path) {
+        if !is_named(route.path) {
+            field.error_at_key(format!("is another path of {0} and has its options; write {0}", route.path));
+            continue;
+        }
+        if let Some((_, first)) = found.get(&route.api) {
             field.error_at_key(format!("is the same API as '{}'{}; remove one of the two", first.path(), first.line()));
             continue;
         }
@@ -161,9 +161,9 @@ fn apis(top: &Section<'_>) -> BTreeMap<String, Api> {
                  /v1/ready, /v1/status, /v1/metrics and /v1/api alone",
             );
         }
-        found.insert(route.path.to_owned(), (Api { skip_auth, timeout: api.parse("timeout", duration) }, field));
+        found.insert(route.api, (ApiOptions { skip_auth, timeout: api.parse("timeout", duration) }, field));
     }
-    found.into_iter().map(|(path, (api, _))| (path, api)).collect()
+    found.into_iter().map(|(api, (options, _))| (api, options)).collect()
 }
 
 fn cache(top: &Section<'_>) -> Cache {

@@ -1,7 +1,7 @@
 //! Whole config files: what they mean, and what is said of bad ones. Parts of them are tested where they are read.
 
 use super::*;
-use crate::policy::Pattern;
+use crate::policy::PathPattern;
 
 mod keystores;
 
@@ -83,12 +83,12 @@ fn every_key_is_read() {
     assert!(config.tls.auth);
     let proxy = Proxy { identities: vec![Identity::from_text(B)], header: "X-Cert".into() };
     assert_eq!(config.tls.proxy, Some(proxy));
-    assert_eq!(config.api["/v1/ready"], Api { skip_auth: true, timeout: Some(Duration::from_secs(3)) });
-    assert_eq!(config.api["/v1/key/create/"], Api { skip_auth: false, timeout: Some(Duration::ZERO) });
+    assert_eq!(config.api[&Api::Ready], ApiOptions { skip_auth: true, timeout: Some(Duration::from_secs(3)) });
+    assert_eq!(config.api[&Api::KeyCreate], ApiOptions { skip_auth: false, timeout: Some(Duration::ZERO) });
     assert!(!config.certificate_required());
     let policy = &config.policies["app"];
-    assert_eq!(policy.allow.iter().map(Pattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app*", "/v1/status"]);
-    assert_eq!(policy.deny.iter().map(Pattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app-x"]);
+    assert_eq!(policy.allow.iter().map(PathPattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app*", "/v1/status"]);
+    assert_eq!(policy.deny.iter().map(PathPattern::as_str).collect::<Vec<_>>(), ["/v1/key/create/app-x"]);
     assert_eq!(config.identities, BTreeMap::from([(Identity::from_text(B), "app".to_owned())]));
     let (any, unused, offline) = (Duration::from_secs(90), Duration::ZERO, Duration::from_hours(1));
     let cache = Cache { any, unused, offline, max_entries: 100_000 };
@@ -113,7 +113,7 @@ fn any_scalar_may_come_from_the_environment() {
     )
     .unwrap();
     assert_eq!(config.address.port(), 1);
-    assert_eq!(config.api["/v1/ready"], Api { skip_auth: true, timeout: Some(Duration::from_mins(1)) });
+    assert_eq!(config.api[&Api::Ready], ApiOptions { skip_auth: true, timeout: Some(Duration::from_mins(1)) });
     assert_eq!(config.policies["p"].allow[0].as_str(), "/v1/status");
     assert_eq!(config.identities[&Identity::from_text(A)], "p");
     assert_eq!(config.cache, Cache { any: Duration::from_mins(1), ..Cache::default() });
@@ -171,7 +171,7 @@ fn anchors_aliases_and_merges_work() {
     let config = with_head(&text).unwrap();
     let rules = |name: &str| {
         let policy = &config.policies[name];
-        [&policy.allow, &policy.deny].map(|rules| rules.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" "))
+        [&policy.allow, &policy.deny].map(|rules| rules.iter().map(PathPattern::as_str).collect::<Vec<_>>().join(" "))
     };
     assert_eq!(rules("b"), ["/v1/metrics /v1/status", ""]);
     assert_eq!(rules("c"), ["/v1/metrics /v1/status", ""]);

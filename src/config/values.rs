@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::duration::GoDuration;
-use super::field::{Field, Text, is_api_key};
-use super::section::Section;
+use super::yaml::field::{Field, Text, is_api_key};
+use super::yaml::section::Section;
 use crate::identity::Identity;
 
 /// What to write where the identity of a client is missing.

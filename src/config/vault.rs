@@ -2,9 +2,9 @@
 
 use backends::vault::{Config, Credential, KvVersion, Login, Tls, Transit};
 
-use super::field::Field;
-use super::section::Section;
 use super::values::{any, duration, path, secret};
+use super::yaml::field::Field;
+use super::yaml::section::Section;
 
 const VAULT: [&str; 14] = [
     "endpoint",

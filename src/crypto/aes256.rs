@@ -14,8 +14,8 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::ciphertext::{IV_LEN, NONCE_LEN};
+use super::error::{EncryptError, NotAuthentic};
 use super::hmac::hmac_sha256;
-use super::key::{EncryptError, NotAuthentic};
 use super::secret::Secret;
 
 /// Length in bytes from which a message is a long one.

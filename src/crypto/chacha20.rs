@@ -13,7 +13,7 @@ use aws_lc_rs::error::Unspecified;
 use zeroize::Zeroize;
 
 use super::ciphertext::{IV_LEN, NONCE_LEN};
-use super::key::{EncryptError, NotAuthentic};
+use super::error::{EncryptError, NotAuthentic};
 use super::secret::Secret;
 
 /// Encrypts `buffer` in place and appends the tag of 16 bytes.

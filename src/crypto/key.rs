@@ -11,11 +11,10 @@ use zeroize::Zeroizing;
 
 pub use super::algorithm::Algorithm;
 use super::ciphertext::{self, Ciphertext, IV_LEN, NONCE_LEN, Sealed};
+pub use super::error::{EncryptError, ImportError, NotAuthentic};
 use super::hmac::hmac_sha256;
 pub use super::random::RandomError;
 use super::secret::Secret;
-use super::stored;
-pub use super::stored::Damaged;
 pub use super::wiped::Wiped;
 use super::{aes256, chacha20, random};
 
@@ -37,34 +36,6 @@ pub struct DataKey {
     /// The same, encrypted under the key and the context: 76 bytes.
     pub ciphertext: Vec<u8>,
 }
-
-/// Why bytes did not become a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The bytes are not [`Key::LEN`] many.
-    #[error("a key has {} bytes, no more and no less", Key::LEN)]
-    KeySize,
-    /// There was no randomness for the HMAC secret.
-    #[error("{RandomError}")]
-    Random,
-}
-
-/// Why a message was not encrypted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum EncryptError {
-    /// There was no randomness for iv, nonce or data key.
-    #[error("{RandomError}")]
-    Random,
-    /// The message is longer than the cipher allows, which is 64 GiB (AES256) or 256 GiB (ChaCha20).
-    #[error("the message is longer than the cipher allows")]
-    TooLong,
-}
-
-/// A ciphertext was not made with this key and this context. It says no more on purpose: whatever a decryption tells
-/// about its failure can help to forge the next ciphertext.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("ciphertext is not authentic")]
-pub struct NotAuthentic;
 
 impl Key {
     /// Length of a key in bytes, for either algorithm.
@@ -195,31 +166,6 @@ impl Key {
         let nonce = nonce.first_chunk().ok_or(EncryptError::Random)?;
         let ciphertext = self.seal(data_key.into(), context, iv, nonce)?;
         Ok(DataKey { plaintext: Zeroizing::new(*data_key), ciphertext })
-    }
-
-    /// The key as a store holds it, byte for byte as KES writes it.
-    pub fn to_stored(&self) -> Zeroizing<Vec<u8>> {
-        stored::write(self)
-    }
-
-    /// The key in a value of a store, in either of the forms that KES has written.
-    ///
-    /// # Errors
-    /// [`Damaged`] says what is wrong with the value, without a byte of it.
-    pub fn from_stored(value: &[u8]) -> Result<Self, Damaged> {
-        stored::read(value)
-    }
-}
-
-impl From<RandomError> for ImportError {
-    fn from(RandomError: RandomError) -> Self {
-        Self::Random
-    }
-}
-
-impl From<RandomError> for EncryptError {
-    fn from(RandomError: RandomError) -> Self {
-        Self::Random
     }
 }
 

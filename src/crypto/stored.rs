@@ -65,8 +65,22 @@ pub enum Damaged {
     CreatedAt,
 }
 
-/// The key as a store holds it.
-pub(super) fn write(key: &Key) -> Zeroizing<Vec<u8>> {
+impl Key {
+    /// The key as a store holds it, byte for byte as KES writes it.
+    pub fn to_stored(&self) -> Zeroizing<Vec<u8>> {
+        write(self)
+    }
+
+    /// The key in a value of a store, in either of the forms that KES has written.
+    ///
+    /// # Errors
+    /// [`Damaged`] says what is wrong with the value, without a byte of it.
+    pub fn from_stored(value: &[u8]) -> Result<Self, Damaged> {
+        read(value)
+    }
+}
+
+fn write(key: &Key) -> Zeroizing<Vec<u8>> {
     let message = KeyVersion {
         key: Some(SecretKey { key: key.secret.as_bytes().to_vec(), algorithm: number(key.algorithm) }),
         hmac_key: key.hmac_secret.as_ref().map(|hmac| HmacKey { key: hmac.as_bytes().to_vec(), hash: SHA256 }),
@@ -80,11 +94,7 @@ pub(super) fn write(key: &Key) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(BASE64_STANDARD.encode(&*bytes).into_bytes())
 }
 
-/// The key in a stored value.
-///
-/// # Errors
-/// [`Damaged`] says what is wrong.
-pub(super) fn read(value: &[u8]) -> Result<Key, Damaged> {
+fn read(value: &[u8]) -> Result<Key, Damaged> {
     if value.len() > MAX_LEN {
         return Err(Damaged::TooLong(value.len()));
     }

@@ -1,6 +1,5 @@
-//! Why an operation on a key failed, and the words for operations.
+//! Why an operation on a key failed.
 
-use std::fmt;
 use std::sync::Arc;
 
 use backends::StoreError;
@@ -39,42 +38,6 @@ pub enum KeysError {
     Down(Arc<Outage>),
 }
 
-/// The operations of a store, as messages name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// [`backends::Store::create`]
-    Create,
-    /// [`backends::Store::get`]
-    Read,
-    /// [`backends::Store::delete`]
-    Delete,
-    /// [`backends::Store::list`]
-    List,
-}
-
-impl Operation {
-    /// The word for it in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Read => "read",
-            Self::Delete => "delete",
-            Self::List => "list",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create key",
-            Self::Read => "read key",
-            Self::Delete => "delete key",
-            Self::List => "list keys",
-        })
-    }
-}
-
 impl From<StoreError> for KeysError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -82,7 +45,7 @@ impl From<StoreError> for KeysError {
             StoreError::NotFound => Self::NotFound,
             StoreError::Damaged { reason } => Self::Damaged { reason },
             StoreError::Withheld { reason } => Self::Withheld { reason },
-            other => Self::Store(Arc::new(other)),
+            error @ (StoreError::Unreachable { .. } | StoreError::Unavailable { .. }) => Self::Store(Arc::new(error)),
         }
     }
 }

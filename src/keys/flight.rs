@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
+use parking_lot::Mutex;
 
 /// A future that many wait for. It goes on while one of them waits, and is dropped with the last.
 pub(super) type Flight<T> = Shared<BoxFuture<'static, T>>;
@@ -32,7 +32,7 @@ impl<K: Eq + Hash, T: Clone + Send + 'static> Flights<K, T> {
     /// Joins the work for `key`, which `begin` begins when it is not under way. The work must call
     /// [`Flights::ended`] as its last step, and must not panic: those who wait would not hear of it.
     pub(super) fn join(&self, key: K, begin: impl FnOnce() -> BoxFuture<'static, T>) -> Flight<T> {
-        let mut under_way = self.lock();
+        let mut under_way = self.0.lock();
         if let Some(flight) = under_way.flights.get(&key).and_then(WeakShared::upgrade) {
             return flight;
         }
@@ -49,16 +49,11 @@ impl<K: Eq + Hash, T: Clone + Send + 'static> Flights<K, T> {
 
     /// Whether work for `key` is under way.
     pub(super) fn is_under_way(&self, key: &K) -> bool {
-        self.lock().flights.get(key).is_some_and(|flight| flight.upgrade().is_some())
+        self.0.lock().flights.get(key).is_some_and(|flight| flight.upgrade().is_some())
     }
 
     /// The work for `key` is done: who comes now begins it anew.
     pub(super) fn ended(&self, key: &K) {
-        self.lock().flights.remove(key);
-    }
-
-    // A poisoned lock is as good as another: no change is left half done.
-    fn lock(&self) -> MutexGuard<'_, UnderWay<K, T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().flights.remove(key);
     }
 }

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use backends::{Store, StoreError};
+use backends::{Operation, Store, StoreError, chain};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
 
-use crate::error::chain;
-use crate::metrics::keystore::{Breaker, KeystoreMetrics};
+use crate::telemetry::metrics::keystore::{Breaker, KeystoreMetrics};
 
 /// An operation that takes longer makes us ask whether the store answers at all.
 pub(super) const SUSPICIOUS: Duration = Duration::from_secs(1);
@@ -180,20 +179,20 @@ impl Health {
     pub(super) async fn ask(&self, store: &dyn Store, within: Duration) -> Result<Duration, Arc<StoreError>> {
         let began = Instant::now();
         let Ok(answer) = timeout(within, store.ping()).await else {
-            self.metrics.failed("ping");
+            self.metrics.failed(Operation::Ping);
             self.suspect();
             let reason = format!("no answer within {} s", within.as_secs());
-            return Err(Arc::new(StoreError::Unreachable { reason, source: None }));
+            return Err(Arc::new(StoreError::unreachable(reason)));
         };
         let latency = began.elapsed();
-        self.metrics.latency("ping", latency);
+        self.metrics.latency(Operation::Ping, latency);
         match answer.map_err(Arc::new) {
             Ok(()) => {
                 self.succeeded(began);
                 Ok(latency)
             }
             Err(cause) => {
-                self.metrics.failed("ping");
+                self.metrics.failed(Operation::Ping);
                 self.failed(&cause, began);
                 Err(cause)
             }

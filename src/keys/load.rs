@@ -2,14 +2,13 @@
 //! for all who wait, refreshes ahead of time, and the old key for who cannot get a new one.
 
 use std::future::Future;
-use std::hash::BuildHasher as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use backends::{Name, StoreError};
+use backends::{Name, Operation, StoreError};
 use futures_util::FutureExt as _;
 use moka::ops::compute::Op;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cached::Cached;
 use super::flight::Flight;
 use super::health::SUSPICIOUS;
-use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Loaded, Operation, Outcome, Settings};
+use super::{ABSENT_LIFETIME, Inner, Keys, KeysError, Loaded, Outcome, Settings};
 use crate::crypto::key::Key;
 
 /// How long a key may be served while the store, which tells of the changes of other processes, cannot hear of them.
@@ -65,7 +64,7 @@ impl Keys {
             }
             if began.elapsed() > self.0.settings.load().deadlines.read {
                 let reason = "the key is created or deleted all the time".to_owned();
-                return Err(KeysError::Store(Arc::new(StoreError::Unavailable { reason, source: None })));
+                return Err(KeysError::Store(Arc::new(StoreError::unavailable(reason))));
             }
         }
     }
@@ -128,7 +127,7 @@ impl Inner {
                 () = suspicious.as_mut() => self.health.suspect(),
             }
         };
-        self.metrics.latency(operation.as_str(), began.elapsed());
+        self.metrics.latency(operation, began.elapsed());
         let error = match answer {
             Ok(Ok(done)) => {
                 self.health.succeeded(began);
@@ -137,18 +136,19 @@ impl Inner {
             Ok(Err(error)) => KeysError::from(error),
             Err(_) => {
                 // The deadline may be a short one: a probe is to find out what this means.
-                self.metrics.failed(operation.as_str());
+                self.metrics.failed(operation);
                 self.health.suspect();
                 let reason = format!("no answer within {} s", deadline.as_secs_f64());
-                return Err(KeysError::Store(Arc::new(StoreError::Unreachable { reason, source: None })));
+                return Err(KeysError::Store(Arc::new(StoreError::unreachable(reason))));
             }
         };
         match &error {
             KeysError::Store(cause) => {
-                self.metrics.failed(operation.as_str());
-                match **cause {
-                    StoreError::Unreachable { .. } => self.health.failed(cause, began),
-                    _ => self.health.suspect(),
+                self.metrics.failed(operation);
+                if cause.is_unreachable() {
+                    self.health.failed(cause, began);
+                } else {
+                    self.health.suspect();
                 }
             }
             _ => self.health.succeeded(began),
@@ -166,7 +166,7 @@ impl Inner {
         let keeps = !self.settings.load().any.is_zero();
         match &outcome {
             Ok(key) if keeps => {
-                let (random, before) = (self.random.hash_one((name, began)), self.cache.get(name).await);
+                let (random, before) = (fastrand::u64(..), self.cache.get(name).await);
                 let cached = Arc::new(Cached::new(key.clone(), doubts, began, random, before.as_deref()));
                 self.cache.insert(name.clone(), cached.clone()).await;
                 // Who changes the key counts first and then empties the cache: one of the two sees the other.

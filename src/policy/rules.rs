@@ -2,19 +2,19 @@
 
 use std::ops::Deref;
 
-use super::Pattern;
+use super::PathPattern;
 
 /// The patterns of a policy's `allow` or `deny`, in the order of their bytes, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    all: Vec<Pattern>,
+    all: Vec<PathPattern>,
     /// Where in `all` the patterns are that end in `*` and begin with no other such one, in the order of the bytes
     /// before their `*`. Of these at most one can match a path: it is the last whose beginning does not come after it.
     prefixes: Vec<usize>,
 }
 
-impl FromIterator<Pattern> for Rules {
-    fn from_iter<I: IntoIterator<Item = Pattern>>(patterns: I) -> Self {
+impl FromIterator<PathPattern> for Rules {
+    fn from_iter<I: IntoIterator<Item = PathPattern>>(patterns: I) -> Self {
         let mut all: Vec<_> = patterns.into_iter().collect();
         all.sort_unstable();
         all.dedup();
@@ -34,16 +34,16 @@ impl FromIterator<Pattern> for Rules {
 }
 
 impl Deref for Rules {
-    type Target = [Pattern];
+    type Target = [PathPattern];
 
-    fn deref(&self) -> &[Pattern] {
+    fn deref(&self) -> &[PathPattern] {
         &self.all
     }
 }
 
 impl Rules {
     /// A pattern that matches: the very path where that is one, else the shortest beginning.
-    pub(super) fn find(&self, path: &str) -> Option<&Pattern> {
+    pub(super) fn find(&self, path: &str) -> Option<&PathPattern> {
         let exact = self.all.binary_search_by(|pattern| pattern.as_str().cmp(path)).ok();
         let exact = exact.and_then(|number| self.all.get(number)).filter(|pattern| pattern.matches(path));
         exact.or_else(|| {
@@ -54,8 +54,9 @@ impl Rules {
     }
 
     /// The pattern that shares the longest beginning with the path; of several such ones the first.
-    pub(super) fn nearest(&self, path: &str) -> Option<&Pattern> {
-        let common = |pattern: &Pattern| pattern.as_str().bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+    pub(super) fn nearest(&self, path: &str) -> Option<&PathPattern> {
+        let common =
+            |pattern: &PathPattern| pattern.as_str().bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
         // Those that share the most stand together around the place where the path would stand.
         let place = self.all.partition_point(|pattern| pattern.as_str() < path);
         let neighbours = [place.checked_sub(1).and_then(|before| self.all.get(before)), self.all.get(place)];
@@ -65,7 +66,7 @@ impl Rules {
     }
 
     fn prefix(&self, number: usize) -> &str {
-        self.all.get(number).and_then(Pattern::prefix).unwrap_or_default()
+        self.all.get(number).and_then(PathPattern::prefix).unwrap_or_default()
     }
 }
 
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     fn rules(patterns: &[String]) -> Rules {
-        patterns.iter().map(Pattern::new).collect()
+        patterns.iter().map(PathPattern::new).collect()
     }
 
     proptest! {
@@ -88,7 +89,7 @@ mod tests {
             path in "[ab/*]{0,7}",
         ) {
             let rules = rules(&patterns);
-            let matches = patterns.iter().any(|pattern| Pattern::new(pattern).matches(&path));
+            let matches = patterns.iter().any(|pattern| PathPattern::new(pattern).matches(&path));
             prop_assert_eq!(rules.find(&path).is_some(), matches);
             prop_assert!(rules.find(&path).is_none_or(|rule| rule.matches(&path)));
         }
@@ -99,7 +100,7 @@ mod tests {
             path in "[ab/]{0,7}",
         ) {
             let rules = rules(&patterns);
-            let common = |rule: &Pattern| rule.as_str().bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+            let common = |rule: &PathPattern| rule.as_str().bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
             let nearest = rules.iter().max_by(|a, b| common(a).cmp(&common(b)).then_with(|| b.cmp(a)));
             prop_assert_eq!(rules.nearest(&path), nearest);
         }

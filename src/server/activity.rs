@@ -11,8 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::limits::Room;
-use crate::record::Record;
+use crate::server::record::Record;
+use crate::state::limits::Room;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]

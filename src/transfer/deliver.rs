@@ -25,8 +25,8 @@ use std::time::Duration;
 use backends::{Name, Store, StoreError, Value};
 use sha2::{Digest, Sha256};
 
-use super::patience::{PAUSES, patiently, says_nothing_of_the_key};
-use crate::hex::hex;
+use super::retry::{PAUSES, retrying};
+use crate::wire::hex;
 
 /// What the second name of a key begins with while its value is replaced.
 pub(super) const SECOND_NAME: &str = "keyway-new-";
@@ -73,8 +73,8 @@ pub(crate) enum Undelivered {
 
 impl Undelivered {
     /// Whether the next key is to expect the same.
-    pub(crate) fn says_nothing_of_the_key(&self) -> bool {
-        matches!(self, Self::Store(error) if says_nothing_of_the_key(error))
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
     }
 }
 
@@ -83,13 +83,13 @@ impl Undelivered {
 /// # Errors
 /// [`Undelivered`]; whatever is there was not touched.
 pub(crate) async fn create(store: &Arc<dyn Store>, name: &Name, value: &Value) -> Result<Delivered, Undelivered> {
-    let delivered = match patiently(|| store.create(name, value)).await {
+    let delivered = match retrying(|| store.create(name, value)).await {
         Ok(()) => Delivered::Created,
         // By somebody else, or by an attempt of ours whose answer was lost.
         Err(StoreError::AlreadyExists) => Delivered::Present,
         Err(error) => return Err(error.into()),
     };
-    match (patiently(|| store.get(name)).await, delivered) {
+    match (retrying(|| store.get(name)).await, delivered) {
         (Ok(found), _) if found == *value => Ok(delivered),
         (Ok(_), Delivered::Present) => Err(Undelivered::Differs),
         (Ok(_), Delivered::Created) => Err(Undelivered::ReadBack("gives another value")),
@@ -140,7 +140,7 @@ pub(super) async fn replace(store: &Arc<dyn Store>, name: &Name, old: &Value, ne
 async fn give_up(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) -> Result<bool, StoreError> {
     let mut pauses = PAUSES.into_iter();
     loop {
-        match patiently(|| store.get(name)).await {
+        match retrying(|| store.get(name)).await {
             Ok(found) if found == *old => {}
             Ok(found) => return Ok(found == *new),
             Err(StoreError::NotFound) => return Ok(true),
@@ -148,7 +148,7 @@ async fn give_up(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) 
         }
         match store.delete(name).await {
             Ok(()) | Err(StoreError::NotFound) => return Ok(true),
-            Err(error) if says_nothing_of_the_key(&error) => match pauses.next() {
+            Err(error) if error.is_transient() => match pauses.next() {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(error),
             },
@@ -162,7 +162,7 @@ fn under_second_name(doing: &str, error: &dyn std::error::Error, second: Name) -
 }
 
 async fn remove_second(store: &Arc<dyn Store>, second: &Name) -> Result<(), Undelivered> {
-    match patiently(|| store.delete(second)).await {
+    match retrying(|| store.delete(second)).await {
         Ok(()) | Err(StoreError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -173,11 +173,11 @@ async fn remove_second(store: &Arc<dyn Store>, second: &Name) -> Result<(), Unde
 /// # Errors
 /// The store's.
 pub(super) async fn clean_up(store: &Arc<dyn Store>, name: &Name, second: &Name) -> Result<bool, StoreError> {
-    let (own, copy) = (patiently(|| store.get(name)).await, patiently(|| store.get(second)).await);
+    let (own, copy) = (retrying(|| store.get(name)).await, retrying(|| store.get(second)).await);
     if !matches!((own, copy), (Ok(own), Ok(copy)) if own == copy) {
         return Ok(false);
     }
-    match patiently(|| store.delete(second)).await {
+    match retrying(|| store.delete(second)).await {
         Ok(()) | Err(StoreError::NotFound) => Ok(true),
         Err(error) => Err(error),
     }
@@ -198,7 +198,7 @@ pub(super) fn second_name(name: &Name) -> Result<Name, StoreError> {
         let digest = Sha256::digest(name.as_str());
         format!("{SECOND_NAME}{start}-{}", hex(digest.iter().take(DIGEST)))
     };
-    Name::parse(&text).map_err(|error| StoreError::Unavailable { reason: error.to_string(), source: None })
+    Name::parse(&text).map_err(|error| StoreError::unavailable(error.to_string()))
 }
 
 #[cfg(test)]

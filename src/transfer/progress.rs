@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use parking_lot::Mutex;
 
 /// The time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -46,12 +47,12 @@ impl Progress {
         } else {
             Shown::Lines(Lines { doing, done: 0, of, began: now, told: now })
         };
-        *self.lock() = shown;
+        *self.0.lock() = shown;
     }
 
     /// One more key is done.
     pub fn advance(&self) {
-        match &mut *self.lock() {
+        match &mut *self.0.lock() {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(1),
             Shown::Lines(lines) => {
@@ -66,7 +67,7 @@ impl Progress {
 
     /// Ends the stretch; the bar goes.
     pub fn end(&self) {
-        if let Shown::Bar(bar) = std::mem::replace(&mut *self.lock(), Shown::Nothing) {
+        if let Shown::Bar(bar) = std::mem::replace(&mut *self.0.lock(), Shown::Nothing) {
             bar.finish_and_clear();
         }
     }
@@ -76,14 +77,10 @@ impl Progress {
     /// # Errors
     /// The system's.
     pub fn say(&self, bytes: &[u8]) -> io::Result<()> {
-        match &*self.lock() {
+        match &*self.0.lock() {
             Shown::Bar(bar) => bar.suspend(|| io::stderr().write_all(bytes)),
             _ => io::stderr().write_all(bytes),
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shown> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

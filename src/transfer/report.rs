@@ -12,7 +12,7 @@ const SHOWN: usize = 10;
 /// What became of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
+pub enum Outcome {
     /// Written, read back and compared; in a dry run: to be written.
     Copied,
     /// There with the same value.
@@ -41,7 +41,7 @@ pub enum Fate {
     NotTried,
 }
 
-impl Fate {
+impl Outcome {
     const ALL: [Self; 13] = [
         Self::Copied,
         Self::AlreadyThere,
@@ -73,9 +73,9 @@ impl Fate {
 #[derive(Debug, Default)]
 pub struct Report {
     /// The words for each fate, where they are not the usual ones.
-    words: BTreeMap<Fate, &'static str>,
-    counts: BTreeMap<Fate, usize>,
-    names: BTreeMap<Fate, Vec<(Name, String)>>,
+    words: BTreeMap<Outcome, &'static str>,
+    counts: BTreeMap<Outcome, usize>,
+    names: BTreeMap<Outcome, Vec<(Name, String)>>,
     /// Why it ended before its end.
     pub cut_short: Option<String>,
 }
@@ -85,19 +85,19 @@ pub struct Report {
 struct Json<'a> {
     complete: bool,
     cut_short: Option<&'a str>,
-    counts: &'a BTreeMap<Fate, usize>,
-    names: BTreeMap<Fate, BTreeMap<&'a str, &'a str>>,
+    counts: &'a BTreeMap<Outcome, usize>,
+    names: BTreeMap<Outcome, BTreeMap<&'a str, &'a str>>,
 }
 
 impl Report {
     /// A report that always tells these counts, in the words given.
-    pub fn new(words: &[(Fate, &'static str)]) -> Self {
+    pub fn new(words: &[(Outcome, &'static str)]) -> Self {
         let words: BTreeMap<_, _> = words.iter().copied().collect();
         Self { counts: words.keys().map(|fate| (*fate, 0)).collect(), words, ..Self::default() }
     }
 
     /// Adds a key; `reason` may be empty.
-    pub fn add(&mut self, fate: Fate, name: &Name, reason: impl Into<String>) {
+    pub fn add(&mut self, fate: Outcome, name: &Name, reason: impl Into<String>) {
         *self.counts.entry(fate).or_default() += 1;
         if fate.is_told() {
             self.names.entry(fate).or_default().push((name.clone(), reason.into()));
@@ -105,18 +105,18 @@ impl Report {
     }
 
     /// How many keys have this fate.
-    pub fn count(&self, fate: Fate) -> usize {
+    pub fn count(&self, fate: Outcome) -> usize {
         self.counts.get(&fate).copied().unwrap_or_default()
     }
 
     /// Whether this key was added with this fate.
-    pub(crate) fn tells(&self, fate: Fate, name: &Name) -> bool {
+    pub(crate) fn tells(&self, fate: Outcome, name: &Name) -> bool {
         self.names.get(&fate).is_some_and(|list| list.iter().any(|(other, _)| other == name))
     }
 
     /// Whether every key of the source is in the target as it should be.
     pub fn is_complete(&self) -> bool {
-        self.cut_short.is_none() && !Fate::ALL.into_iter().any(|fate| fate.is_trouble() && self.count(fate) > 0)
+        self.cut_short.is_none() && !Outcome::ALL.into_iter().any(|fate| fate.is_trouble() && self.count(fate) > 0)
     }
 
     /// The form for machines: all names.
@@ -124,7 +124,7 @@ impl Report {
     /// # Errors
     /// None that can be: these are texts and numbers.
     pub fn json(&self) -> serde_json::Result<String> {
-        let mut names: BTreeMap<Fate, BTreeMap<&str, &str>> = BTreeMap::new();
+        let mut names: BTreeMap<Outcome, BTreeMap<&str, &str>> = BTreeMap::new();
         for (fate, list) in &self.names {
             let list = list.iter().map(|(name, reason)| (name.as_str(), reason.as_str()));
             names.entry(*fate).or_default().extend(list);
@@ -162,21 +162,21 @@ impl fmt::Display for Report {
     }
 }
 
-fn usual(fate: Fate) -> &'static str {
+fn usual(fate: Outcome) -> &'static str {
     match fate {
-        Fate::Copied => "copied",
-        Fate::AlreadyThere => "already there",
-        Fate::Kept => "kept, with another value in the target",
-        Fate::Replaced => "replaced",
-        Fate::Gone => "deleted from the source meanwhile",
-        Fate::TooLate => "created meanwhile, and not in the backup",
-        Fate::OnlyInTarget => "only in the target",
-        Fate::LeftOver => "left-overs of an interrupted --force in the target",
-        Fate::Differs => "different in the target",
-        Fate::Damaged => "damaged",
-        Fate::Failed => "failed",
-        Fate::Missing => "missing in the target",
-        Fate::NotTried => "not tried",
+        Outcome::Copied => "copied",
+        Outcome::AlreadyThere => "already there",
+        Outcome::Kept => "kept, with another value in the target",
+        Outcome::Replaced => "replaced",
+        Outcome::Gone => "deleted from the source meanwhile",
+        Outcome::TooLate => "created meanwhile, and not in the backup",
+        Outcome::OnlyInTarget => "only in the target",
+        Outcome::LeftOver => "left-overs of an interrupted --force in the target",
+        Outcome::Differs => "different in the target",
+        Outcome::Damaged => "damaged",
+        Outcome::Failed => "failed",
+        Outcome::Missing => "missing in the target",
+        Outcome::NotTried => "not tried",
     }
 }
 
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn a_single_key_that_is_not_there_makes_it_incomplete() {
-        for fate in Fate::ALL {
+        for fate in Outcome::ALL {
             let mut report = Report::new(&[]);
-            report.add(Fate::Copied, &name("other"), "");
+            report.add(Outcome::Copied, &name("other"), "");
             report.add(fate, &name("k"), "why");
             assert_eq!(report.is_complete(), !fate.is_trouble(), "{fate:?}");
         }
@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn the_first_names_are_shown_and_json_has_them_all() {
-        let mut report = Report::new(&[(Fate::Copied, "copied"), (Fate::Failed, "failed")]);
+        let mut report = Report::new(&[(Outcome::Copied, "copied"), (Outcome::Failed, "failed")]);
         for number in (0..25).rev() {
-            report.add(Fate::Failed, &name(&format!("key-{number:02}")), "away");
+            report.add(Outcome::Failed, &name(&format!("key-{number:02}")), "away");
         }
         let text = report.to_string();
         assert!(text.starts_with("  copied         0\n  failed        25\nfailed:\n  key-00: away\n"), "{text}");

@@ -3,9 +3,10 @@
 use backends::{Name, StoreError, Value};
 use sha2::{Digest, Sha256};
 
-use super::Side;
-use super::crew::trouble;
-use crate::crypto::key::{Damaged, Key};
+use super::Keystore;
+use super::workers::trouble;
+use crate::crypto::key::Key;
+use crate::crypto::stored::Damaged;
 
 /// What was found of one name.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Finding {
 
 /// Looks at a name in both stores. A name that is `unlisted` is not asked for in the target: should it be there all the
 /// same, because the listing was old, whoever creates it finds out.
-pub(crate) async fn compare(source: &Side, target: &Side, name: &Name, unlisted: bool) -> Finding {
+pub(crate) async fn compare(source: &Keystore, target: &Keystore, name: &Name, unlisted: bool) -> Finding {
     let value = match source.get(name).await {
         Ok(value) => value,
         Err(StoreError::NotFound) => return Finding::Gone,
@@ -68,7 +69,7 @@ pub(crate) async fn compare(source: &Side, target: &Side, name: &Name, unlisted:
 }
 
 /// Looks at a name in the target alone; `is_equal` knows the value that it should have.
-pub(crate) async fn look_for(target: &Side, name: &Name, is_equal: impl FnOnce(&Value) -> bool) -> Finding {
+pub(crate) async fn look_for(target: &Keystore, name: &Name, is_equal: impl FnOnce(&Value) -> bool) -> Finding {
     match target.get(name).await {
         Ok(found) if is_equal(&found) => Finding::Equal,
         Ok(old) => Finding::Differs { damage: Key::from_stored(old.as_bytes()).err(), old },

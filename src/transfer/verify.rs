@@ -4,26 +4,31 @@ use std::collections::BTreeSet;
 
 use backends::Name;
 
-use super::crew::Crew;
-use super::pattern::Pattern;
-use super::report::{Fate, Report};
-use super::side::{Side, SideError};
+use super::glob::Glob;
+use super::keystore::{Keystore, KeystoreError};
+use super::report::{Outcome, Report};
 use super::survey::{Finding, compare};
+use super::workers::Workers;
 
 /// Compares every key of `source` with that of `target`. Keys of the target alone are counted, and no trouble.
 ///
 /// # Errors
-/// [`SideError`] when a store cannot be listed, or there is no key to compare. All else is in the report.
-pub async fn verify(source: &Side, target: &Side, pattern: &Pattern, crew: &Crew) -> Result<Report, SideError> {
+/// [`KeystoreError`] when a store cannot be listed, or there is no key to compare. All else is in the report.
+pub async fn verify(
+    source: &Keystore,
+    target: &Keystore,
+    pattern: &Glob,
+    workers: &Workers,
+) -> Result<Report, KeystoreError> {
     let names = source.some_names(pattern).await?;
     let others = target.names(pattern).await?;
     let mut report = Report::new(&[
-        (Fate::AlreadyThere, "equal in both"),
-        (Fate::OnlyInTarget, "only in the second"),
-        (Fate::Differs, "different"),
-        (Fate::Missing, "missing in the second"),
+        (Outcome::AlreadyThere, "equal in both"),
+        (Outcome::OnlyInTarget, "only in the second"),
+        (Outcome::Differs, "different"),
+        (Outcome::Missing, "missing in the second"),
     ]);
-    crew.progress.begin("comparing", names.len());
+    workers.progress.begin("comparing", names.len());
     let look = |name: Name| {
         let (source, target) = (source.clone(), target.clone());
         async move {
@@ -31,28 +36,28 @@ pub async fn verify(source: &Side, target: &Side, pattern: &Pattern, crew: &Crew
             (name, finding)
         }
     };
-    let done = crew.run(names.iter().cloned(), look, |(_, finding)| finding.trouble()).await;
-    crew.progress.end();
+    let done = workers.run(names.iter().cloned(), look, |(_, finding)| finding.trouble()).await;
+    workers.progress.end();
     let mut untried: BTreeSet<&Name> = names.iter().collect();
     for (name, finding) in done.results {
         untried.remove(&name);
         match finding {
-            Finding::Absent => report.add(Fate::Missing, &name, ""),
-            Finding::Equal => report.add(Fate::AlreadyThere, &name, ""),
+            Finding::Absent => report.add(Outcome::Missing, &name, ""),
+            Finding::Equal => report.add(Outcome::AlreadyThere, &name, ""),
             Finding::Differs { damage, .. } => {
-                report.add(Fate::Differs, &name, damage.map_or(String::new(), |damage| format!("there, {damage}")));
+                report.add(Outcome::Differs, &name, damage.map_or(String::new(), |damage| format!("there, {damage}")));
             }
-            Finding::Gone => report.add(Fate::Gone, &name, ""),
-            Finding::Unusable(reason) => report.add(Fate::Damaged, &name, reason),
-            Finding::Failed { reason, .. } => report.add(Fate::Failed, &name, reason),
+            Finding::Gone => report.add(Outcome::Gone, &name, ""),
+            Finding::Unusable(reason) => report.add(Outcome::Damaged, &name, reason),
+            Finding::Failed { reason, .. } => report.add(Outcome::Failed, &name, reason),
         }
     }
     for name in untried {
-        report.add(Fate::NotTried, name, "");
+        report.add(Outcome::NotTried, name, "");
     }
     let known: BTreeSet<&Name> = names.iter().collect();
     for name in others.iter().filter(|name| !known.contains(name)) {
-        report.add(Fate::OnlyInTarget, name, "");
+        report.add(Outcome::OnlyInTarget, name, "");
     }
     report.cut_short = done.cut_short.map(|why| why.to_string());
     Ok(report)

@@ -1,6 +1,6 @@
 //! Who may ask what.
 
-use keyway::router::{Access, ROUTES};
+use keyway::routes::{Access, ROUTES};
 
 use super::{Session, assert_none, base64, not_an_error};
 use crate::support::server::send;
@@ -9,7 +9,7 @@ use crate::support::{Client, Events, Server, Setup};
 const NOT_AUTHORIZED: &str = "not authorized: insufficient permissions";
 
 /// The path of a route, with an argument where it takes one.
-fn path(route: &keyway::router::Route) -> String {
+fn path(route: &keyway::routes::Route) -> String {
     if route.path.ends_with('/') { format!("{}app-1", route.path) } else { route.path.to_owned() }
 }
 

@@ -1,6 +1,6 @@
 //! Methods, for every row of the route table.
 
-use keyway::router::ROUTES;
+use keyway::routes::ROUTES;
 use reqwest::Method;
 
 use super::{Session, assert_none, not_an_error};
@@ -8,7 +8,7 @@ use crate::support::server::send;
 use crate::support::{Raw, Server};
 
 /// The path of a route, with an argument where it takes one.
-fn path(route: &keyway::router::Route) -> String {
+fn path(route: &keyway::routes::Route) -> String {
     if route.path.ends_with('/') { format!("{}key", route.path) } else { route.path.to_owned() }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use keyway::api_key::ApiKey;
+use keyway::identity::api_key::ApiKey;
 use rcgen::{CertificateParams, KeyPair, SanType};
 
 use crate::services::proxy::{Mode, Proxy};

@@ -88,7 +88,7 @@ fn it_says_where_it_listens_and_for_whom() {
     let address: SocketAddr = dev.server.strip_prefix("https://").unwrap().parse().unwrap();
     assert!(address.port() != 0 && address.ip().is_loopback(), "{address}");
     assert!(dev.curl.contains(&dev.server), "{}", dev.curl);
-    let key = keyway::api_key::ApiKey::parse(&dev.api_key).unwrap();
+    let key = keyway::identity::api_key::ApiKey::parse(&dev.api_key).unwrap();
     assert!(dev.program.stdout().contains(key.identity().as_str()), "{}", dev.program.stdout());
     assert_eq!(dev.call("GET", "/v1/identity/self/describe", "")["identity"], key.identity().as_str());
 }

@@ -1,6 +1,6 @@
 //! `keyway identity`: making identities, and what they are for a server.
 
-use keyway::api_key::ApiKey;
+use keyway::identity::api_key::ApiKey;
 
 use crate::support::openssl::openssl;
 use crate::support::shell::mode;

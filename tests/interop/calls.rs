@@ -64,7 +64,7 @@ impl Calls {
 
 /// The path of an API without the name at its end.
 fn api(path: &str) -> &str {
-    keyway::router::ROUTES
+    keyway::routes::ROUTES
         .iter()
         .map(|route| route.path)
         .find(|route| path == *route || (route.ends_with('/') && path.starts_with(route)))

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use keyway::api_key::ApiKey;
+use keyway::identity::api_key::ApiKey;
 
 use super::calls::Calls;
 use super::go::Package;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keyway::api_key::ApiKey;
+use keyway::identity::api_key::ApiKey;
 use rcgen::PKCS_RSA_SHA256;
 
 use super::go::Package;

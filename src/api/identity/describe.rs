@@ -4,9 +4,10 @@ use axum::response::Response;
 use backends::Name;
 use serde::Serialize;
 
-use crate::api::{Call, reply, timestamp};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply};
 use crate::identity::Identity;
+use crate::wire::timestamp;
 
 #[derive(Serialize)]
 struct Description<'a> {

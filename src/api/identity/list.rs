@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::api::pattern::Pattern;
+use crate::api::error::ApiError;
+use crate::api::listing::Listing;
 use crate::api::{Call, reply};
-use crate::error::ApiError;
 use crate::identity::Identity;
 
 #[derive(Serialize)]
@@ -20,8 +20,8 @@ struct Identities<'a> {
 /// # Errors
 /// [`ApiError::InvalidPattern`].
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    let pattern = Pattern::parse(&call.argument)?;
+    let listing = Listing::parse(&call.argument)?;
     let mut identities = call.state.policies.identities();
-    identities.retain(|identity| identity.as_str().starts_with(&pattern.prefix));
+    identities.retain(|identity| identity.as_str().starts_with(&listing.prefix));
     reply(&Identities { identities, continue_at: "" })
 }

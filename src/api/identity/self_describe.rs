@@ -3,10 +3,11 @@
 use axum::response::Response;
 use serde::Serialize;
 
+use crate::api::error::ApiError;
 use crate::api::policy::read::Rules;
-use crate::api::{Call, reply, timestamp};
-use crate::error::ApiError;
+use crate::api::{Call, reply};
 use crate::identity::Identity;
+use crate::wire::timestamp;
 
 #[derive(Serialize)]
 struct Description<'a> {

@@ -1,10 +1,10 @@
 //! `PUT /v1/key/create/NAME`: makes a key.
 
 use axum::response::Response;
+use backends::Operation;
 
+use crate::api::error::ApiError;
 use crate::api::{Call, done};
-use crate::error::ApiError;
-use crate::keys::Operation;
 
 /// Makes a key of fresh random bytes; a body is ignored.
 ///

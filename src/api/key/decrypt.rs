@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::api::Call;
-use crate::api::base64::{self, Bytes};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply_base64};
+use crate::wire::base64::Bytes;
 
 #[derive(Deserialize)]
 struct Request {
@@ -24,5 +24,5 @@ pub async fn decrypt(mut call: Call) -> Result<Response, ApiError> {
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let plaintext = key.decrypt(request.ciphertext.0, &request.context.0).map_err(|_| ApiError::NotAuthentic)?;
-    Ok(base64::reply(&[("plaintext", &plaintext)]))
+    Ok(reply_base64(&[("plaintext", &plaintext)]))
 }

@@ -1,10 +1,10 @@
 //! `DELETE /v1/key/delete/NAME`: removes a key, and with it all data under it.
 
 use axum::response::Response;
+use backends::Operation;
 
+use crate::api::error::ApiError;
 use crate::api::{Call, done};
-use crate::error::ApiError;
-use crate::keys::Operation;
 
 /// Removes the key from the store and from the cache.
 ///

@@ -3,8 +3,9 @@
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::api::{Call, reply, timestamp};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply};
+use crate::wire::timestamp;
 
 #[derive(Serialize)]
 struct Description<'a> {

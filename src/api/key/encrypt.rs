@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::api::Call;
-use crate::api::base64::{self, Bytes};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply_base64};
+use crate::wire::base64::Bytes;
 
 #[derive(Deserialize)]
 struct Request {
@@ -26,5 +26,5 @@ pub async fn encrypt(mut call: Call) -> Result<Response, ApiError> {
     let ciphertext = key
         .encrypt(request.plaintext.0, &request.context.0)
         .map_err(|_| ApiError::Internal("a message could not be encrypted"))?;
-    Ok(base64::reply(&[("ciphertext", &ciphertext)]))
+    Ok(reply_base64(&[("ciphertext", &ciphertext)]))
 }

@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::api::Call;
-use crate::api::base64::{self, Bytes};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply_base64};
+use crate::wire::base64::Bytes;
 
 #[derive(Default, Deserialize)]
 struct Request {
@@ -24,5 +24,5 @@ pub async fn generate(mut call: Call) -> Result<Response, ApiError> {
     let key = call.key(&name).await?;
     let data_key =
         key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("a data key could not be made"))?;
-    Ok(base64::reply(&[("plaintext", &*data_key.plaintext), ("ciphertext", &data_key.ciphertext)]))
+    Ok(reply_base64(&[("plaintext", &*data_key.plaintext), ("ciphertext", &data_key.ciphertext)]))
 }

@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::api::Call;
-use crate::api::base64::{self, Bytes};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply_base64};
+use crate::wire::base64::Bytes;
 
 #[derive(Deserialize)]
 struct Request {
@@ -22,5 +22,5 @@ pub async fn hmac(mut call: Call) -> Result<Response, ApiError> {
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;
     let key = call.key(&name).await?;
     let sum = key.hmac(&request.message.0).ok_or(ApiError::HmacNotSupported)?;
-    Ok(base64::reply(&[("hmac", &sum)]))
+    Ok(reply_base64(&[("hmac", &sum)]))
 }

@@ -1,14 +1,14 @@
 //! `PUT /v1/key/import/NAME`: stores a key that was made elsewhere.
 
 use axum::response::Response;
+use backends::Operation;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::api::base64::Bytes;
+use crate::api::error::ApiError;
 use crate::api::{Call, done};
 use crate::crypto::key::{Algorithm, ImportError, Key};
-use crate::error::ApiError;
-use crate::keys::Operation;
+use crate::wire::base64::Bytes;
 
 /// Both forms: the SDK's `{"key","cipher"}` and the HTTP documentation's `{"bytes"}`, which is always AES256.
 #[derive(Deserialize)]

@@ -1,12 +1,12 @@
 //! `GET /v1/key/list/PREFIX`: names of keys, a page at a time.
 
 use axum::response::Response;
+use backends::Operation;
 use serde::Serialize;
 
-use crate::api::pattern::Pattern;
+use crate::api::error::ApiError;
+use crate::api::listing::Listing;
 use crate::api::{Call, reply};
-use crate::error::ApiError;
-use crate::keys::Operation;
 
 /// The most that the official SDK reads of an answer: 1 MiB. MinIO looks at the first page alone, so a page is as
 /// long as that allows.
@@ -26,16 +26,16 @@ struct Names<'a> {
 pub async fn list(call: Call) -> Result<Response, ApiError> {
     /// Room for everything but the names: the braces, the field names and the longest token.
     const ENVELOPE: usize = 256;
-    let pattern = Pattern::parse(&call.argument)?;
+    let listing = Listing::parse(&call.argument)?;
     let page = call
         .state
         .keys
-        .list(&pattern.prefix, pattern.after.as_ref(), MAX_RESPONSE - ENVELOPE)
+        .list(&listing.prefix, listing.after.as_ref(), MAX_RESPONSE - ENVELOPE)
         .await
         .map_err(|error| ApiError::from_keys(Operation::List, error))?;
     let last = if page.more { page.names.last() } else { None };
     reply(&Names {
-        continue_at: last.map(|last| pattern.token(last)),
+        continue_at: last.map(|last| listing.token(last)),
         names: page.names.iter().map(backends::Name::as_str).collect(),
     })
 }

@@ -3,9 +3,9 @@
 use axum::response::Response;
 
 use crate::api::Call;
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 
-/// Streams audit events; their shape is [`crate::audit::Event`].
+/// Streams audit events; their shape is [`crate::telemetry::audit::Event`].
 ///
 /// # Errors
 /// [`ApiError::TooManySubscribers`].

@@ -3,7 +3,7 @@
 use axum::response::Response;
 
 use crate::api::Call;
-use crate::error::ApiError;
+use crate::api::error::ApiError;
 
 /// Streams log lines of level WARN and above as `{"message": "..."}`.
 ///

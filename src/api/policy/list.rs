@@ -3,9 +3,9 @@
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::api::pattern::Pattern;
+use crate::api::error::ApiError;
+use crate::api::listing::Listing;
 use crate::api::{Call, reply};
-use crate::error::ApiError;
 
 #[derive(Serialize)]
 struct Names<'a> {
@@ -19,8 +19,8 @@ struct Names<'a> {
 /// # Errors
 /// [`ApiError::InvalidPattern`].
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    let pattern = Pattern::parse(&call.argument)?;
+    let listing = Listing::parse(&call.argument)?;
     let names =
-        call.state.policies.names().map(|name| &**name).filter(|name| name.starts_with(&pattern.prefix)).collect();
+        call.state.policies.names().map(|name| &**name).filter(|name| name.starts_with(&listing.prefix)).collect();
     reply(&Names { names, continue_at: "" })
 }

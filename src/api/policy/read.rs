@@ -6,10 +6,11 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::api::{Call, reply, timestamp};
-use crate::error::ApiError;
+use crate::api::error::ApiError;
+use crate::api::{Call, reply};
 use crate::identity::Identity;
-use crate::policy::{Pattern, Policies, Policy};
+use crate::policy::{PathPattern, Policies, Policy};
+use crate::wire::timestamp;
 
 /// A policy on the wire. Rules are objects without fields, their patterns the names; a side without rules is
 /// left out.
@@ -27,7 +28,7 @@ pub struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// The wire form of `policy`.
     pub fn of(name: &'a str, policy: &'a Policy, policies: &'a Policies) -> Self {
-        let rules = |patterns: &'a [Pattern]| patterns.iter().map(|rule| (rule.as_str(), Map::new())).collect();
+        let rules = |patterns: &'a [PathPattern]| patterns.iter().map(|rule| (rule.as_str(), Map::new())).collect();
         Self {
             name,
             allow: rules(&policy.allow),

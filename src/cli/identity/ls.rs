@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::output::{Form, Output, printable};
+use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::answers::{Identities, IdentityInfo};
 use crate::client::{Client, path};
 

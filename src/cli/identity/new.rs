@@ -14,11 +14,11 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
 use super::private_file::{PrivateFile, exists};
-use crate::api_key::ApiKey;
 use crate::cli::exit::Usage;
-use crate::cli::output::{BOLD, Form, Output};
 use crate::cli::terminal;
+use crate::cli::terminal::output::{BOLD, Form, Output};
 use crate::config::duration::GoDuration;
+use crate::identity::api_key::ApiKey;
 
 /// Rounds of PBKDF2 with SHA-256 over the password (OWASP's figure of 2023), and the lengths of salt and iv in bytes.
 const ROUNDS: u32 = 600_000;

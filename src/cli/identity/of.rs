@@ -7,13 +7,13 @@ use anyhow::{Context as _, bail};
 use backends::Secret;
 use rustls::pki_types::PrivateKeyDer;
 
-use crate::api_key::ApiKey;
 use crate::cli::exit::Usage;
-use crate::cli::input::Input;
-use crate::cli::output::{Form, Output};
 use crate::cli::terminal;
-use crate::client::settings::{KEY_PASSWORD, KEY_PASSWORD_FILE};
+use crate::cli::terminal::input::Input;
+use crate::cli::terminal::output::{Form, Output};
+use crate::client::variables::{KEY_PASSWORD, KEY_PASSWORD_FILE};
 use crate::identity::Identity;
+use crate::identity::api_key::ApiKey;
 use crate::tls::certificates;
 use crate::tls::private_key::{self, PrivateKeyProblem};
 

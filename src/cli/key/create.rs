@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::names::for_each;
-use crate::cli::output::{Form, Output, printable};
+use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::path;
 
 /// The arguments of `keyway key create`.

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::exit::Usage;
-use crate::cli::input::{FromFile, Input, context, encode};
-use crate::cli::output::{Form, Output};
+use crate::cli::terminal::input::{FromFile, Input, context, encode};
+use crate::cli::terminal::output::{Form, Output};
 use crate::client::answers::Decrypted;
 use crate::client::path;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use zeroize::Zeroizing;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::input::{context, encode};
-use crate::cli::output::{Form, Output};
+use crate::cli::terminal::input::{context, encode};
+use crate::cli::terminal::output::{Form, Output};
 use crate::client::answers::DataKey;
 use crate::client::path;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use zeroize::Zeroizing;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::input::{FromFile, Input, context, encode};
-use crate::cli::output::{Form, Output, printable};
+use crate::cli::terminal::input::{FromFile, Input, context, encode};
+use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::answers::Encrypted;
 use crate::client::path;
 

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::exit::Usage;
-use crate::cli::input::{FromFile, Input, decode, encode};
-use crate::cli::output::{Form, Output, printable};
+use crate::cli::terminal::input::{FromFile, Input, decode, encode};
+use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::path;
 use crate::crypto::key::Algorithm;
 

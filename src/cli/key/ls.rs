@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::names::list;
-use crate::cli::output::{DIM, Form, Output, printable, second, time};
+use crate::cli::terminal::output::{DIM, Form, Output, printable, second, time};
 use crate::client::answers::Description;
 use crate::client::{ClientError, path};
 

@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use percent_encoding::percent_decode_str;
+use axum::http::{Method, Uri};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::api::listing::Listing;
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::exit::{self, Usage};
-use crate::cli::output::{BAD, Form, GOOD, Output, printable};
+use crate::cli::terminal::output::{BAD, Form, GOOD, Output, printable};
 use crate::client::answers::{IdentityInfo, Rules, SelfInfo};
 use crate::client::{Client, ClientError, path};
 use crate::config;
 use crate::identity::Identity;
-use crate::policy::{Decision, Policies, Policy, Refusal};
-use crate::router::{Access, ROUTES, Route};
+use crate::policy::{Policies, Refusal};
+use crate::routes::{self, Access, Argument, Route};
+use crate::server::access::{self, Decision};
 
 /// The arguments of `keyway policy explain`.
 #[derive(Debug, clap::Args)]
@@ -68,11 +70,10 @@ struct Verdict {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let path = decoded(&args.path)?;
-    let route = route(&args.method, &path)?;
+    let (route, path) = reached(&args.method, &args.path)?;
     let verdict = if let Some(file) = &args.config {
         let config = config::read(file)?;
-        let skips = config.api.get(route.options_path()).is_some_and(|api| api.skip_auth);
+        let skips = config.skips_auth(route);
         let identity = identity(&args.identity)?;
         let policies = Policies::new(config.admin, config.policies, config.identities, OffsetDateTime::now_utc());
         judge(route, &identity, &path, Some(skips), &policies)
@@ -98,44 +99,43 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if verdict.allowed { ExitCode::SUCCESS } else { ExitCode::from(exit::DENIED) })
 }
 
-/// The path that rules are compared with: a whole URL and escapes are understood.
-fn decoded(text: &str) -> anyhow::Result<String> {
-    let path = match text.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}")),
-        None => text.to_owned(),
+/// The API that a request reaches, and the decoded path that rules see, as the server finds them (`server/router.rs`).
+/// What a server refuses to everybody has no decision about access to explain.
+fn reached(method: &str, text: &str) -> anyhow::Result<(&'static Route, String)> {
+    let Ok(uri) = text.parse::<Uri>() else {
+        bail!(Usage(format!("'{text}' is not the path or URL of a request; write it as /v1/key/create/my-key")));
     };
-    match percent_decode_str(&path).decode_utf8() {
-        Ok(path) => Ok(path.into_owned()),
-        Err(_) => bail!(Usage(format!("the path {text} is not percent-encoded UTF-8"))),
-    }
-}
-
-/// The API that a request reaches. One that reaches none is refused to everybody, so there is nothing to explain.
-fn route(method: &str, path: &str) -> anyhow::Result<&'static Route> {
-    let reaches = |route: &&Route| match path.strip_prefix(route.path) {
-        Some(rest) => rest.is_empty() || route.path.ends_with('/'),
-        None => false,
+    let Some(path) = routes::decode(uri.path()) else {
+        bail!(Usage(format!(
+            "the path {text} is not percent-encoded UTF-8: every request for it is answered with 400"
+        )));
     };
-    // The longest: /v1/identity/self/describe before any /v1/identity/... that takes an argument.
-    let Some(route) = ROUTES.iter().filter(reaches).max_by_key(|route| route.path.len()) else {
-        let like = |route: &&Route| strsim::normalized_damerau_levenshtein(path, route.path);
-        let nearest = ROUTES.iter().max_by(|a, b| like(a).total_cmp(&like(b)));
-        let nearest = nearest.map(|route| format!("; the nearest is {}", route.path)).unwrap_or_default();
-        bail!(Usage(format!("no API has the path {path}{nearest}")));
+    let Some(route) = routes::of(uri.path()) else {
+        let hint = match routes::of(&path) {
+            Some(_) => "; a percent escape is decoded only in the argument after the path of an API".to_owned(),
+            None => routes::nearest(&path).map(|route| format!("; the nearest is {}", route.path)).unwrap_or_default(),
+        };
+        bail!(Usage(format!("no API has the path {}: every request for it is answered with 404{hint}", uri.path())));
     };
-    let expected = route.method.as_str();
     let given = method.to_uppercase();
-    if given != expected && !(given == "POST" && expected == "PUT") {
+    if !Method::from_bytes(given.as_bytes()).is_ok_and(|method| route.takes(&method)) {
+        let expected = &route.method;
         bail!(Usage(format!(
             "{} takes {expected} and not {given}: every {given} of it is answered with 405",
             route.path
         )));
     }
-    let argument = path.strip_prefix(route.path).unwrap_or_default();
-    if route.path.ends_with('/') && !route.path.ends_with("/list/") && !backends::Name::is_valid(argument) {
-        bail!(Usage(format!("'{argument}' is no valid name: every request for {path} is answered with 400")));
+    let argument = route.argument_in(&path);
+    let is_valid = match route.argument {
+        Argument::Listing => Listing::parse(argument).is_ok(),
+        Argument::None => true,
+        Argument::Key | Argument::Policy | Argument::Identity => route.argument.is_valid(argument),
+    };
+    if !is_valid {
+        let word = route.argument.word();
+        bail!(Usage(format!("'{argument}' is not a valid {word}: every request for {path} is answered with 400")));
     }
-    Ok(route)
+    Ok((route, path))
 }
 
 fn identity(text: &str) -> anyhow::Result<Identity> {
@@ -182,53 +182,42 @@ fn known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     }
 }
 
-/// Decides as the server's gate does (`access.rs`). `skips` says whether the config opens the API to everybody; a server
-/// does not tell.
+/// What the server's gate decides. `skips` says whether the config opens the API to everyone, which a server does not
+/// say of itself.
 fn judge(route: &Route, identity: &Identity, path: &str, skips: Option<bool>, policies: &Policies) -> Verdict {
-    let policy = policies.of(identity).map(|(name, policy)| (name.to_string(), policy));
-    let mut verdict = Verdict {
+    let decision = access::decide(route, Some(identity), path, skips.unwrap_or(false), policies);
+    let allowed = decision.is_allowed();
+    let (mut rule, mut nearest) = (None, None);
+    let mut reason = match &decision {
+        Decision::Open => "this API is open to everyone".to_owned(),
+        Decision::Skipped => "the config opens this API to everyone (skip_auth)".to_owned(),
+        Decision::Certificate => "every client with a certificate may ask this API about itself".to_owned(),
+        Decision::Admin => "it is the admin, which may do anything".to_owned(),
+        Decision::Allowed { rule: allows, .. } => {
+            rule = Some(allows.to_string());
+            "a rule of its policy allows it".to_owned()
+        }
+        Decision::NoIdentity => "this API needs a client certificate".to_owned(),
+        Decision::Refused(refusal) => {
+            match refusal {
+                Refusal::Denied { rule: denies, .. } => rule = Some(denies.to_string()),
+                Refusal::NoRule { nearest: near, .. } => nearest = near.as_ref().map(ToString::to_string),
+                Refusal::NoPolicy(_) => {}
+            }
+            refusal.to_string()
+        }
+    };
+    if !allowed && route.access == Access::Skippable && skips.is_none() {
+        reason.push_str(UNLESS_OPEN);
+    }
+    Verdict {
         identity: identity.to_string(),
         method: String::new(),
         path: path.to_owned(),
-        allowed: true,
-        policy: None,
-        rule: None,
-        nearest: None,
-        reason: String::new(),
-    };
-    verdict.reason = match route.access {
-        Access::Open => "this API is open to everybody".to_owned(),
-        Access::Certificate => "every client with a certificate may ask this API about itself".to_owned(),
-        Access::Skippable if skips == Some(true) => "the config opens this API to everybody (skip_auth)".to_owned(),
-        _ if policies.is_admin(identity) => "it is the admin, which may do anything".to_owned(),
-        _ => {
-            // An alias passes by its own path or its original's, unless one of them is denied.
-            let paths = [path, if route.path == route.options_path() { path } else { route.options_path() }];
-            let refusals: Vec<_> = paths.iter().map(|path| policies.check(identity, path).err()).collect();
-            let denied = refusals.iter().flatten().find(|refusal| matches!(refusal, Refusal::Denied { .. }));
-            let refusal =
-                denied.or(if refusals.contains(&None) { None } else { refusals.first().and_then(Option::as_ref) });
-            verdict.allowed = refusal.is_none();
-            match refusal {
-                Some(Refusal::Denied { rule, .. }) => verdict.rule = Some(rule.to_string()),
-                Some(Refusal::NoRule { nearest, .. }) => verdict.nearest = nearest.as_ref().map(ToString::to_string),
-                Some(Refusal::NoPolicy(_)) => {}
-                None => verdict.rule = policy.as_ref().and_then(|(_, rules)| allowing(rules, &paths)),
-            }
-            refusal.map_or_else(|| "a rule of its policy allows it".to_owned(), ToString::to_string)
-        }
-    };
-    if !verdict.allowed && route.access == Access::Skippable && skips.is_none() {
-        verdict.reason.push_str(UNLESS_OPEN);
+        allowed,
+        policy: policies.of(identity).map(|(name, _)| name.to_string()),
+        rule,
+        nearest,
+        reason,
     }
-    verdict.policy = policy.map(|(name, _)| name);
-    verdict
-}
-
-/// The rule that lets one of these paths pass.
-fn allowing(policy: &Policy, paths: &[&str]) -> Option<String> {
-    paths.iter().find_map(|path| match policy.decide(path) {
-        Decision::Allowed(rule) => Some(rule.to_string()),
-        _ => None,
-    })
 }

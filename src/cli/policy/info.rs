@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::output::{Form, Output, second, time};
+use crate::cli::terminal::output::{Form, Output, second, time};
 use crate::client::answers::Description;
 use crate::client::path;
 

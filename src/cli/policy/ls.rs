@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::connection::{Connection, block_on};
 use crate::cli::names::list;
-use crate::cli::output::{Form, Output, printable};
+use crate::cli::terminal::output::{Form, Output, printable};
 
 /// The arguments of `keyway policy ls`.
 #[derive(Debug, clap::Args)]

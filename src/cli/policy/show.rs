@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli::connection::{Connection, block_on};
-use crate::cli::output::{BAD, Form, GOOD, Output, printable};
+use crate::cli::terminal::output::{BAD, Form, GOOD, Output, printable};
 use crate::client::answers::Rules;
 use crate::client::path;
 

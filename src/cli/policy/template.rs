@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::cli::exit::Usage;
-use crate::cli::output::Output;
+use crate::cli::terminal::output::Output;
 
 /// The arguments of `keyway policy template`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use time::OffsetDateTime;
 
 use super::{Answer, milliseconds};
-use crate::cli::output::{BAD, BOLD, DIM, DOUBTFUL, GOOD, printable};
+use crate::cli::terminal::output::{BAD, BOLD, DIM, DOUBTFUL, GOOD, printable};
 use crate::client::answers::{Cache, Status};
 use crate::config::duration::GoDuration;
 

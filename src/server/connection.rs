@@ -1,0 +1,259 @@
+//! One connection: the handshake, then requests until one side ends it. Every wait on a client has an end; requests have
+//! their own deadline (`body.rs`).
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse as _, Response};
+use backends::chain;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::activity::Activity;
+use super::header_deadline::HeaderDeadline;
+use super::read_ahead::ReadAhead;
+use super::record::Record;
+use super::router;
+use crate::api::error::ApiError;
+use crate::state::Current;
+use crate::tls::peer::Peer;
+
+/// From the first byte to a finished handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the first byte of a request's head to its last.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be open without a request (KES: 90 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long an idle client that was told to go may stay.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a request's head, HTTP/1.1 and HTTP/2 alike. hyper looks at the first after a read, so a little more may pass.
+const MAX_HEADER: usize = 64 << 10;
+
+/// Requests of one HTTP/2 connection at a time (Go's default).
+const MAX_STREAMS: u32 = 250;
+
+/// Bytes that a client may send of one HTTP/2 request before they are read, and of all of one connection: streams whose
+/// large bodies wait for room must not use up what those need that have it.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+
+/// HTTP/2 pings, which find peers that are gone.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// TCP keep-alive, for the same in HTTP/1.1.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The answer to a client that speaks plain HTTP: its first byte is a letter, and no TLS record begins with one
+/// (RFC 8446 section 5.1).
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
+    Content-Length: 71\r\n\r\n{\"message\":\"this port speaks HTTPS: use an https:// URL, not http://\"}\n";
+
+/// One connection, from its first byte on.
+pub(super) struct Connection {
+    pub(super) address: SocketAddr,
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) current: Arc<Current>,
+    /// The limit, when this connection is over it: its first request is told so, and it ends.
+    pub(super) over: Option<usize>,
+}
+
+impl Connection {
+    pub(super) async fn serve(self, stream: TcpStream, stopping: CancellationToken) {
+        let address = self.address;
+        if let Err(error) = set_options(&stream) {
+            debug!(%address, %error, "socket options could not be set");
+        }
+        let handshake = timeout(HANDSHAKE_TIMEOUT, self.handshake(stream));
+        let stream = tokio::select! {
+            () = stopping.cancelled() => return,
+            stream = handshake => stream,
+        };
+        let stream = match stream {
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) => return,
+            // A port check connects and leaves; that is no news.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
+            Ok(Err(error)) => {
+                info!(ip = %address.ip(), reason = explain(&error), "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                info!(ip = %address.ip(), "TLS handshake failed: it was not finished within 10 s");
+                return;
+            }
+        };
+        if let Err(error) = self.http(stream, stopping).await {
+            debug!(%address, error = chain(&error), "connection ended");
+        }
+    }
+
+    /// The TLS stream, or nothing when the client has been told that this is no plain HTTP port.
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0].is_ascii_alphabetic() {
+            info!(ip = %self.address.ip(), "client speaks plain HTTP on the TLS port");
+            stream.write_all(PLAIN_HTTP).await?;
+            stream.shutdown().await?;
+            // Read what it still sends, or closing would reset the connection before the answer is seen.
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            return Ok(None);
+        }
+        self.acceptor.accept(ReadAhead::new(stream)).await.map(Some)
+    }
+
+    /// Serves requests until one side ends the connection.
+    async fn http(self, stream: TlsStream<ReadAhead<TcpStream>>, stopping: CancellationToken) -> hyper::Result<()> {
+        let (_, session) = stream.get_ref();
+        let peer = Peer::new(self.address, session.peer_certificates());
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let activity = Activity::new();
+        let idle = if self.over.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
+        let (current, counted, over) = (self.current, activity.clone(), self.over);
+        let leaving = stopping.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let open = counted.begin();
+            let record = Arc::new(Record::begin(&current.get(), &peer, &request));
+            let mut answer = if let Some(limit) = over {
+                leaving.cancel();
+                refuse(&record, ApiError::TooManyConnections(limit))
+            } else {
+                router::answer(record.clone(), request).boxed()
+            };
+            // hyper may find that the client has closed, and drop the request, before it polls it for the first time.
+            // A create that was sent completely is to be done all the same: begin it now.
+            let begun = answer.as_mut().now_or_never();
+            async move {
+                let response = match begun {
+                    Some(response) => response,
+                    None => answer.await,
+                };
+                let counted = record.is_counted().then_some(record);
+                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, counted)))
+            }
+        });
+        if http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX))
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            drive(connection, &activity, &stopping, idle).await
+        } else {
+            let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None) // hyper counts it from the end of the last request, as `drive` does
+                .max_buf_size(MAX_HEADER)
+                .writev(true)
+                .serve_connection(TokioIo::new(stream), service);
+            drive(connection, &activity, &stopping, idle).await
+        }
+    }
+}
+
+/// The answer to a request that goes no further, recorded as any other.
+fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Response> {
+    let response = why.into_response();
+    record.finish(&response);
+    std::future::ready(response).boxed()
+}
+
+/// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.
+async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let mut connection = pin!(connection);
+    let mut told = None;
+    loop {
+        let limit = if told.is_some() { GOODBYE_TIMEOUT } else { idle };
+        let end = |told: Option<Instant>| activity.last().max(told.unwrap_or(activity.last())) + limit;
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = stopping.cancelled(), if told.is_none() => {
+                told = Some(Instant::now());
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(end(told)) => {
+                if !activity.is_idle() {
+                    activity.touch();
+                } else if end(told) <= Instant::now() {
+                    if told.is_some() {
+                        return Ok(());
+                    }
+                    told = Some(Instant::now());
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Why a handshake failed, and what to do about it.
+fn explain(error: &io::Error) -> String {
+    use rustls::{AlertDescription, CertificateError, Error};
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::NoCertificatesPresented) => "the client sent no certificate; give it one, or an API key",
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "tls.auth is on and the client's certificate is signed by no CA of tls.ca"
+        }
+        Some(Error::InvalidCertificate(CertificateError::BadSignature)) => {
+            "the client's key does not belong to its certificate; or, with tls.auth on, a CA of the same name as one \
+             of tls.ca signed it: was the CA made anew?"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "the client's certificate has expired; renew it"
+        }
+        Some(Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        )) => "the client does not trust tls.cert; give it the CA that signed it",
+        Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => "tls.cert has expired; renew it",
+        _ => return chain(error),
+    };
+    format!("{error}: {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_plain_http_has_the_length_it_says() {
+        let text = std::str::from_utf8(PLAIN_HTTP).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+    }
+}

@@ -1,0 +1,76 @@
+//! The probe listener: plain HTTP, without a client certificate, for /live, /ready and /metrics and nothing else. It
+//! answers until the process ends, so that a probe sees the server drain.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, Request};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::api::done;
+use crate::api::error::ApiError;
+use crate::api::metrics::text;
+use crate::api::ready::is_ready;
+use crate::state::{Current, State};
+
+/// Connections at a time; further ones wait in the system's queue.
+const MAX_CONNECTIONS: usize = 64;
+
+/// From the first byte of a head to its last.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a connection may be open.
+const MAX_AGE: Duration = Duration::from_secs(30);
+
+/// Bytes of a head.
+const MAX_HEADER: usize = 8 << 10;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves probes for ever.
+pub async fn run(listener: TcpListener, current: Arc<Current>) {
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let permit = free.clone().acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let current = current.clone();
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let state = current.get();
+                async move { Ok::<_, Infallible>(answer(&state, request.method(), request.uri().path()).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_buf_size(MAX_HEADER)
+                .serve_connection(TokioIo::new(stream), service);
+            let _ = timeout(MAX_AGE, connection).await; // who probes knows how it went
+            drop(permit);
+        });
+    }
+}
+
+/// The answer to a probe.
+async fn answer(state: &State, method: &Method, path: &str) -> Response {
+    let answered = match path {
+        "/live" | "/ready" | "/metrics" if method != Method::GET && method != Method::HEAD => {
+            Err(ApiError::Method { received: method.clone(), expected: Method::GET })
+        }
+        "/live" => Ok(done()),
+        "/ready" => is_ready(state, false).await,
+        "/metrics" => text(&state.running),
+        _ => Err(ApiError::NoSuchApi),
+    };
+    answered.unwrap_or_else(ApiError::into_response)
+}

@@ -1,0 +1,122 @@
+//! From a request to its handler and back: the route, the gate, the limits, the body, the handler.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::http::{Method, Request};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use tracing::warn;
+
+use super::access;
+use super::body::{Deadline, Unread};
+use super::record::Record;
+use crate::api::error::ApiError;
+use crate::api::{self, Call};
+use crate::routes::{self, Access, Api, Route};
+use crate::state::limits::{Kind, Permit};
+
+/// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
+/// that its audit event says what really happened.
+pub(super) async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Response {
+    let route = routes::of(request.uri().path());
+    if !route.is_some_and(Route::mutates) {
+        return exchange(route, record, request).await;
+    }
+    let tasks = record.state().running.tasks.clone();
+    let task = tasks.spawn(exchange(route, record, request));
+    task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
+}
+
+/// One request and its response, recorded whatever happens.
+async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: Request<Incoming>) -> Response {
+    let (head, body) = request.into_parts();
+    let mut unread = Unread::new(body, &head.headers);
+    let handled = handle(route, &record, &head.method, &mut unread);
+    let response = match AssertUnwindSafe(handled).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => failure.into_response(),
+        Err(_) => ApiError::Internal("a handler panicked").into_response(),
+    };
+    record.finish(&response);
+    unread.drain().await;
+    response
+}
+
+/// The steps of a request: route, method, access, body, handler; the first that fails ends it.
+async fn handle(
+    route: Option<&'static Route>,
+    record: &Arc<Record>,
+    method: &Method,
+    body: &mut Unread,
+) -> Result<Response, ApiError> {
+    let (state, path) = (record.state(), record.path()?);
+    let route = route.ok_or(ApiError::NoSuchApi)?;
+    if !route.takes(method) {
+        return Err(ApiError::Method { received: method.clone(), expected: route.method.clone() });
+    }
+    let identity = access::check(state, route, record.client(), path)?;
+    let timeout = state.config.timeout_of(route);
+    let kind = match route.access {
+        Access::Open | Access::Skippable => Kind::Monitoring,
+        Access::Certificate | Access::Policy => Kind::Request,
+    };
+    // Endless answers have a limit of their own.
+    if !route.timeout.is_zero() {
+        record.hold(Permit::take(&state.running.load, &state.config.limits, kind, identity.as_ref())?);
+    }
+    let deadline = Deadline::after(timeout);
+    let body = body.read(route.max_body, &deadline, record).await?;
+    let argument = route.argument_in(path).to_owned();
+    let trusted = match route.access {
+        Access::Policy => true,
+        Access::Skippable => !state.config.skips_auth(route),
+        Access::Open | Access::Certificate => false,
+    };
+    let call = Call { state: state.clone(), identity, trusted, argument, body };
+    if !route.mutates() {
+        return deadline.bound(handler(route.api, call)).await.ok_or(ApiError::Timeout(timeout))?;
+    }
+    let (api, path, under_way) = (route.api, path.to_owned(), record.clone());
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    state.running.tasks.spawn(async move {
+        if let Err(late) = sender.send(handler(api, call).await) {
+            let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
+            warn!(path, outcome, "finished after its time was up");
+        }
+        drop(under_way); // it counts as such until now
+    });
+    match deadline.bound(receiver).await {
+        Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),
+        None => Err(ApiError::Timeout(timeout)),
+    }
+}
+
+/// The handler of each API.
+async fn handler(api: Api, call: Call) -> Result<Response, ApiError> {
+    match api {
+        Api::Version => api::version::version(call).await,
+        Api::Ready => api::ready::ready(call).await,
+        Api::Status => api::status::status(call).await,
+        Api::Metrics => api::metrics::metrics(call).await,
+        Api::ApiList => api::api_list::api_list(call).await,
+        Api::KeyCreate => api::key::create::create(call).await,
+        Api::KeyImport => api::key::import::import(call).await,
+        Api::KeyDescribe => api::key::describe::describe(call).await,
+        Api::KeyDelete => api::key::delete::delete(call).await,
+        Api::KeyList => api::key::list::list(call).await,
+        Api::KeyGenerate => api::key::generate::generate(call).await,
+        Api::KeyEncrypt => api::key::encrypt::encrypt(call).await,
+        Api::KeyDecrypt => api::key::decrypt::decrypt(call).await,
+        Api::KeyHmac => api::key::hmac::hmac(call).await,
+        Api::PolicyDescribe => api::policy::describe::describe(call).await,
+        Api::PolicyRead => api::policy::read::read(call).await,
+        Api::PolicyList => api::policy::list::list(call).await,
+        Api::IdentityDescribe => api::identity::describe::describe(call).await,
+        Api::IdentitySelfDescribe => api::identity::self_describe::self_describe(call).await,
+        Api::IdentityList => api::identity::list::list(call).await,
+        Api::LogError => api::log::error::error(call).await,
+        Api::LogAudit => api::log::audit::audit(call).await,
+    }
+}

@@ -1,0 +1,118 @@
+//! Which keys are meant: `app*`, `*-2024`, `tenant-?`, one name, or all.
+
+use std::fmt;
+use std::str::FromStr;
+
+use backends::Name;
+
+/// A pattern of key names, as `kes migrate` takes it: `*` stands for any characters, `?` for one. A name without either
+/// stands for itself alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(String);
+
+/// The text that is no [`Glob`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' matches no key name; use 0-9 A-Z a-z _ -, * for any characters and ? for one")]
+pub struct InvalidGlob(String);
+
+impl Glob {
+    /// The pattern of all names.
+    pub fn all() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// What all names that match begin with.
+    pub fn prefix(&self) -> &str {
+        self.0.split(['*', '?']).next().unwrap_or_default()
+    }
+
+    /// Whether a name matches.
+    pub fn matches(&self, name: &Name) -> bool {
+        matches(self.0.as_bytes(), name.as_str().as_bytes())
+    }
+}
+
+impl FromStr for Glob {
+    type Err = InvalidGlob;
+
+    fn from_str(text: &str) -> Result<Self, InvalidGlob> {
+        let pattern = Self(text.to_owned());
+        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-*?".contains(&byte);
+        // An empty one is more likely an unset variable than a wish for all keys.
+        if text.is_empty() || !text.bytes().all(sound) || !backends::is_valid_prefix(pattern.prefix()) {
+            return Err(InvalidGlob(text.to_owned()));
+        }
+        Ok(pattern)
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Linear in practice: on a mismatch only the last `*` is tried with one more byte.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    loop {
+        match (pattern.get(at), name.get(from)) {
+            (Some(b'*'), _) => {
+                star = Some((at, from));
+                at += 1;
+            }
+            (Some(b'?'), Some(_)) => (at, from) = (at + 1, from + 1),
+            (Some(wanted), Some(found)) if wanted == found => (at, from) = (at + 1, from + 1),
+            (None, None) => return true,
+            _ => match &mut star {
+                Some((star, taken)) if *taken < name.len() => {
+                    *taken += 1;
+                    (at, from) = (*star + 1, *taken);
+                }
+                _ => return false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_characters_and_a_question_mark_one() {
+        for (pattern, prefix, yes, no) in [
+            ("*", "", &["a", "z-9"][..], &[][..]),
+            ("app", "app", &["app"], &["app1", "ap", "xapp"]),
+            ("app*", "app", &["app", "app-1"], &["ap", "xapp"]),
+            ("*-old", "", &["a-old", "b-old-old"], &["old", "a-old-"]),
+            ("a*b*c", "a", &["abc", "aXbXc", "abcbc"], &["ab", "acb", "abcd"]),
+            ("k-?", "k-", &["k-1", "k-x"], &["k-", "k-12"]),
+            ("?*?", "", &["ab", "abc"], &["a"]),
+            ("**", "", &["a"], &[]),
+        ] {
+            let pattern: Glob = pattern.parse().unwrap();
+            assert_eq!(pattern.prefix(), prefix, "{pattern}");
+            for name in yes {
+                assert!(matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_match_no_name_is_refused() {
+        for text in ["", "a/b", "a.b", "[ab]", "-a*", "ü*", "a b", &format!("{}*", "k".repeat(81))] {
+            assert!(text.parse::<Glob>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_stars_are_quick() {
+        let pattern = format!("{}x", "*a".repeat(30));
+        assert!(!matches(pattern.as_bytes(), "a".repeat(80).as_bytes()));
+    }
+}
