@@ -4,6 +4,7 @@
 mod access;
 mod api_list;
 mod bodies;
+mod decision;
 mod identity;
 mod key;
 mod log;

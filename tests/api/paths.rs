@@ -34,7 +34,7 @@ const STARTS: &str = "/. /.. /x/.. /v1/.. /v1/status/.. /v1/status/%2e%2e/.. //l
     https://other/v1/status/../..";
 
 /// What `path` could be written as by somebody who hopes that the rule is not found and the API is.
-fn spellings(path: &str) -> BTreeSet<String> {
+pub(super) fn spellings(path: &str) -> BTreeSet<String> {
     let mut spellings = BTreeSet::new();
     for (at, character) in path.char_indices() {
         let (before, after) = (&path[..at], &path[at + character.len_utf8()..]);
