@@ -85,9 +85,9 @@ async fn create_until_killed(server: &mut Server, round: usize) -> HashMap<Strin
         .collect();
     let (fatal, delay) = (rand::rng().random_range(CLIENTS..CREATES), rand::rng().random_range(0..2_000));
     while next.load(Ordering::Relaxed) < fatal {
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        tokio::time::sleep(Duration::from_micros(200)).await; // no longer: a create takes about as long
     }
-    tokio::time::sleep(Duration::from_micros(delay)).await;
+    tokio::time::sleep(Duration::from_micros(delay)).await; // the random moment
     server.kill();
     let mut created = HashMap::new();
     for client in clients {

@@ -25,7 +25,6 @@ mod limits;
 mod probe;
 mod reload;
 mod soak;
-mod supply_chain;
 mod systemd;
 mod tls;
 mod wire;

@@ -11,6 +11,7 @@ pub mod server;
 pub mod shell;
 pub mod stores;
 
+pub use crate::services::eventually::{eventually, eventually_blocking, until};
 pub use bench::Bench;
 pub use client::Client;
 pub use events::Events;

@@ -66,7 +66,7 @@ async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
     assert_eq!(admin.get("/v1/ready").await.status, 200);
     assert_eq!(admin.decrypt("cached", &ciphertext).await.json()["plaintext"], plaintext);
     admin.data_key("uncached").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 /// Moves the files of a directory to a new one.
@@ -111,7 +111,7 @@ async fn a_directory_that_was_removed_is_not_an_empty_store() {
     let admin = Session::admin(&server);
     assert_eq!(admin.decrypt("cached", &ciphertext).await.json()["plaintext"], plaintext);
     admin.data_key("key").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -122,6 +122,6 @@ async fn a_ready_server_says_so_without_a_word() {
             let answer = server.get(path).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{keystore} {path}");
         }
-        server.assert_unharmed().await;
+        server.assert_serves().await;
     }
 }

