@@ -11,8 +11,8 @@ use rand::Rng as _;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::Server;
 use crate::support::server::send;
+use crate::support::{Server, heavy};
 
 /// Creates of one round, if nobody killed the server.
 const CREATES: usize = 2_000;
@@ -32,6 +32,7 @@ async fn no_acknowledged_key_is_lost_when_sqlite_is_killed() {
 
 #[expect(clippy::print_stdout, reason = "the long form is run for this line")]
 async fn crash(keystore: &str) {
+    let _turn = heavy();
     let rounds: usize = std::env::var("KEYWAY_CRASH_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
     let mut server = Server::on(keystore);
     let (mut acknowledged, mut present) = (0, 0);

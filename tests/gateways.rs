@@ -14,7 +14,7 @@ use crate::services::proxy::{Mode, Proxy};
 use crate::services::vault::Program;
 use crate::support::server::{send, unique};
 use crate::support::stores::{self, Kv};
-use crate::support::{Server, Setup, until};
+use crate::support::{Server, Setup, heavy, until};
 
 /// Names that are raced for.
 const NAMES: usize = 100;
@@ -24,42 +24,49 @@ const CLIENTS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_fs_one_creates_a_name() {
+    let _turn = heavy();
     let dir = tempfile::tempdir().unwrap();
     race("fs", &format!("fs: {{path: {}}}", dir.path().display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_sqlite_one_creates_a_name() {
+    let _turn = heavy();
     let dir = tempfile::tempdir().unwrap();
     race("sqlite", &format!("sqlite: {{path: {}/keys.db}}", dir.path().display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_postgresql_one_creates_a_name() {
+    let _turn = heavy();
     let service = Postgres::start();
     race("postgres", &stores::postgres(service.address(), &unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_openbao_kv_v1_one_creates_a_name() {
+    let _turn = heavy();
     let service = stores::start(Program::OpenBao).await;
     race("OpenBao KV v1", &stores::vault(&service, &service.url(), Kv::V1, &unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_openbao_kv_v2_one_creates_a_name() {
+    let _turn = heavy();
     let service = stores::start(Program::OpenBao).await;
     race("OpenBao KV v2", &stores::vault(&service, &service.url(), Kv::V2Transit, &unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_vault_kv_v2_one_creates_a_name() {
+    let _turn = heavy();
     let service = stores::start(Program::Vault).await;
     race("Vault KV v2", &stores::vault(&service, &service.url(), Kv::V2, &unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_gateways_on_aws_one_creates_a_name() {
+    let _turn = heavy();
     let service = Moto::start();
     race("AWS", &stores::aws(&service.endpoint(), &unique())).await;
 }
@@ -260,7 +267,7 @@ async fn an_openbao_that_is_restarted_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sealed_vault_is_told_in_ready_status_and_log() {
+async fn a_sealed_vault_is_reported_in_ready_status_and_log() {
     let service = stores::start(Program::Vault).await;
     let gateway = Server::on(&stores::vault(&service, &service.url(), Kv::V2, &unique()));
     let before = data_key(&gateway, "before").await;

@@ -1,4 +1,4 @@
-//! Over a limit clients are told so at once, and those below it are served on.
+//! Over a limit clients are refused at once, and those below it are served on.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn until_answered(status: impl AsyncFn() -> u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_over_the_limit_of_all_clients_are_told_503_and_the_status_is_served_on() {
+async fn requests_over_the_limit_of_all_clients_are_answered_with_503_and_the_status_is_served_on() {
     let server = limited("requests: 5");
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
     let open = unfinished(&server, &server.app, 5).await;
@@ -53,7 +53,7 @@ async fn requests_over_the_limit_of_all_clients_are_told_503_and_the_status_is_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_over_the_limit_of_one_identity_are_told_429_and_others_are_served() {
+async fn requests_over_the_limit_of_one_identity_are_answered_with_429_and_others_are_served() {
     let server = limited("requests_per_identity: 3");
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
     let open = unfinished(&server, &server.app, 3).await;
@@ -68,7 +68,7 @@ async fn requests_over_the_limit_of_one_identity_are_told_429_and_others_are_ser
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_over_the_limit_is_told_503_and_ends() {
+async fn a_connection_over_the_limit_is_answered_with_503_and_ends() {
     let server = limited("connections: 4");
     let mut below = Vec::new();
     for _ in 0..4 {
@@ -91,7 +91,7 @@ async fn a_connection_over_the_limit_is_told_503_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscribers_over_the_limit_are_told_429() {
+async fn subscribers_over_the_limit_are_answered_with_429() {
     let server = limited("subscribers: 2");
     let followed = [Events::audit(&server).await, Events::audit(&server).await];
     let refused = Events::subscribe(&server, &server.admin, "/v1/log/audit").await.err().unwrap();
@@ -111,7 +111,7 @@ fn large() -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_body_waits_for_room_and_small_ones_are_served_meanwhile() {
+async fn a_large_body_waits_for_room_and_small_ones_are_served_in_the_meantime() {
     let server = Server::start();
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
     let open = begun(&server, &server.admin, 96, LARGE).await;
@@ -124,7 +124,7 @@ async fn a_large_body_waits_for_room_and_small_ones_are_served_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_body_that_finds_no_room_in_time_is_told_503() {
+async fn a_large_body_that_finds_no_room_in_time_is_answered_with_503() {
     let extra = "api:\n  /v1/key/encrypt/:\n    timeout: 1s\n".to_owned();
     let server = Server::with(Setup { extra, ..Setup::default() });
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);

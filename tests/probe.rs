@@ -43,7 +43,7 @@ async fn live_ready_and_metrics_are_answered_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_tells_of_the_store_without_its_words_and_live_does_not_care() {
+async fn ready_reports_the_store_without_its_words_and_live_does_not_depend_on_it() {
     let (server, probe) = with_probe("");
     let keys = server.dir.path().join("keys");
     std::fs::rename(&keys, server.dir.path().join("elsewhere")).unwrap();

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::support::server::{PATIENCE, send};
-use crate::support::{Client, Events, Raw, Server, Setup, until};
+use crate::support::{Client, Events, Raw, Server, Setup, heavy, until};
 
 /// The counter of reloads with this result.
 async fn reloads(server: &Server, result: &str) -> f64 {
@@ -80,7 +80,7 @@ async fn a_policy_that_has_changed_holds_for_the_next_request_of_an_open_connect
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_config_with_a_mistake_changes_nothing_and_is_told_in_log_metric_and_audit() {
+async fn a_config_with_a_mistake_changes_nothing_and_is_reported_in_log_metric_and_audit() {
     let server = Server::start();
     let mut events = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;
@@ -236,6 +236,7 @@ async fn the_form_and_the_level_of_the_log_change_with_the_config() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_reloads_under_load_cost_no_request() {
+    let _turn = heavy();
     const RELOADS: u32 = 500;
     let server = Arc::new(Server::with(Setup { extra: "cache: {expiry: {any: 1s}}\n".to_owned(), ..Setup::default() }));
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
@@ -274,7 +275,7 @@ async fn five_hundred_reloads_under_load_cost_no_request() {
     clients.join_all().await;
     assert!(reloads(&server, "failure").await < 0.5);
     println!(
-        "reload | {seen} reloads in {:.1} s | {} requests meanwhile, none failed",
+        "reload | {seen} reloads in {:.1} s | {} requests in the meantime, none failed",
         elapsed.as_secs_f64(),
         requests.load(Ordering::Relaxed)
     );

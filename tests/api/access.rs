@@ -84,7 +84,7 @@ async fn the_policy_is_asked_before_the_key_and_before_the_body() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_no_proxy_speaks_for_itself_alone() {
+async fn a_client_that_is_not_a_proxy_speaks_only_for_itself() {
     let server = Server::with(Setup {
         tls: "proxy:\n  identities: ['@ops@']\n  header:\n    cert: X-Tls-Client-Cert".to_owned(),
         ..Setup::default()

@@ -25,7 +25,7 @@ async fn the_list_is_the_route_table_with_the_time_outs_of_the_config() {
 }
 
 #[tokio::test]
-async fn a_time_out_of_less_than_a_second_is_not_told_as_none() {
+async fn a_time_out_of_less_than_a_second_is_not_reported_as_none() {
     let extra = "api:\n  /v1/key/encrypt/:\n    timeout: 400ms";
     let server = Server::with(Setup { extra: extra.to_owned(), ..Setup::default() });
     let list = server.get("/v1/api").await.json();

@@ -110,7 +110,7 @@ async fn what_is_not_the_json_of_an_api_is_refused() {
         }
     }
     assert_none(&failures);
-    assert_eq!(admin.get("/v1/key/describe/imported").await.status, 404, "a refused import has made a key");
+    assert_eq!(admin.get("/v1/key/describe/imported").await.status, 404, "a refused import has created a key");
     server.assert_serves().await;
 }
 

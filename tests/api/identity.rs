@@ -6,7 +6,7 @@ use super::{Session, not_an_error};
 use crate::support::{Server, raw};
 
 #[tokio::test]
-async fn an_identity_against_the_rule_is_told_so() {
+async fn an_identity_against_the_rule_is_refused() {
     let server = Server::start();
     let long = "a".repeat(81);
     for (raw_identity, identity) in [

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::Session;
 use crate::connections::until_open;
 use crate::support::server::send;
-use crate::support::{Client, Events, Raw, Server, until};
+use crate::support::{Client, Events, Raw, Server, heavy, until};
 
 /// Subscribers that a stream takes.
 const MAX_SUBSCRIBERS: usize = 64;
 
 #[tokio::test]
-async fn a_refusal_names_the_policy_and_the_nearest_rule_to_the_operator_alone() {
+async fn a_refusal_names_the_policy_and_the_nearest_rule_only_to_the_operator() {
     let server = Server::start();
     let mut audit = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;
@@ -74,7 +74,7 @@ async fn a_stream_is_json_lines_for_those_whose_policy_allows_it() {
 }
 
 #[tokio::test]
-async fn a_stream_takes_64_subscribers_and_tells_the_others() {
+async fn a_stream_takes_64_subscribers_and_refuses_the_others() {
     let server = Server::start();
     for path in ["/v1/log/audit", "/v1/log/error"] {
         let mut open = Vec::new();
@@ -132,6 +132,7 @@ async fn subscribe_and_fall_asleep(server: &Server, client: &Client, path: &str)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribers_that_never_read_slow_nobody() {
+    let _turn = heavy();
     let server = Server::start();
     let mut asleep = Vec::new();
     for _ in 0..20 {
@@ -166,7 +167,7 @@ async fn subscribers_that_never_read_slow_nobody() {
 }
 
 #[tokio::test]
-async fn streams_end_when_the_server_is_told_to_stop() {
+async fn streams_end_when_the_server_stops() {
     let mut server = Server::start();
     let mut audit = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;

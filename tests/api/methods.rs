@@ -71,7 +71,7 @@ async fn post_is_taken_wherever_put_is() {
 }
 
 #[tokio::test]
-async fn the_method_alone_decides_what_is_done() {
+async fn only_the_method_decides_what_is_done() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;

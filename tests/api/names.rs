@@ -125,7 +125,7 @@ async fn names_against_the_rule_are_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn an_escape_that_is_broken_is_told_so() {
+async fn an_escape_that_is_broken_is_reported() {
     let server = Server::start();
     let broken = "a% a%2 a%zz % %% %%61 %6 a%-1 %u0061 %ff %c0%af %c0%ae%c0%ae %ed%a0%80 %f8%88%80%80%80 %80";
     for raw in broken.split(' ') {

@@ -6,7 +6,7 @@ use super::{Session, not_an_error};
 use crate::support::{Server, Setup, raw};
 
 #[tokio::test]
-async fn a_policy_name_against_the_rule_is_told_so() {
+async fn a_policy_name_against_the_rule_is_refused() {
     let server = Server::start();
     let long = "p".repeat(81);
     for (raw_name, name) in [

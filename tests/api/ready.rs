@@ -33,7 +33,7 @@ fn places(server: &Server) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
+async fn a_directory_that_was_moved_away_is_reported_and_loses_no_key() {
     let server = Server::start();
     let admin = Session::admin(&server);
     for name in ["cached", "uncached"] {
@@ -59,7 +59,7 @@ async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
         let answer = ask(&admin, "PUT", &format!("generate/{name}")).await;
         assert!(matches!(answer.status, 200 | 502..=504), "{name}: {}", answer.text());
     }
-    assert!(!keys.exists(), "the directory was made again");
+    assert!(!keys.exists(), "the directory was created again");
     server.log_line(|line| line.contains("ERROR") && line.contains(&*keys.to_string_lossy())).await;
 
     std::fs::rename(&elsewhere, &keys).unwrap();
@@ -98,7 +98,7 @@ async fn a_directory_that_was_removed_is_not_an_empty_store() {
     assert_gone(&admin, &all).await;
     let cached = admin.decrypt("cached", &ciphertext).await;
     assert!(matches!(cached.status, 200 | 502..=504), "{}", cached.text());
-    assert!(!keys.exists(), "the directory was made again");
+    assert!(!keys.exists(), "the directory was created again");
 
     // Another directory in its place is another store, perhaps the mount point of a volume that is not there.
     std::fs::create_dir(&keys).unwrap();

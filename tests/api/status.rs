@@ -6,7 +6,7 @@ use super::Session;
 use crate::support::{Server, eventually};
 
 #[tokio::test]
-async fn the_status_tells_what_clients_read() {
+async fn the_status_holds_what_clients_read() {
     let server = Server::start();
     let admin = Session::admin(&server);
     let missing = || "the server is not up for a second".to_owned();

@@ -26,7 +26,7 @@ fn arguments_that_exclude_each_other_exit_with_2() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_with_an_example() {
+fn an_address_that_is_not_valid_is_refused_with_an_example() {
     for address in ["7373", "localhost", "example.com:7373", "127.0.0.1:99999", ""] {
         let ended = run(["server", "--dev", "--addr", address]);
         assert!(matches!(ended.code, Some(1 | 2)), "{address}: {ended:?}");

@@ -10,7 +10,7 @@ use crate::support::{Raw, Server};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
-async fn plain_http_on_the_tls_port_is_told_so() {
+async fn plain_http_on_the_tls_port_is_answered_with_an_explanation() {
     let server = Server::start();
     let body = "x".repeat(100_000);
     let requests = [

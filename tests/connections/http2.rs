@@ -152,7 +152,7 @@ async fn a_header_list_of_more_than_64_kib_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_break_the_rules_end_their_own_connection_alone() {
+async fn frames_that_break_the_rules_end_only_their_own_connection() {
     let server = Server::start();
     let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/version"));
     for bytes in [

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::{slowest_request, tcp, until_open};
 use crate::support::client::tls_config;
 use crate::support::server::program;
-use crate::support::{Program, Raw, Server, Setup, until};
+use crate::support::{Program, Raw, Server, Setup, heavy, until};
 
 /// Clients that are connected through TLS and ask nothing.
 const QUIET: usize = 10_000;
@@ -28,6 +28,7 @@ const COST: u64 = RUSTLS + (20 << 10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections_harm_nobody_and_cost_little() {
+    let _turn = heavy();
     let limit = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     assert!(limit.is_none_or(|limit| limit > 12_000), "this test needs 12000 open files: ulimit -Hn 12000");

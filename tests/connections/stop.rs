@@ -133,7 +133,7 @@ async fn a_second_signal_ends_the_server_at_once() {
         server.signal(second);
         let status = server.wait();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        assert_ne!(status.code(), Some(0), "a request was cut: that is no clean end");
+        assert_ne!(status.code(), Some(0), "a request was cut: that is not a clean end");
         drop(connection);
     }
 }

@@ -99,7 +99,7 @@ impl Gateway {
         Kms { credential, ..self.kms() }
     }
 
-    /// Waits until MinIO has made a call and got this answer.
+    /// Waits until MinIO has sent a call and received this answer.
     pub async fn called(&self, api: &str, code: u16) {
         let missing = || format!("MinIO does not call {api}:\n{}", self.server.log());
         until(PATIENCE, missing, async || self.calls.count(api, code) > 0).await;

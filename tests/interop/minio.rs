@@ -9,10 +9,11 @@ use super::gateway::{Gateway, KEY, PATIENCE, RULES, run};
 use super::stored_key;
 use crate::services::minio::Minio;
 use crate::services::proxy::Mode;
-use crate::support::until;
+use crate::support::{heavy, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn minio_does_all_it_can_with_exactly_the_calls_that_its_policy_allows() {
+    let _turn = heavy();
     let gateway = Gateway::on("fs: {path: @dir@/keys}").await;
     let one = Minio::start(&gateway.kms());
     run("TestObjectsOfAllKindsAreWritten", &[&one], &[("KEYWAY_BUCKET", "api-key")]).await;
@@ -39,7 +40,7 @@ async fn minio_does_all_it_can_with_exactly_the_calls_that_its_policy_allows() {
 const ROOTLESS: [(&str, &str); 3] =
     [("MINIO_ROOT_USER", ""), ("MINIO_ROOT_PASSWORD", ""), ("MINIO_API_ROOT_ACCESS", "off")];
 
-/// What it says when it has made them by HMACs.
+/// What it logs when it has derived them by HMACs.
 const MADE_ROOT: &str = "Automatically generated root access key and secret key with the KMS";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +61,7 @@ async fn two_minio_servers_that_start_at_once_on_an_empty_store_agree_on_one_def
     let keystore = format!("fs: {{path: {}}}", dir.path().display());
     let one = Gateway::on(&keystore).await;
     let other = one.twin(&keystore).await;
-    // Both are told late that there is no key, so that each makes it before the other has.
+    // Both learn late that there is no key, so that each creates it before the other has.
     let slow = Mode::Delay(Duration::from_secs(3));
     one.proxy.set(slow);
     other.proxy.set(slow);
@@ -68,7 +69,7 @@ async fn two_minio_servers_that_start_at_once_on_an_empty_store_agree_on_one_def
     let creates = |code| one.calls.count("/v1/key/create/", code) + other.calls.count("/v1/key/create/", code);
     let missing = || format!("no race for the key:\n{}\n{}", first.log(), second.log());
     until(PATIENCE, missing, async || creates(200) + creates(400) >= 2).await;
-    assert_eq!((creates(200), creates(400)), (1, 1), "one wins, and the other is told that the key exists");
+    assert_eq!((creates(200), creates(400)), (1, 1), "one wins, and the other is answered that the key exists");
     one.proxy.set(Mode::Pass);
     other.proxy.set(Mode::Pass);
     first.wait();

@@ -140,7 +140,7 @@ impl Minio {
         );
     }
 
-    /// The status of one of its probes; 0 is no answer.
+    /// The status of one of its probes; 0 stands for none.
     pub fn health(&self, probe: &str) -> u16 {
         health(self.address, probe)
     }
@@ -196,7 +196,7 @@ fn free(ip: IpAddr) -> SocketAddr {
 }
 
 /// The address of this machine by which others would reach it; loopback where there is none. In a container, servers
-/// wait for ever for a name that leads to loopback to lead elsewhere.
+/// wait permanently for a name that leads to loopback to lead elsewhere.
 fn own_address() -> IpAddr {
     // Nothing is sent: the system only chooses the address (RFC 5737 keeps the other one for documentation).
     let chosen = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

@@ -43,7 +43,7 @@ impl Postgres {
         let mut server = Self { directory, port, account, child: None, frozen: Vec::new() };
         let password = server.directory.path().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
-        let made = server
+        let initdb = server
             .command("initdb")
             .args(["--no-sync", "-A", "scram-sha-256", "-U", ADMIN, "-E", "UTF8", "--locale=C.UTF-8", "-D"])
             .arg(server.data())
@@ -51,7 +51,7 @@ impl Postgres {
             .arg(&password)
             .output()
             .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let mut config = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
              max_connections = 60\nshared_buffers = '16MB'\n",
@@ -93,7 +93,7 @@ impl Postgres {
         std::fs::write(&path, config + lines + "\n").unwrap();
     }
 
-    /// Gives a file to the account that the server runs as, readable by it alone.
+    /// Gives a file to the account that the server runs as, readable only by it.
     pub fn own(&self, path: &Path) {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         if let Some((user, group)) = self.account {

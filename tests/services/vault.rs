@@ -133,7 +133,7 @@ impl Server {
         self.wait_for(|code| code != 0).await;
     }
 
-    /// Waits for a status of `sys/health`; 0 is no answer.
+    /// Waits for a status of `sys/health`; 0 stands for none.
     async fn wait_for(&self, wanted: impl Fn(u16) -> bool) {
         let missing = || format!("{:?} does not start:\n{}", self.program, self.log());
         until(START_TIMEOUT, missing, async || {

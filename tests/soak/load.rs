@@ -56,7 +56,7 @@ pub struct Seen {
     now: Option<(Fault, Instant)>,
     /// Answers that must never be: a wrong plaintext, a key that is lost.
     pub wrong: Vec<String>,
-    /// Keys whose creation was answered with 200, with a data key each where one was made.
+    /// Keys whose creation was answered with 200, with a data key each where one was generated.
     acknowledged: Vec<(String, Option<Value>)>,
 }
 

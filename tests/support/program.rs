@@ -120,7 +120,7 @@ pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
 }
 
 /// Asserts that `keyway check` and `keyway server` refuse a config in the same words and with exit code 1, before
-/// anything is bound or made; answers with the words. `@dir@` is `dir`; `@address@` an address that is taken, so that
+/// anything is bound or created; answers with the words. `@dir@` is `dir`; `@address@` an address that is taken, so that
 /// a server which binds too early complains about that.
 pub fn refusal(dir: &Path, config: &str) -> String {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -138,7 +138,7 @@ pub fn refusal(dir: &Path, config: &str) -> String {
         ended.stderr[start..].to_owned()
     };
     assert_eq!(words(&check), words(&server), "check and server say the same of\n{config}");
-    assert_eq!(names(dir), before, "nothing is made of a config that is refused");
+    assert_eq!(names(dir), before, "nothing is created by a config that is refused");
     words(&check)
 }
 

@@ -354,3 +354,20 @@ fn listening(log: &str) -> Option<std::net::SocketAddr> {
     let (_, rest) = line.split_once("address=").or_else(|| line.split_once(r#""address":""#))?;
     rest.split([' ', '"']).next()?.parse().ok()
 }
+
+#[test]
+#[should_panic(expected = "a panic")]
+fn a_server_that_has_panicked_fails_its_test() {
+    let server = Server::start();
+    fs::write(server.dir.path().join("stderr"), "thread 'main' panicked at src/main.rs:1:1").unwrap();
+}
+
+#[test]
+#[should_panic(expected = "the server ended with")]
+fn a_server_that_ends_by_itself_fails_its_test() {
+    let server = Server::start();
+    server.signal(rustix::process::Signal::KILL);
+    let status = format!("/proc/{}/stat", server.id());
+    let is_dead = || fs::read_to_string(&status).unwrap().contains(") Z ").then_some(());
+    eventually_blocking(PATIENCE, || "the process lives".to_owned(), is_dead);
+}

@@ -38,7 +38,7 @@ fn escaped(client: &Client) -> String {
     utf8_percent_encode(&client.pem().0, NON_ALPHANUMERIC).to_string()
 }
 
-/// The body of the PEM alone, escaped, as Traefik sends it.
+/// Only the body of the PEM, escaped, as Traefik sends it.
 fn escaped_as_by_traefik(client: &Client) -> String {
     utf8_percent_encode(&STANDARD.encode(&client.certificates[0]), NON_ALPHANUMERIC).to_string()
 }
@@ -75,7 +75,7 @@ async fn a_certificate_may_be_escaped_as_any_proxy_does() {
 }
 
 #[tokio::test]
-async fn the_header_of_a_client_that_is_no_proxy_is_ignored() {
+async fn the_header_of_a_client_that_is_not_a_proxy_is_ignored() {
     let server = behind_a_proxy();
     let admin = STANDARD.encode(&server.admin.certificates[0]);
     for value in [admin.as_str(), "garbage"] {

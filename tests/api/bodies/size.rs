@@ -91,7 +91,7 @@ async fn a_length_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_told_to_go_on_only_when_its_body_is_wanted() {
+async fn a_client_that_asks_first_may_go_on_only_when_its_body_is_wanted() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;

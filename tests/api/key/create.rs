@@ -81,7 +81,7 @@ async fn race(keystore: &str) {
 }
 
 #[tokio::test]
-async fn a_key_that_was_made_again_is_another_key() {
+async fn a_key_that_was_created_again_is_another_key() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;

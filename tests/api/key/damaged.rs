@@ -1,4 +1,4 @@
-//! Keys whose value in the store is no key: never "not found", never replaced, never a panic.
+//! Keys whose value in the store is not a key: never "not found", never replaced, never a panic.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ async fn a_damaged_key_is_an_error_with_a_reason_and_never_not_found() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_in_the_place_of_a_key_is_damaged_and_not_waited_for() {
+async fn what_is_not_a_file_in_the_place_of_a_key_is_damaged_and_not_waited_for() {
     let extra = "api:\n  /v1/key/generate/:\n    timeout: 3s\n  /v1/key/create/:\n    timeout: 3s";
     let server = Server::with(Setup { extra: extra.to_owned(), ..Setup::default() });
     let admin = Session::admin(&server);
@@ -151,7 +151,7 @@ async fn a_key_that_was_repaired_is_served_at_once() {
 }
 
 #[tokio::test]
-async fn a_damaged_key_can_be_deleted_and_made_again() {
+async fn a_damaged_key_can_be_deleted_and_created_again() {
     let server = Server::start();
     let admin = Session::admin(&server);
     put_file(&server, "key", "");

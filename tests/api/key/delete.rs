@@ -61,9 +61,9 @@ struct DataKey {
 }
 
 /// One client deletes a key and makes it again, others make data keys all the while. What the store holds is read
-/// from its files: a key that lives on in the cache alone would decrypt its own data keys until a restart.
+/// from its files: a key that lives on only in the cache would decrypt its own data keys until a restart.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_data_key_is_made_under_a_key_that_was_deleted_before() {
+async fn no_data_key_is_generated_under_a_key_that_was_deleted_before() {
     const ROUNDS: u64 = 150;
     let server = Server::start();
     let (deletes, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -128,7 +128,7 @@ async fn no_data_key_is_made_under_a_key_that_was_deleted_before() {
             assert!(fits, "a data key of {}..{} is of no key of that time", data_key.began, data_key.ended);
         }
     }
-    assert!(certain > 100, "only {certain} of {total} data keys were made while nothing was deleted");
+    assert!(certain > 100, "only {certain} of {total} data keys were generated while nothing was deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::api::{Session, field};
 use crate::support::Server;
 
 #[tokio::test]
-async fn a_new_key_says_when_and_by_whom_it_was_made() {
+async fn a_new_key_says_when_and_by_whom_it_was_created() {
     let server = Server::start();
     let before = OffsetDateTime::now_utc();
     Session::new(&server, &server.app).create("app-1").await;

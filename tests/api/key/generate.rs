@@ -61,7 +61,7 @@ async fn a_data_key_is_bound_to_its_context() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_there_is_told_so_and_not_made() {
+async fn a_key_that_is_not_there_is_reported_and_not_created() {
     let server = Server::start();
     let admin = Session::admin(&server);
     for (api, body) in

@@ -145,7 +145,7 @@ async fn no_secret_is_in_a_log_line_or_an_event() {
 }
 
 #[tokio::test]
-async fn a_refused_body_is_told_with_its_reason() {
+async fn a_refused_body_is_reported_with_its_reason() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;
