@@ -1,4 +1,4 @@
-//! The command line: what people type, what they are told, and the exit codes that scripts see.
+//! The command line: what people type, what is printed, and the exit codes that scripts see.
 
 mod backup;
 mod called_kes;
@@ -33,7 +33,7 @@ fn without_arguments_it_shows_help_and_exits_with_2() {
 }
 
 #[test]
-fn it_tells_its_version() {
+fn it_prints_its_version() {
     for flag in ["-v", "-V", "--version"] {
         let ended = run([flag]);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{flag}");

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::Server;
 use crate::support::server::send;
+use crate::support::{Server, until};
 
 /// Reads to the end of a connection; answers with what came and when it ended. A reset is an end.
 async fn end_of(mut stream: impl AsyncRead + Unpin, patience: Duration) -> (Vec<u8>, Duration) {
@@ -48,14 +48,8 @@ async fn slowest_request(server: &Server, count: usize) -> Duration {
 }
 
 /// Waits until no more than `count` connections are open, besides the one that asks.
-async fn until_open(server: &Server, count: u32) {
-    let start = Instant::now();
-    loop {
-        let open = server.metric("keyway_connections").await;
-        if open <= f64::from(count) + 1.0 {
-            return;
-        }
-        assert!(start.elapsed().as_secs() < 20, "{open} connections are still open");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+pub async fn until_open(server: &Server, count: u32) {
+    let missing = || format!("more than {count} connections are still open:\n{}", server.log());
+    let is_so = async || server.metric("keyway_connections").await <= f64::from(count) + 1.0;
+    until(Duration::from_secs(20), missing, is_so).await;
 }

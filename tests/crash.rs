@@ -11,8 +11,8 @@ use rand::Rng as _;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::Server;
 use crate::support::server::send;
+use crate::support::{Server, heavy};
 
 /// Creates of one round, if nobody killed the server.
 const CREATES: usize = 2_000;
@@ -32,6 +32,7 @@ async fn no_acknowledged_key_is_lost_when_sqlite_is_killed() {
 
 #[expect(clippy::print_stdout, reason = "the long form is run for this line")]
 async fn crash(keystore: &str) {
+    let _turn = heavy();
     let rounds: usize = std::env::var("KEYWAY_CRASH_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
     let mut server = Server::on(keystore);
     let (mut acknowledged, mut present) = (0, 0);
@@ -85,9 +86,9 @@ async fn create_until_killed(server: &mut Server, round: usize) -> HashMap<Strin
         .collect();
     let (fatal, delay) = (rand::rng().random_range(CLIENTS..CREATES), rand::rng().random_range(0..2_000));
     while next.load(Ordering::Relaxed) < fatal {
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        tokio::time::sleep(Duration::from_micros(200)).await; // no longer: a create takes about as long
     }
-    tokio::time::sleep(Duration::from_micros(delay)).await;
+    tokio::time::sleep(Duration::from_micros(delay)).await; // the random moment
     server.kill();
     let mut created = HashMap::new();
     for client in clients {

@@ -26,7 +26,6 @@ mod limits;
 mod probe;
 mod reload;
 mod soak;
-mod supply_chain;
 mod systemd;
 mod tls;
 mod wire;

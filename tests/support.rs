@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod client;
 pub mod events;
+pub mod heavy;
 pub mod openssl;
 pub mod program;
 pub mod raw;
@@ -11,9 +12,11 @@ pub mod server;
 pub mod shell;
 pub mod stores;
 
+pub use crate::services::eventually::{eventually, eventually_blocking, until};
 pub use bench::Bench;
 pub use client::Client;
 pub use events::Events;
+pub use heavy::heavy;
 pub use program::Program;
 pub use raw::Raw;
 pub use server::{Server, Setup};

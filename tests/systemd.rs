@@ -1,4 +1,4 @@
-//! What a server tells systemd when it is started as a unit of `Type=notify-reload` with a watchdog.
+//! What a server reports to systemd when it is started as a unit of `Type=notify-reload` with a watchdog.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -19,12 +19,12 @@ fn next(socket: &UnixDatagram) -> String {
 
 fn receive(socket: &UnixDatagram) -> String {
     let mut message = [0; 1024];
-    let length = socket.recv(&mut message).expect("nothing is told within 20 s");
+    let length = socket.recv(&mut message).expect("nothing is reported within 20 s");
     String::from_utf8_lossy(&message[..length]).trim().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_hears_of_start_reload_stop_and_life() {
+async fn systemd_is_notified_of_start_reload_stop_and_life() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

@@ -6,7 +6,7 @@ use super::{Session, not_an_error};
 use crate::support::{Server, raw};
 
 #[tokio::test]
-async fn an_identity_against_the_rule_is_told_so() {
+async fn an_identity_against_the_rule_is_refused() {
     let server = Server::start();
     let long = "a".repeat(81);
     for (raw_identity, identity) in [
@@ -36,7 +36,6 @@ async fn an_identity_against_the_rule_is_told_so() {
         let answer = server.get(&format!("/v1/identity/describe/{identity}")).await;
         assert_eq!((answer.status, answer.message().as_str()), (404, "identity does not exist"), "{identity}");
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -59,7 +58,6 @@ async fn identities_are_listed_in_byte_order_by_prefix() {
         let answer = admin.get(&format!("/v1/identity/list/{pattern}")).await;
         assert_eq!(not_an_error(&answer, 400), None, "{pattern}");
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -71,5 +69,4 @@ async fn a_client_learns_who_it_is_and_what_it_may_do() {
     let of_admin = server.get("/v1/identity/self/describe").await.json();
     assert_eq!(of_admin["identity"], server.admin.identity().as_str());
     assert_eq!((&of_admin["admin"], &of_admin["policy"]), (&json!(true), &Value::Null));
-    server.assert_unharmed().await;
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::Server;
 
-/// Keys in every stored form with what was made under them, all checked against KES.
+/// Keys in every stored form with what was encrypted under them, all checked against KES.
 const VECTORS: &str = include_str!("../vectors/kes.json");
 
 fn vectors() -> Vec<Value> {

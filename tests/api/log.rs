@@ -8,14 +8,15 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Session;
+use crate::connections::until_open;
 use crate::support::server::send;
-use crate::support::{Client, Events, Raw, Server};
+use crate::support::{Client, Events, Raw, Server, heavy, until};
 
 /// Subscribers that a stream takes.
 const MAX_SUBSCRIBERS: usize = 64;
 
 #[tokio::test]
-async fn a_refusal_names_the_policy_and_the_nearest_rule_to_the_operator_alone() {
+async fn a_refusal_names_the_policy_and_the_nearest_rule_only_to_the_operator() {
     let server = Server::start();
     let mut audit = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;
@@ -55,7 +56,7 @@ async fn a_refusal_names_the_policy_and_the_nearest_rule_to_the_operator_alone()
             .await;
         assert!(words.iter().all(|word| logged.contains(word)), "{logged}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -69,11 +70,11 @@ async fn a_stream_is_json_lines_for_those_whose_policy_allows_it() {
             assert_eq!(refused.status(), 403);
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn a_stream_takes_64_subscribers_and_tells_the_others() {
+async fn a_stream_takes_64_subscribers_and_refuses_the_others() {
     let server = Server::start();
     for path in ["/v1/log/audit", "/v1/log/error"] {
         let mut open = Vec::new();
@@ -89,13 +90,11 @@ async fn a_stream_takes_64_subscribers_and_tells_the_others() {
         }
         assert_eq!(open.len(), MAX_SUBSCRIBERS, "{path}");
         open.truncate(MAX_SUBSCRIBERS - 1);
-        let began = Instant::now();
-        while Events::subscribe(&server, &server.admin, path).await.is_err() {
-            assert!(began.elapsed() < Duration::from_secs(10), "a subscriber that has left keeps its place");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let kept = || "a subscriber that has left keeps its place".to_owned();
+        let subscribe = async || Events::subscribe(&server, &server.admin, path).await.is_ok();
+        until(Duration::from_secs(10), kept, subscribe).await;
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,9 +117,9 @@ async fn subscribers_that_come_at_once_are_no_more_than_64() {
         }
         assert_eq!(open.len(), MAX_SUBSCRIBERS);
         drop(open);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_open(&server, 0).await;
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 /// Opens a stream and does not read it.
@@ -133,6 +132,7 @@ async fn subscribe_and_fall_asleep(server: &Server, client: &Client, path: &str)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribers_that_never_read_slow_nobody() {
+    let _turn = heavy();
     let server = Server::start();
     let mut asleep = Vec::new();
     for _ in 0..20 {
@@ -163,11 +163,11 @@ async fn subscribers_that_never_read_slow_nobody() {
     Session::admin(&server).create("after").await;
     awake.of("/v1/key/create/after").await;
     drop(asleep);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn streams_end_when_the_server_is_told_to_stop() {
+async fn streams_end_when_the_server_stops() {
     let mut server = Server::start();
     let mut audit = Events::audit(&server).await;
     let mut errors = Events::error(&server).await;
@@ -181,7 +181,6 @@ async fn streams_end_when_the_server_is_told_to_stop() {
     let status = server.wait();
     assert!(status.success(), "{status}\n{}", server.log());
     assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
-    assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
 #[tokio::test]

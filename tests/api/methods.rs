@@ -43,7 +43,7 @@ async fn a_method_that_an_api_does_not_take_is_answered_with_those_it_takes() {
     }
     assert_none(&failures);
     assert_eq!(admin.get("/v1/key/describe/key").await.status, 200, "a refused method has deleted the key");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -67,11 +67,11 @@ async fn post_is_taken_wherever_put_is() {
     let (plaintext, ciphertext) = admin.data_key("key").await;
     let answer = post("/v1/key/decrypt/key", &format!(r#"{{"ciphertext":"{ciphertext}"}}"#)).await;
     assert_eq!(answer.json()["plaintext"], plaintext);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn the_method_alone_decides_what_is_done() {
+async fn only_the_method_decides_what_is_done() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;
@@ -80,7 +80,7 @@ async fn the_method_alone_decides_what_is_done() {
         assert_eq!(send(request, None).await.unwrap().status, 405, "{header}");
     }
     assert_eq!(admin.delete("/v1/key/delete/key?_method=GET").await.status, 200);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -92,5 +92,5 @@ async fn connect_and_the_server_wide_options_are_answered() {
         let status = raw.status().await;
         assert!(matches!(status, Ok(400..=405)), "{request}: {status:?}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

@@ -68,7 +68,7 @@ async fn names_of_the_rule_are_taken_everywhere() {
             }
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 /// Names against the rule, separated by spaces.
@@ -121,11 +121,11 @@ async fn names_against_the_rule_are_refused_everywhere() {
         ["config.yml", "keys", "server.cert", "server.key", "stderr", "stdout"],
         "a name left its directory"
     );
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn an_escape_that_is_broken_is_told_so() {
+async fn an_escape_that_is_broken_is_reported() {
     let server = Server::start();
     let broken = "a% a%2 a%zz % %% %%61 %6 a%-1 %u0061 %ff %c0%af %c0%ae%c0%ae %ed%a0%80 %f8%88%80%80%80 %80";
     for raw in broken.split(' ') {
@@ -137,7 +137,7 @@ async fn an_escape_that_is_broken_is_told_so() {
             assert_eq!(answer.message(), "invalid path: it is not percent-encoded UTF-8", "{target}");
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn bytes_that_no_url_may_hold_are_refused() {
         assert_eq!(status, Ok(400), "{:?}", String::from_utf8_lossy(target));
     }
     assert_eq!(Session::admin(&server).get("/v1/key/list/").await.json()["names"], json!([]));
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -174,5 +174,5 @@ async fn a_path_longer_than_a_head_may_be_is_refused() {
         let status = connection.status().await;
         assert!(matches!(status, Ok(400 | 414 | 431)), "{length}: {status:?}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

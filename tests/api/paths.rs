@@ -119,7 +119,7 @@ async fn no_spelling_of_a_path_gets_around_a_missing_rule() {
     }
     assert_none(&failures);
     assert_eq!(admin.get("/v1/key/list/").await.json()["names"], json!(["app-1", "app-internal1", "key"]));
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn no_spelling_of_a_path_gets_around_a_rule_that_denies() {
     let names: Vec<String> = serde_json::from_value(names.json()["names"].clone()).unwrap();
     assert!(!names.contains(&"other".to_owned()), "{names:?}");
     assert!(names.contains(&"app-1".to_owned()), "{names:?}");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn rules_names_and_audit_see_the_path_decoded_once() {
             assert_eq!(audit.of(decoded).await["response"]["code"], status, "{target} over HTTP/2");
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_target_in_absolute_form_is_its_path() {
         let answer = raw::request(&server, &server.app, "PUT", target, b"").await.unwrap();
         assert_eq!(answer.status, status, "{target}: {}", answer.text());
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn what_denies_an_api_denies_its_alias() {
     for path in ["/v1/ready", "/ready"] {
         assert_eq!(app.get(path).await.status, 403, "{path}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn headers_do_not_change_the_path() {
             assert_eq!(raw.answer().await.unwrap().status, status, "{header}: {instead}");
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 /// Paths that look like an API, or that other servers have.
@@ -254,5 +254,5 @@ async fn a_path_of_no_api_is_not_found_in_json() {
             }
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

@@ -6,7 +6,7 @@ use super::{Session, not_an_error};
 use crate::support::{Server, Setup, raw};
 
 #[tokio::test]
-async fn a_policy_name_against_the_rule_is_told_so() {
+async fn a_policy_name_against_the_rule_is_refused() {
     let server = Server::start();
     let long = "p".repeat(81);
     for (raw_name, name) in [
@@ -45,7 +45,6 @@ async fn a_policy_name_against_the_rule_is_told_so() {
             assert_eq!((answer.status, answer.message().as_str()), (404, "policy does not exist"), "{api} {name}");
         }
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -71,7 +70,6 @@ async fn policies_are_listed_in_byte_order_by_prefix() {
         assert_eq!(not_an_error(&answer, 400), None, "{pattern}");
         assert!(answer.message().starts_with("listing pattern '"), "{}", answer.message());
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -89,5 +87,4 @@ async fn a_policy_is_read_as_the_config_has_it() {
     assert_eq!(described, json!({ "name": "app", "created_at": read["created_at"], "created_by": read["created_by"] }));
     let own = Session::new(&server, &server.app).get("/v1/policy/read/app").await;
     assert_eq!(own.json(), read);
-    server.assert_unharmed().await;
 }

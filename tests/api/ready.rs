@@ -33,7 +33,7 @@ fn places(server: &Server) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
+async fn a_directory_that_was_moved_away_is_reported_and_loses_no_key() {
     let server = Server::start();
     let admin = Session::admin(&server);
     for name in ["cached", "uncached"] {
@@ -59,14 +59,14 @@ async fn a_directory_that_was_moved_away_is_told_and_loses_no_key() {
         let answer = ask(&admin, "PUT", &format!("generate/{name}")).await;
         assert!(matches!(answer.status, 200 | 502..=504), "{name}: {}", answer.text());
     }
-    assert!(!keys.exists(), "the directory was made again");
+    assert!(!keys.exists(), "the directory was created again");
     server.log_line(|line| line.contains("ERROR") && line.contains(&*keys.to_string_lossy())).await;
 
     std::fs::rename(&elsewhere, &keys).unwrap();
     assert_eq!(admin.get("/v1/ready").await.status, 200);
     assert_eq!(admin.decrypt("cached", &ciphertext).await.json()["plaintext"], plaintext);
     admin.data_key("uncached").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 /// Moves the files of a directory to a new one.
@@ -98,7 +98,7 @@ async fn a_directory_that_was_removed_is_not_an_empty_store() {
     assert_gone(&admin, &all).await;
     let cached = admin.decrypt("cached", &ciphertext).await;
     assert!(matches!(cached.status, 200 | 502..=504), "{}", cached.text());
-    assert!(!keys.exists(), "the directory was made again");
+    assert!(!keys.exists(), "the directory was created again");
 
     // Another directory in its place is another store, perhaps the mount point of a volume that is not there.
     std::fs::create_dir(&keys).unwrap();
@@ -111,7 +111,7 @@ async fn a_directory_that_was_removed_is_not_an_empty_store() {
     let admin = Session::admin(&server);
     assert_eq!(admin.decrypt("cached", &ciphertext).await.json()["plaintext"], plaintext);
     admin.data_key("key").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -122,6 +122,6 @@ async fn a_ready_server_says_so_without_a_word() {
             let answer = server.get(path).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{keystore} {path}");
         }
-        server.assert_unharmed().await;
+        server.assert_serves().await;
     }
 }

@@ -21,7 +21,7 @@ pub fn identity(bench: &Bench, name: &str) -> (String, String) {
 }
 
 #[test]
-fn a_backup_is_one_age_file_for_its_owner_alone() {
+fn a_backup_is_one_age_file_only_for_its_owner() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 1500);
     let (recipient, _) = identity(&bench, "id");
@@ -39,7 +39,7 @@ fn a_backup_is_one_age_file_for_its_owner_alone() {
 }
 
 #[test]
-fn what_is_there_is_not_replaced_unless_it_is_told_to() {
+fn what_is_there_is_not_replaced_unless_requested() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 3);
     let (recipient, _) = identity(&bench, "id");
@@ -175,7 +175,7 @@ fn ctrl_c_while_the_passphrase_is_worked_on_leaves_nothing() {
 }
 
 #[test]
-fn keystores_without_keys_or_that_are_not_there_make_no_backup() {
+fn no_backup_is_created_of_keystores_that_are_empty_or_not_there() {
     let bench = Bench::new();
     let (b, db) = (bench.fs("b"), bench.sqlite("db"));
     let (recipient, _) = identity(&bench, "id");

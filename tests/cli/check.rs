@@ -1,4 +1,4 @@
-//! `keyway check`, and `keyway server` on the same files: what is wrong is told before anything happens.
+//! `keyway check`, and `keyway server` on the same files: what is wrong is reported before anything happens.
 
 use std::path::Path;
 
@@ -109,7 +109,7 @@ fn a_keystore_that_is_not_here_and_a_second_one_are_refused_by_name() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_in_its_order() {
+fn everything_that_is_wrong_is_reported_at_once_in_its_order() {
     let dir = dir();
     let message = refusal(dir.path(), &format!("{HEAD}cache:\n  expiry:\n    any: x\nlog:\n  audit: y\nkeyz: []\n"));
     let lines: Vec<_> = [11, 13, 14].map(|line| message.find(&format!("config.yml:{line}:"))).into_iter().collect();
@@ -117,7 +117,7 @@ fn everything_that_is_wrong_is_told_at_once_in_its_order() {
 }
 
 #[test]
-fn a_file_that_is_no_config_is_refused() {
+fn a_file_that_is_not_a_config_is_refused() {
     let dir = dir();
     for (text, part) in [("", "missing"), ("hello", ""), ("- a\n- b\n", ""), ("\0\0\0", "YAML"), ("{", "YAML")] {
         let message = refusal(dir.path(), text);

@@ -1,4 +1,4 @@
-//! Which server is asked, whether it is believed, and as whom: what goes wrong there is told with what to do.
+//! Which server is asked, whether it is trusted, and as whom: what goes wrong there is reported with what to do.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -70,7 +70,7 @@ fn this_machine_is_asked_directly_whatever_proxy_the_environment_names() {
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_is_not_believed() {
+fn a_server_that_nobody_vouches_for_is_not_trusted() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).unset("KEYWAY_CA");
     let said = shell.fails(5, &["key", "ls"]);
@@ -83,7 +83,7 @@ fn a_server_that_nobody_vouches_for_is_not_believed() {
 }
 
 #[test]
-fn an_expired_certificate_and_one_for_another_name_are_told_so() {
+fn an_expired_certificate_and_one_for_another_name_are_reported() {
     let expired = certificate(|params| params.not_after = rcgen::date_time_ymd(2020, 2, 3));
     let future = certificate(|params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
     let named = certificate(|params| params.subject_alt_names = vec![SanType::DnsName("kes.test".try_into().unwrap())]);
@@ -103,7 +103,7 @@ fn an_expired_certificate_and_one_for_another_name_are_told_so() {
 }
 
 #[test]
-fn the_certificate_that_openssl_makes_by_default_is_believed_when_it_is_named() {
+fn the_certificate_that_openssl_creates_by_default_is_trusted_when_it_is_named() {
     let dir = tempfile::tempdir().unwrap();
     openssl(
         dir.path(),
@@ -121,7 +121,7 @@ fn the_certificate_that_openssl_makes_by_default_is_believed_when_it_is_named() 
 }
 
 #[test]
-fn what_does_not_speak_tls_is_told_so() {
+fn what_does_not_speak_tls_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -168,7 +168,7 @@ fn a_damaged_api_key_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn who_has_no_credentials_is_told_what_to_set() {
+fn a_client_without_credentials_is_shown_what_to_set() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).unset("KES_CLIENT_KEY").unset("KES_CLIENT_CERT");
     for command in [&["key", "ls"][..], &["key", "create", "a"], &["log"]] {
@@ -184,7 +184,7 @@ fn who_has_no_credentials_is_told_what_to_set() {
 }
 
 #[test]
-fn a_client_certificate_that_the_server_refuses_is_told_so() {
+fn a_client_certificate_that_the_server_refuses_is_reported() {
     let server = Server::with(Setup { tls: "auth: on\nca: @dir@/server.cert\n".to_owned(), ..Setup::default() });
     let said = Shell::of(&server, &server.admin).fails(3, &["key", "ls"]);
     assert!(said.contains("refuses your certificate") && said.contains("tls.auth: on"), "{said}");

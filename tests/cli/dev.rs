@@ -148,7 +148,7 @@ fn without_a_directory_it_leaves_nothing_behind() {
 }
 
 #[test]
-fn without_a_directory_it_leaves_nothing_behind_even_when_it_is_told_to_stop_at_once() {
+fn without_a_directory_it_leaves_nothing_behind_even_when_it_is_stopped_at_once() {
     let temporary = tempfile::tempdir().unwrap();
     let program = Program::start_with(["server", "--dev", "--addr", "127.0.0.1:0"], |command| {
         command.env("TMPDIR", temporary.path());

@@ -45,7 +45,7 @@ fn a_new_identity_in_files_works_at_a_server_and_for_openssl() {
 }
 
 #[test]
-fn files_that_exist_are_replaced_with_force_alone_and_never_by_halves() {
+fn files_that_exist_are_replaced_only_with_force_and_never_by_halves() {
     let shell = Shell::new();
     shell.file("old.cert", "old");
     let new = ["identity", "new", "--key", "new.key", "--cert", "old.cert"];
@@ -157,7 +157,7 @@ fn what_has_no_identity_is_refused_by_its_reason() {
 }
 
 #[test]
-fn a_server_tells_whom_it_knows() {
+fn a_server_lists_the_identities_it_knows() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     let list = shell.done(&["identity", "ls"]);

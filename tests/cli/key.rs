@@ -138,7 +138,7 @@ fn a_context_binds_a_ciphertext() {
 }
 
 #[test]
-fn an_hmac_depends_on_key_and_message_alone() {
+fn an_hmac_depends_only_on_key_and_message() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "k", "l"]);
@@ -196,7 +196,7 @@ fn a_secret_on_the_command_line_works_and_is_warned_of() {
     assert!(ended.stderr.starts_with("warning: the message on the command line"), "{ended:?}");
     assert!(!ended.stderr.contains("hello"), "{ended:?}");
     let plaintext = shell.done(&["key", "decrypt", "k", ended.stdout.trim()]);
-    assert_eq!(plaintext, BASE64_STANDARD.encode("hello"), "and a ciphertext is no secret: no warning");
+    assert_eq!(plaintext, BASE64_STANDARD.encode("hello"), "and a ciphertext is not a secret: no warning");
 }
 
 #[test]

@@ -82,7 +82,7 @@ async fn it_connects_again_and_says_that_events_were_missed() {
     shell.done(&["key", "create", "seen"]);
     line(&mut log, "/v1/key/create/seen");
     assert!(!log.stdout().contains("missed"), "{}", log.stdout());
-    // A server that is not the one is not asked for ever.
+    // A server that is not the right one is not asked permanently.
     proxy.cut_all();
     let stopped = Server::start();
     proxy.lead_to(stopped.address);

@@ -87,7 +87,7 @@ fn a_pattern_chooses_the_keys() {
 }
 
 #[test]
-fn a_dry_run_tells_and_makes_nothing() {
+fn a_dry_run_reports_and_creates_nothing() {
     let bench = Bench::new();
     let (a, db, b) = (bench.keys("a", "key-", 20), bench.sqlite("db"), bench.fs("b"));
     let postgres = Postgres::start();
@@ -97,7 +97,7 @@ fn a_dry_run_tells_and_makes_nothing() {
         let ended = keyway(&format!("migrate --dry-run --from {a} --to {to}"));
         assert_eq!(ended.assert_done().reported("to copy"), 20, "{to}");
     }
-    assert_eq!(bench.names(), before, "no store was made");
+    assert_eq!(bench.names(), before, "no store was created");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'keys_dry'";
     assert_eq!(postgres.sql("postgres", schemas), "0");
 
@@ -115,7 +115,7 @@ fn a_dry_run_tells_and_makes_nothing() {
 }
 
 #[test]
-fn another_value_in_the_target_is_refused_kept_or_replaced_as_it_is_told() {
+fn another_value_in_the_target_is_refused_kept_or_replaced_as_requested() {
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", 30), bench.fs("b"));
     bench.keys("b", "key-", 3);
@@ -297,21 +297,21 @@ fn a_target_that_fails_on_the_way_ends_it_soon_and_it_can_be_resumed() {
 }
 
 #[test]
-fn a_directory_that_goes_away_on_the_way_is_told() {
+fn a_directory_that_goes_away_on_the_way_is_reported() {
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     let mut program = slowly(&a, &b, "");
     wait_for(&mut program, &bench, "b", 200);
     fs::rename(bench.path("b"), bench.path("c")).unwrap();
     program.end().assert_failed(&["one key after the other failed", "has been removed, renamed or unmounted"]);
-    assert!(!bench.path("b").exists(), "no second store is made");
+    assert!(!bench.path("b").exists(), "no second store is created");
     fs::rename(bench.path("c"), bench.path("b")).unwrap();
     keyway(&format!("migrate --from {a} --to {b}")).assert_done();
     bench.assert_same("a", "b");
 }
 
 #[test]
-fn a_key_that_comes_while_it_runs_is_told_as_missing() {
+fn a_key_that_comes_while_it_runs_is_reported_as_missing() {
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     let mut program = slowly(&a, &b, "");
@@ -347,7 +347,7 @@ fn stores_that_cannot_be_meant_are_refused() {
     keyway(&format!("migrate --from {b} --to {a}")).assert_failed(&["holds no key"]);
     fs::remove_dir(bench.path("b")).unwrap();
     keyway(&format!("migrate --from {} --to {b}", bench.text("none.yml"))).assert_failed(&["none.yml", "No such file"]);
-    assert_eq!(bench.names(), before, "nothing was made");
+    assert_eq!(bench.names(), before, "nothing was created");
     let both = keyway(&format!("migrate --merge --force --from {a} --to {b}"));
     assert_eq!(both.code, Some(2), "{}", both.stderr);
 }

@@ -5,7 +5,7 @@ use crate::support::{Server, Shell};
 const ESCAPE: char = '\u{1b}';
 
 #[test]
-fn tables_and_colours_are_for_terminals_alone() {
+fn tables_and_colours_are_only_for_terminals() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     shell.done(&["key", "create", "a", "b"]);

@@ -88,7 +88,7 @@ fn a_config_explains_which_rule_decides() {
 }
 
 #[test]
-fn a_question_that_makes_no_sense_is_told_what_is_wrong_with_it() {
+fn a_question_that_makes_no_sense_is_answered_with_what_is_wrong_with_it() {
     let shell = Shell::new();
     let file = config(&shell);
     for (identity, method, path, parts) in [

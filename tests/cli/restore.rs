@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::backup::identity;
 use crate::support::bench::{keyway, stored, words};
 use crate::support::server::program;
-use crate::support::{Bench, Program};
+use crate::support::{Bench, Program, heavy};
 
 /// A backup of a directory of keys; the path of the file, and of the identity that opens it.
 fn backup(bench: &Bench, keys: usize) -> (String, String) {
@@ -62,6 +62,7 @@ fn any_of_several_recipients_opens_it_and_a_stranger_does_not() {
 
 #[test]
 fn a_passphrase_comes_from_a_file_standard_input_or_the_environment() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", 5), bench.fs("b"));
     let out = bench.text("backup");

@@ -43,7 +43,7 @@ fn every_kind_of_difference_is_named_and_nothing_is_written() {
 }
 
 #[test]
-fn keys_that_only_the_second_has_are_no_failure() {
+fn keys_that_only_the_second_has_are_not_a_failure() {
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", 3), bench.fs("b"));
     keyway(&format!("migrate --from {a} --to {b}")).assert_done();

@@ -10,7 +10,7 @@ use crate::support::{Raw, Server};
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
-async fn plain_http_on_the_tls_port_is_told_so() {
+async fn plain_http_on_the_tls_port_is_answered_with_an_explanation() {
     let server = Server::start();
     let body = "x".repeat(100_000);
     let requests = [
@@ -31,7 +31,7 @@ async fn plain_http_on_the_tls_port_is_told_so() {
     let answer = http.get(format!("http://{}/version", server.address)).send().await.unwrap();
     assert_eq!(answer.status(), 400);
     server.logged("plain HTTP").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn garbage_in_place_of_a_handshake_ends_the_connection() {
         let (_, time) = end_of(stream, PATIENCE).await;
         assert!(time < Duration::from_secs(12), "{:?} took {time:?}", &bytes[..5]);
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn garbage_after_the_handshake_ends_the_connection() {
         let answer = String::from_utf8_lossy(&connection.rest().await).into_owned();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_head_that_is_too_long_is_refused() {
         .send(format!("GET /version HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(60 << 10)))
         .await;
     assert_eq!(connection.answer().await.unwrap().status, 200, "60 KiB are fine");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn three_hundred_headers_are_refused() {
     let headers = "X-Header: value\r\n".repeat(300);
     connection.send(format!("GET /version HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).await;
     assert_eq!(connection.answer().await.unwrap().status, 431);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]

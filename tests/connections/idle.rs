@@ -22,7 +22,7 @@ async fn a_half_sent_head_is_cut_after_5_s() {
     connection.rest().await;
     let time = start.elapsed();
     assert!(time > Duration::from_secs(4) && time < Duration::from_secs(5) + LATE, "{time:?}");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -34,10 +34,10 @@ async fn a_head_that_trickles_is_cut_after_5_s_all_the_same() {
     let start = Instant::now();
     for byte in b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n" {
         connection.send([*byte]).await;
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await; // the trickle
     }
     assert!(connection.answer().await.is_err(), "it was answered after {:?}", start.elapsed());
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn an_idle_connection_is_kept() {
     let http2 = server.http2(Some(&server.admin));
     http2.get(server.url("/version")).send().await.unwrap();
     let open = server.metric("keyway_connections").await;
-    tokio::time::sleep(Duration::from_millis(7_500)).await;
+    tokio::time::sleep(Duration::from_millis(7_500)).await; // longer than a head may take
     assert_eq!(used.request("GET", "/version", b"").await.unwrap().status, 200);
     assert_eq!(unused.request("GET", "/version", b"").await.unwrap().status, 200);
     http2.get(server.url("/version")).send().await.unwrap();
@@ -66,7 +66,7 @@ async fn a_client_that_does_not_shake_hands_is_cut_after_10_s() {
     for (_, time) in [silent, half] {
         assert!(time > Duration::from_secs(9) && time < Duration::from_secs(10) + LATE, "{time:?}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -83,11 +83,11 @@ async fn a_handshake_that_trickles_is_cut_after_10_s() {
         if stream.write_all(&[byte]).await.is_err() || start.elapsed() > Duration::from_secs(20) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // the trickle
     }
     let time = start.elapsed();
     assert!(time > Duration::from_secs(9) && time < Duration::from_secs(10) + LATE, "{time:?}");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -101,5 +101,5 @@ async fn silent_clients_hold_nobody_up() {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     drop(silent);
     super::until_open(&server, 0).await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

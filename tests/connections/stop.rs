@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::http2::Frames;
 use super::tcp;
 use crate::support::server::send;
-use crate::support::{Events, Raw, Server};
+use crate::support::{Events, Raw, Server, until};
 
 /// Less than the server lets open requests take.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -23,20 +23,14 @@ async fn half_a_request(server: &Server) -> Raw {
     let head =
         format!("PUT /v1/key/encrypt/my-key HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", BODY.len());
     connection.send([head.as_bytes(), &BODY[..10]].concat()).await;
-    let start = Instant::now();
-    while server.metric("kes_http_request_active").await < 2.0 {
-        assert!(start.elapsed().as_secs() < 10, "the request does not arrive");
-    }
+    server.until_active(1).await;
     connection
 }
 
 /// Waits until the server takes no connections any more.
 async fn until_refused(server: &Server) {
-    let start = Instant::now();
-    while TcpStream::connect(server.address).await.is_ok() {
-        assert!(start.elapsed() < AT_ONCE, "connections are still accepted");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let missing = || "connections are still accepted".to_owned();
+    until(AT_ONCE, missing, async || TcpStream::connect(server.address).await.is_err()).await;
 }
 
 #[tokio::test]
@@ -69,10 +63,7 @@ async fn on_sigterm_a_request_over_http_2_finishes() {
     let http = server.http2(Some(&server.admin));
     let request = http.put(server.url("/v1/key/encrypt/my-key")).body(reqwest::Body::wrap_stream(body));
     let request = tokio::spawn(send(request, None));
-    let start = Instant::now();
-    while server.metric("kes_http_request_active").await < 2.0 {
-        assert!(start.elapsed().as_secs() < 10, "the request does not arrive");
-    }
+    server.until_active(1).await;
     server.signal(Signal::TERM);
     until_refused(&server).await;
     sender.send(()).unwrap();
@@ -142,7 +133,7 @@ async fn a_second_signal_ends_the_server_at_once() {
         server.signal(second);
         let status = server.wait();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        assert_ne!(status.code(), Some(0), "a request was cut: that is no clean end");
+        assert_ne!(status.code(), Some(0), "a request was cut: that is not a clean end");
         drop(connection);
     }
 }
@@ -157,10 +148,6 @@ async fn sighup_stops_nothing_and_is_answered_in_the_log() {
     connection.send(&BODY[10..]).await;
     assert_eq!(connection.answer().await.unwrap().status, 200);
     assert_eq!(server.request(&server.admin, Method::GET, "/v1/status", None).await.status, 200);
-    let start = Instant::now();
-    while !server.log().contains("SIGHUP") {
-        assert!(start.elapsed() < AT_ONCE, "{}", server.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    server.assert_unharmed().await;
+    until(AT_ONCE, || server.log(), async || server.log().contains("SIGHUP")).await;
+    server.assert_serves().await;
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyway::identity::api_key::ApiKey;
 
@@ -10,7 +10,7 @@ use super::calls::Calls;
 use super::go::Package;
 use crate::services::minio::{Credential, Kms, Minio, USER};
 use crate::services::proxy::Proxy;
-use crate::support::{Client, Server, Setup};
+use crate::support::{Client, Server, Setup, until};
 
 /// The default key of all servers here.
 pub const KEY: &str = "minio-default-key";
@@ -99,13 +99,10 @@ impl Gateway {
         Kms { credential, ..self.kms() }
     }
 
-    /// Waits until MinIO has made a call and got this answer.
+    /// Waits until MinIO has sent a call and received this answer.
     pub async fn called(&self, api: &str, code: u16) {
-        let start = Instant::now();
-        while self.calls.count(api, code) == 0 {
-            assert!(start.elapsed() < PATIENCE, "MinIO does not call {api}:\n{}", self.server.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let missing = || format!("MinIO does not call {api}:\n{}", self.server.log());
+        until(PATIENCE, missing, async || self.calls.count(api, code) > 0).await;
     }
 }
 

@@ -64,7 +64,7 @@ impl Package {
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         let errors = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.success(), "{name} failed:\n{said}\n{errors}");
-        // A test that does not exist is no success.
+        // A test that does not exist has not succeeded.
         assert!(said.contains(&format!("--- PASS: {name} ")), "{name} was not run:\n{said}\n{errors}");
         for line in said.lines().filter(|line| line.contains(" | ")) {
             println!("{line}");

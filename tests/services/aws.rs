@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::eventually::until_blocking;
 
 /// How long moto may take to answer.
 const START: Duration = Duration::from_mins(1);
@@ -56,13 +58,16 @@ impl Moto {
         command.args(["-c", ONE_AT_A_TIME, "-H", "127.0.0.1", "-p", &port]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
-        let start = Instant::now();
-        while TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_err() {
-            assert!(start.elapsed() < START, "moto does not answer at {}", self.address);
-            let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
-            assert!(ended.is_none(), "moto ended: {ended:?}; run ./setup --tests");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let (address, process) = (self.address, self.process.as_mut().unwrap());
+        until_blocking(
+            START,
+            || format!("moto does not answer at {address}"),
+            || {
+                let ended = process.try_wait().unwrap();
+                assert!(ended.is_none(), "moto ended: {ended:?}; run ./setup --tests");
+                TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+            },
+        );
     }
 
     /// Kills it: connections are refused, and all secrets are gone.

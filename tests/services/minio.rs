@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::eventually::until_blocking;
 
 /// How long a server may take to start: two must find each other.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -126,25 +128,21 @@ impl Minio {
 
     /// Waits for one of its probes: `cluster` when its drives are there, `ready` when its keys are too.
     pub fn wait_for(&mut self, probe: &str) {
-        let start = Instant::now();
-        while self.health(probe) != 200 {
-            assert!(self.is_running(), "MinIO has ended:\n{}", self.log());
-            assert!(start.elapsed() < START_TIMEOUT, "MinIO does not serve:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let (child, log) = (&mut self.child, self.directory.path().join("log"));
+        let log = || std::fs::read_to_string(&log).unwrap_or_default();
+        until_blocking(
+            START_TIMEOUT,
+            || format!("MinIO does not serve:\n{}", log()),
+            || {
+                assert!(child.try_wait().unwrap().is_none(), "MinIO has ended:\n{}", log());
+                health(self.address, probe) == 200
+            },
+        );
     }
 
-    /// The status of one of its probes; 0 is no answer.
+    /// The status of one of its probes; 0 stands for none.
     pub fn health(&self, probe: &str) -> u16 {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(self.address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-            write!(stream, "GET /minio/health/{probe} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address)?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().ok().and_then(|answer| answer.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
+        health(self.address, probe)
     }
 
     /// Whether the process runs.
@@ -175,6 +173,18 @@ impl Drop for Minio {
     }
 }
 
+fn health(address: SocketAddr, probe: &str) -> u16 {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        write!(stream, "GET /minio/health/{probe} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().ok().and_then(|answer| answer.split(' ').nth(1)?.parse().ok()).unwrap_or(0)
+}
+
 fn program() -> PathBuf {
     let program = super::tools().join("minio");
     assert!(program.is_file(), "MinIO is not at {}: run ./setup --tests", program.display());
@@ -186,7 +196,7 @@ fn free(ip: IpAddr) -> SocketAddr {
 }
 
 /// The address of this machine by which others would reach it; loopback where there is none. In a container, servers
-/// wait for ever for a name that leads to loopback to lead elsewhere.
+/// wait permanently for a name that leads to loopback to lead elsewhere.
 fn own_address() -> IpAddr {
     // Nothing is sent: the system only chooses the address (RFC 5737 keeps the other one for documentation).
     let chosen = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

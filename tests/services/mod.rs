@@ -14,6 +14,7 @@
 use std::path::PathBuf;
 
 pub mod aws;
+pub mod eventually;
 pub mod minio;
 pub mod pgbouncer;
 pub mod postgres;

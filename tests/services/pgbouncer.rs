@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::eventually::until_blocking;
 use super::postgres::{ADMIN, PASSWORD, Postgres};
 
 /// A pooler with two connections to the server. It is stopped when dropped.
@@ -33,11 +34,8 @@ impl PgBouncer {
             command.uid(user).gid(group);
         }
         let child = command.spawn().expect("PgBouncer is not installed; run ./setup --tests");
-        let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "PgBouncer does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let is_there = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        until_blocking(Duration::from_secs(10), || "PgBouncer does not start".to_owned(), is_there);
         Self { port, child }
     }
 

@@ -6,9 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use super::eventually::until_blocking;
 
 /// The administrator of every server here, and its password.
 pub const ADMIN: &str = "postgres";
@@ -41,7 +43,7 @@ impl Postgres {
         let mut server = Self { directory, port, account, child: None, frozen: Vec::new() };
         let password = server.directory.path().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
-        let made = server
+        let initdb = server
             .command("initdb")
             .args(["--no-sync", "-A", "scram-sha-256", "-U", ADMIN, "-E", "UTF8", "--locale=C.UTF-8", "-D"])
             .arg(server.data())
@@ -49,7 +51,7 @@ impl Postgres {
             .arg(&password)
             .output()
             .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let mut config = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
              max_connections = 60\nshared_buffers = '16MB'\n",
@@ -91,7 +93,7 @@ impl Postgres {
         std::fs::write(&path, config + lines + "\n").unwrap();
     }
 
-    /// Gives a file to the account that the server runs as, readable by it alone.
+    /// Gives a file to the account that the server runs as, readable only by it.
     pub fn own(&self, path: &Path) {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         if let Some((user, group)) = self.account {
@@ -120,12 +122,18 @@ impl Postgres {
         let child =
             self.command("postgres").arg("-D").arg(self.data()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
-        let start = Instant::now();
-        while !self.try_sql(ADMIN, PASSWORD, "postgres", "SELECT 1").0 {
-            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(start.elapsed() < Duration::from_secs(30), "the server does not start: {log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        // Its first line is the server's process, its eighth says when it takes connections.
+        let (file, pid) = (self.data().join("postmaster.pid"), self.child.as_ref().unwrap().id().to_string());
+        until_blocking(
+            Duration::from_secs(30),
+            || format!("the server does not start: {}", log()),
+            || {
+                let text = std::fs::read_to_string(&file).unwrap_or_default();
+                let mut lines = text.lines().map(str::trim);
+                lines.next() == Some(&pid) && lines.nth(6) == Some("ready")
+            },
+        );
     }
 
     /// Stops all of its processes where they are: connections stay open, and nobody answers.

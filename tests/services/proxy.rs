@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::eventually::eventually;
+
 /// What the proxy does. Open connections follow a change at once, but for [`Mode::Refuse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -122,14 +124,16 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
 }
 
 async fn bind(address: SocketAddr) -> TcpListener {
-    loop {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        if socket.bind(address).is_ok() {
-            return socket.listen(128).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually(
+        Duration::from_secs(60),
+        || format!("{address} does not get free"),
+        async || {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(address).ok().map(|()| socket.listen(128).unwrap())
+        },
+    )
+    .await
 }
 
 /// One connection, until one side ends it or it is cut.

@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
+
+use super::eventually::{until, until_blocking};
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -131,13 +133,13 @@ impl Server {
         self.wait_for(|code| code != 0).await;
     }
 
-    /// Waits for a status of `sys/health`; 0 is no answer.
+    /// Waits for a status of `sys/health`; 0 stands for none.
     async fn wait_for(&self, wanted: impl Fn(u16) -> bool) {
-        let start = Instant::now();
-        while !wanted(self.try_call("", "GET", "sys/health", &Json::Null).map_or(0, |(code, _)| code)) {
-            assert!(start.elapsed() < START_TIMEOUT, "{:?} does not start:\n{}", self.program, self.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let missing = || format!("{:?} does not start:\n{}", self.program, self.log());
+        until(START_TIMEOUT, missing, async || {
+            wanted(self.try_call("", "GET", "sys/health", &Json::Null).map_or(0, |(code, _)| code))
+        })
+        .await;
     }
 
     /// What the server logged.
@@ -209,12 +211,13 @@ impl Server {
         let options = json!({"type": "kv", "options": {"version": version.to_string()}});
         self.root("POST", &format!("sys/mounts/{path}"), &options);
         // A new KV v2 engine refuses everything until it has prepared its storage.
-        let start = Instant::now();
         let probe = if version == 2 { format!("{path}/config") } else { format!("{path}/x") };
-        while self.call(&self.token, "GET", &probe, &Json::Null).0 == 400 {
-            assert!(start.elapsed() < START_TIMEOUT, "{path} does not get ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(
+            START_TIMEOUT,
+            || format!("{path} does not get ready"),
+            async || self.call(&self.token, "GET", &probe, &Json::Null).0 != 400,
+        )
+        .await;
     }
 
     /// Mounts a transit engine and makes a key.
@@ -328,9 +331,11 @@ impl Server {
         let stopped = |task: std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
         };
-        while !std::fs::read_dir(&tasks).unwrap().filter_map(Result::ok).all(stopped) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until_blocking(
+            START_TIMEOUT,
+            || format!("{:?} does not stop", self.program),
+            || std::fs::read_dir(&tasks).unwrap().filter_map(Result::ok).all(stopped),
+        );
     }
 
     /// Lets a frozen process go on.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::faults::Fault;
-use crate::support::Server;
 use crate::support::server::send;
+use crate::support::{Server, until};
 
 /// Keys that are used all the time.
 const HOT: usize = 4;
@@ -56,7 +56,7 @@ pub struct Seen {
     now: Option<(Fault, Instant)>,
     /// Answers that must never be: a wrong plaintext, a key that is lost.
     pub wrong: Vec<String>,
-    /// Keys whose creation was answered with 200, with a data key each where one was made.
+    /// Keys whose creation was answered with 200, with a data key each where one was generated.
     acknowledged: Vec<(String, Option<Value>)>,
 }
 
@@ -116,14 +116,15 @@ impl Load {
     pub async fn recovered(&self, within: Duration) -> Duration {
         let (client, start) = (self.client(), Instant::now());
         for gateway in 0..2 {
-            loop {
-                let name = format!("recovered-{gateway}-{}", start.elapsed().as_nanos());
-                if client.ask(gateway, "create", &name, None).await.0 == 200 {
-                    break;
-                }
-                assert!(start.elapsed() < within * 5, "{}", self.gateways[gateway].log());
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until(
+                within * 5,
+                || self.gateways[gateway].log(),
+                async || {
+                    let name = format!("recovered-{gateway}-{}", start.elapsed().as_nanos());
+                    client.ask(gateway, "create", &name, None).await.0 == 200
+                },
+            )
+            .await;
         }
         start.elapsed()
     }
@@ -215,7 +216,7 @@ impl Client {
         } else if matches!(status, 400 | 404) {
             self.wrong(format!("{name}: {status} {key}"));
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // its pace
     }
 
     /// A data key of a key that is mostly not in the cache, and back.
@@ -229,7 +230,7 @@ impl Client {
                 self.wrong(format!("{name}: another plaintext"));
             }
         }
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(30)).await; // its pace
     }
 
     /// A new key, and a data key of it by the other gateway.
@@ -239,7 +240,7 @@ impl Client {
             let key = self.needs_store(1 - number, "generate", &name, None).await;
             self.seen.lock().unwrap().acknowledged.push((name, key));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // its pace
     }
 
     /// A request that may fail while the store is away, and must then fail at once.

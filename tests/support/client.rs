@@ -43,7 +43,7 @@ impl Client {
         Self { certificates: vec![certificate], key: Arc::new(key) }
     }
 
-    /// A client with a certificate and a PKCS#8 key that something else has made.
+    /// A client with a certificate and a PKCS#8 key that something else has generated.
     pub fn from_pem(certificate: &str, key: &str) -> Self {
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         Self { certificates: vec![certificate], key: Arc::new(KeyPair::from_pem(key).unwrap()) }

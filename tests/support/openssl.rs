@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Without the sections that openssl.cnf has: certificates get the extensions that the command line names, alone.
+/// Without the sections that openssl.cnf has: certificates get only the extensions that the command line names.
 const CONFIG: &str = "[req]\ndistinguished_name = dn\n[dn]\n";
 
 /// Runs openssl in a directory with arguments that are separated by spaces, to success; answers with its output.

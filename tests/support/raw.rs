@@ -44,7 +44,7 @@ impl Raw {
         self.stream.get_ref().1
     }
 
-    /// Sends these bytes; that the server has closed meanwhile shows itself when the answer is read.
+    /// Sends these bytes; that the server has closed in the meantime shows when the answer is read.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{self, Client};
+use super::{eventually, eventually_blocking, until};
 
 /// How long a server may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,7 +70,7 @@ impl Default for Setup {
     }
 }
 
-/// A running server. Dropping it kills the process.
+/// A running server. Dropping it kills the process, and fails the test if the server panicked or ended by itself.
 pub struct Server {
     pub dir: TempDir,
     pub admin: Client,
@@ -79,6 +80,8 @@ pub struct Server {
     pub certificate: CertificateDer<'static>,
     pub address: std::net::SocketAddr,
     child: Child,
+    /// The test has ended the process, or knows that it has ended.
+    is_ended: bool,
     setup: Setup,
 }
 
@@ -135,17 +138,20 @@ impl Server {
         fs::write(dir.path().join("config.yml"), config(dir.path(), &setup, &identities)).unwrap();
         let (child, address) = spawn(dir.path(), &setup.env);
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        Self { dir, admin, app, ops, stranger, certificate, address, child, setup }
+        Self { dir, admin, app, ops, stranger, certificate, address, child, is_ended: false, setup }
     }
 
     /// Kills the server at once and starts it again on the same directory.
     pub fn restart(&mut self) {
         self.kill();
+        assert_no_panic(&self.log()); // the next process writes a new log
         (self.child, self.address) = spawn(self.dir.path(), &self.setup.env);
+        self.is_ended = false;
     }
 
     /// SIGKILL: no time for anything.
     pub fn kill(&mut self) {
+        self.is_ended = true;
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -158,19 +164,17 @@ impl Server {
 
     /// Waits for the process to end by itself.
     pub fn wait(&mut self) -> std::process::ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the server does not stop:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let (child, stderr) = (&mut self.child, self.dir.path().join("stderr"));
+        let missing = || format!("the server does not stop:\n{}", fs::read_to_string(&stderr).unwrap_or_default());
+        let status = eventually_blocking(PATIENCE, missing, || child.try_wait().unwrap());
+        self.is_ended = true;
+        status
     }
 
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.is_ended |= self.child.try_wait().unwrap().is_some();
+        !self.is_ended
     }
 
     /// The process's id.
@@ -185,24 +189,15 @@ impl Server {
 
     /// Waits until the log holds `text`: it is written behind the answers.
     pub async fn logged(&self, text: &str) {
-        let start = Instant::now();
-        while !self.log().contains(text) {
-            assert!(start.elapsed() < PATIENCE, "{text:?} is not in the log:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let missing = || format!("{text:?} is not in the log:\n{}", self.log());
+        until(PATIENCE, missing, async || self.log().contains(text)).await;
     }
 
     /// The first line of the log that is looked for, which may take a moment: the server never waits for its log.
     pub async fn log_line(&self, wanted: impl Fn(&str) -> bool) -> String {
-        let start = Instant::now();
-        loop {
-            let log = self.log();
-            if let Some(line) = log.lines().find(|line| wanted(line)) {
-                return line.to_owned();
-            }
-            assert!(start.elapsed() < PATIENCE, "the line is not in the log:\n{log}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let missing = || format!("the line is not in the log:\n{}", self.log());
+        let find = async || self.log().lines().find(|line| wanted(line)).map(str::to_owned);
+        eventually(PATIENCE, missing, find).await
     }
 
     /// What the server wrote to standard output.
@@ -241,11 +236,17 @@ impl Server {
         self.request(&self.admin, Method::PUT, path, body).await
     }
 
-    /// Makes sure that the server still serves, and that nothing in it has panicked.
-    pub async fn assert_unharmed(&self) {
+    /// Asserts that the server and its keystore serve whatever happened before.
+    pub async fn assert_serves(&self) {
         let ready = self.get("/v1/ready").await;
         assert_eq!(ready.status, 200, "{}\n{}", ready.text(), self.log());
-        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+
+    /// Waits until so many requests are open, besides the one that asks.
+    pub async fn until_active(&self, count: u32) {
+        let active = async || self.metric("kes_http_request_active").await;
+        let missing = || format!("{count} requests do not arrive:\n{}", self.log());
+        until(Duration::from_secs(10), missing, async || active().await >= f64::from(count + 1)).await;
     }
 
     /// The value of a metric, by its name with labels.
@@ -258,8 +259,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let ended = if self.is_ended { None } else { self.child.try_wait().ok().flatten() };
         self.kill();
+        if !std::thread::panicking() {
+            assert_no_panic(&self.log());
+            assert!(ended.is_none_or(|status| status.success()), "the server ended with {ended:?}:\n{}", self.log());
+        }
     }
+}
+
+/// Asserts that nothing in the process that wrote this has panicked, whatever it answered.
+pub fn assert_no_panic(log: &str) {
+    assert!(!log.contains("panicked"), "a panic:\n{log}");
 }
 
 /// Sends a request and reads the whole answer.
@@ -319,21 +330,22 @@ fn spawn(dir: &Path, env: &[(String, String)]) -> (Child, std::net::SocketAddr) 
         .stderr(File::create(&log).unwrap())
         .spawn()
         .unwrap();
+    let text = || fs::read_to_string(&log).unwrap_or_default();
     let start = Instant::now();
-    loop {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        if let Some(address) = listening(&text) {
-            return (child, address);
-        }
-        if let Some(status) = child.try_wait().unwrap() {
-            panic!("the server ended with {status}:\n{text}");
-        }
-        if start.elapsed() > PATIENCE {
-            let _ = child.kill();
-            panic!("the server does not start:\n{text}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // A child that does not start is not left behind.
+    let address = eventually_blocking(
+        PATIENCE * 2,
+        || format!("the server does not start:\n{}", text()),
+        || {
+            if start.elapsed() > PATIENCE {
+                let _ = child.kill();
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended with {ended:?}, after {:?}:\n{}", start.elapsed(), text());
+            listening(&text())
+        },
+    );
+    (child, address)
 }
 
 /// The address in the line `... serving address=127.0.0.1:40001 ...`, or in its JSON form.
@@ -341,4 +353,21 @@ fn listening(log: &str) -> Option<std::net::SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving"))?;
     let (_, rest) = line.split_once("address=").or_else(|| line.split_once(r#""address":""#))?;
     rest.split([' ', '"']).next()?.parse().ok()
+}
+
+#[test]
+#[should_panic(expected = "a panic")]
+fn a_server_that_has_panicked_fails_its_test() {
+    let server = Server::start();
+    fs::write(server.dir.path().join("stderr"), "thread 'main' panicked at src/main.rs:1:1").unwrap();
+}
+
+#[test]
+#[should_panic(expected = "the server ended with")]
+fn a_server_that_ends_by_itself_fails_its_test() {
+    let server = Server::start();
+    server.signal(rustix::process::Signal::KILL);
+    let status = format!("/proc/{}/stat", server.id());
+    let is_dead = || fs::read_to_string(&status).unwrap().contains(") Z ").then_some(());
+    eventually_blocking(PATIENCE, || "the process lives".to_owned(), is_dead);
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::program::{Ended, Program};
-use super::server::{Server, program};
+use super::server::{Server, assert_no_panic, program};
 
 /// How long a command at a terminal may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,7 +88,9 @@ impl Shell {
         let _ = child.stdin.take().unwrap().write_all(input); // it may have ended without reading
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        let ended = Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+        assert_no_panic(&ended.stderr);
+        ended
     }
 
     /// The standard output of a command that is done, without its last line break.
@@ -151,7 +153,9 @@ impl Shell {
         }
         shown.extend(screen.iter().flatten());
         let status = child.wait().unwrap();
-        Ended { code: status.code(), stdout: String::from_utf8_lossy(&shown).into_owned(), stderr: String::new() }
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert_no_panic(&shown);
+        Ended { code: status.code(), stdout: shown, stderr: String::new() }
     }
 
     /// The variables of this shell, and none of ours from whoever runs the tests.

@@ -1,5 +1,7 @@
 //! `tls.auth: on`: chains of client certificates are checked against `tls.ca`.
 
+use std::time::Duration;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -10,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{READY_FOR_ALL, VERSIONS, get, hello, hello_as};
 use crate::support::program::refusal;
-use crate::support::{Client, Server, Setup};
+use crate::support::{Client, Server, Setup, until};
 
 /// A certificate authority.
 struct Authority {
@@ -106,7 +108,7 @@ async fn what_the_ca_did_not_sign_is_refused_and_the_log_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_ca_that_was_made_anew_under_its_old_name_is_told_from_a_broken_client() {
+async fn a_ca_that_was_created_again_under_its_old_name_is_distinguished_from_a_broken_client() {
     let (_dir, server) = with_ca(&Authority::new("root"));
     let config = hello(&server, &TLS13, Some(Authority::new("root").client(|_| {})));
     assert!(get(&server, config, "/version").await.is_err());
@@ -149,7 +151,7 @@ async fn the_chain_does_not_prove_a_key() {
 }
 
 #[tokio::test]
-async fn a_directory_of_cas_is_read_and_what_is_no_certificate_in_it_is_skipped_with_a_warning() {
+async fn a_directory_of_cas_is_read_and_what_is_not_a_certificate_in_it_is_skipped_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (Authority::new("first"), Authority::new("second"));
     std::fs::write(dir.path().join("first.pem"), first.certificate.pem()).unwrap();
@@ -194,7 +196,7 @@ async fn a_client_of_the_ca_has_the_policy_of_its_key() {
 }
 
 #[test]
-fn a_ca_that_cannot_be_read_is_told_at_start_even_when_chains_are_not_checked() {
+fn a_ca_that_cannot_be_read_is_reported_at_start_even_when_chains_are_not_checked() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = Client::new("server").pem();
     std::fs::write(dir.path().join("server.cert"), certificate).unwrap();
@@ -228,10 +230,6 @@ async fn a_ca_that_is_replaced_holds_for_new_connections_without_a_restart() {
     assert_eq!(ask(&old).await.unwrap().status, 200);
     assert!(ask(&new).await.is_err());
     std::fs::write(dir.path().join("ca.pem"), new.certificate.pem()).unwrap();
-    let start = std::time::Instant::now();
-    while ask(&new).await.is_err() {
-        assert!(start.elapsed().as_secs() < 5, "{}", server.log());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until(Duration::from_secs(5), || server.log(), async || ask(&new).await.is_ok()).await;
     assert!(ask(&old).await.is_err());
 }

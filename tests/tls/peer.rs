@@ -64,7 +64,7 @@ async fn a_version_1_certificate_works_over_tls_1_3_and_is_refused_over_1_2() {
     assert_eq!(seen, old.identity().as_str());
     assert!(identity(&server, hello_as(&server, &TLS12, &old)).await.is_err());
     server.logged("TLS handshake failed").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_rsa_key_of_1024_bits_is_refused() {
         let said = talk(&dir, &s_client(&server, &arguments), WHO_AM_I);
         assert!(!said.contains("HTTP/1.1 "), "{version}: {said}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_client_without_a_certificate_fails_in_the_handshake() {
         }
     }
     server.logged("the client sent no certificate; give it one, or an API key").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn where_an_api_skips_authentication_the_others_ask_for_a_certificate_in_j
         assert_eq!(get(&server, hello_as(&server, version, &server.admin), "/v1/status").await.unwrap().status, 200);
         assert_eq!(get(&server, hello_as(&server, version, &server.stranger), "/v1/status").await.unwrap().status, 403);
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_ca_certificate_is_refused_by_its_name_with_what_to_do() {
         }
     }
     server.logged("the-ca-of-minio").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn two_leaf_certificates_are_refused() {
             assert_eq!((answer.status, answer.message().as_str()), expected);
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn the_certificate_of_another_client_behind_ones_own_does_not_make_one_tha
             assert!(!answer.text().contains(server.admin.identity().as_str()), "{}", answer.text());
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_certificate_without_its_key_is_nobody() {
         assert!(get(&server, config, "/version").await.is_err());
     }
     server.logged("TLS handshake failed").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn a_certificate_that_is_not_x509_fails_in_the_handshake() {
             assert!(get(&server, config, "/version").await.is_err(), "{garbage:?}");
         }
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]

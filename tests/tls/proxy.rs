@@ -1,12 +1,14 @@
 //! `tls.proxy`: a proxy that ends the TLS of clients names them in a header, and nobody else may.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::RequestBuilder;
 
 use crate::support::server::{Answer, send};
-use crate::support::{Client, Server, Setup};
+use crate::support::{Client, Server, Setup, eventually_blocking};
 
 const HEADER: &str = "X-Tls-Client-Cert";
 
@@ -36,7 +38,7 @@ fn escaped(client: &Client) -> String {
     utf8_percent_encode(&client.pem().0, NON_ALPHANUMERIC).to_string()
 }
 
-/// The body of the PEM alone, escaped, as Traefik sends it.
+/// Only the body of the PEM, escaped, as Traefik sends it.
 fn escaped_as_by_traefik(client: &Client) -> String {
     utf8_percent_encode(&STANDARD.encode(&client.certificates[0]), NON_ALPHANUMERIC).to_string()
 }
@@ -73,7 +75,7 @@ async fn a_certificate_may_be_escaped_as_any_proxy_does() {
 }
 
 #[tokio::test]
-async fn the_header_of_a_client_that_is_no_proxy_is_ignored() {
+async fn the_header_of_a_client_that_is_not_a_proxy_is_ignored() {
     let server = behind_a_proxy();
     let admin = STANDARD.encode(&server.admin.certificates[0]);
     for value in [admin.as_str(), "garbage"] {
@@ -111,7 +113,7 @@ async fn a_proxy_that_does_not_name_exactly_one_client_is_refused() {
     let two = format!("{}{}", escaped_as_by_nginx(&server.app), escaped_as_by_nginx(&server.ops));
     let answer = ask(&server, &server.stranger, "/v1/status", &[(HEADER, &two)]).await;
     assert_eq!((answer.status, answer.message().as_str()), (400, "tls: received more than one client certificate"));
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -124,7 +126,7 @@ async fn a_header_that_holds_no_certificate_is_refused() {
         assert_eq!(answer.status, 400, "{value}: {}", answer.text());
         assert!(answer.message().starts_with("tls: "), "{value}: {}", answer.text());
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -141,12 +143,7 @@ async fn the_audit_log_has_the_client_and_the_address_that_the_proxy_names() {
 
 /// The line of the audit log about a path.
 fn audit(server: &Server, path: &str) -> String {
-    let start = std::time::Instant::now();
-    loop {
-        if let Some(line) = server.output().lines().find(|line| line.contains(path)) {
-            return line.to_owned();
-        }
-        assert!(start.elapsed().as_secs() < 10, "no audit line about {path}: {}", server.output());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    let missing = || format!("no audit line about {path}: {}", server.output());
+    let find = || server.output().lines().find(|line| line.contains(path)).map(str::to_owned);
+    eventually_blocking(Duration::from_secs(10), missing, find)
 }

@@ -39,7 +39,7 @@ async fn a_body_without_end_is_answered_when_the_time_of_its_api_is_up() {
         let took = began.elapsed().as_secs_f64();
         assert!((0.9..4.0).contains(&took), "answered after {took} s: {head}{start}");
     }
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_body_that_trickles_in_has_the_time_of_its_api_in_all() {
         raw.send(chunked("PUT", "/v1/key/encrypt/key")).await;
         for byte in body {
             raw.send([b"1\r\n", [*byte].as_slice(), b"\r\n"].concat()).await;
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause).await; // the trickle
         }
         raw.send("0\r\n\r\n").await;
         let answer = raw.answer().await.unwrap();
@@ -62,14 +62,14 @@ async fn a_body_that_trickles_in_has_the_time_of_its_api_in_all() {
         assert!(began.elapsed() < Duration::from_secs(8));
     }
     let endless = stream::unfold((), |()| async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await; // the trickle
         Some((Ok::<_, std::io::Error>(b" ".to_vec()), ()))
     });
     let http2 = server.http2(Some(&server.admin));
     let request = http2.put(server.url("/v1/key/encrypt/key")).body(reqwest::Body::wrap_stream(endless));
     let answer = send(request, None).await.unwrap();
     assert_eq!(not_an_error(&answer, 408), None, "over HTTP/2");
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +92,7 @@ async fn clients_that_do_not_finish_their_bodies_hold_up_nobody() {
     assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
     drop(open);
     assert_eq!(admin.get("/v1/key/describe/late").await.status, 404);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -110,9 +110,9 @@ async fn an_import_that_is_cut_off_makes_no_key() {
         raw.send(&body[..length]).await;
         drop(raw);
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // no key appears
     assert_eq!(admin.get("/v1/key/describe/cut").await.status, 404);
     let whole = admin.http.put(server.url("/v1/key/import/cut")).body(body);
     assert_eq!(send(whole, None).await.unwrap().status, 200);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

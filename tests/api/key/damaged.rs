@@ -1,4 +1,4 @@
-//! Keys whose value in the store is no key: never "not found", never replaced, never a panic.
+//! Keys whose value in the store is not a key: never "not found", never replaced, never a panic.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -93,11 +93,11 @@ async fn a_damaged_key_is_an_error_with_a_reason_and_never_not_found() {
         server.log_line(|line| line.contains("ERROR") && line.contains(&format!("/v1/key/generate/{name}\""))).await;
     }
     assert_none(&failures);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn what_is_no_file_in_the_place_of_a_key_is_damaged_and_not_waited_for() {
+async fn what_is_not_a_file_in_the_place_of_a_key_is_damaged_and_not_waited_for() {
     let extra = "api:\n  /v1/key/generate/:\n    timeout: 3s\n  /v1/key/create/:\n    timeout: 3s";
     let server = Server::with(Setup { extra: extra.to_owned(), ..Setup::default() });
     let admin = Session::admin(&server);
@@ -127,7 +127,7 @@ async fn what_is_no_file_in_the_place_of_a_key_is_damaged_and_not_waited_for() {
     }
     admin.create("key").await;
     assert!(!admin.get("/v1/key/list/").await.text().contains("directory"));
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 fn make_pipe(path: &Path) {
@@ -147,11 +147,11 @@ async fn a_key_that_was_repaired_is_served_at_once() {
     let message = &vector["ciphertexts"][3];
     let answer = admin.decrypt("key", text(message, "ciphertext")).await;
     assert_eq!(answer.json()["plaintext"], message["plaintext"]);
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }
 
 #[tokio::test]
-async fn a_damaged_key_can_be_deleted_and_made_again() {
+async fn a_damaged_key_can_be_deleted_and_created_again() {
     let server = Server::start();
     let admin = Session::admin(&server);
     put_file(&server, "key", "");
@@ -160,5 +160,5 @@ async fn a_damaged_key_can_be_deleted_and_made_again() {
     assert_eq!(admin.put("/v1/key/generate/key", None).await.status, 404);
     admin.create("key").await;
     admin.data_key("key").await;
-    server.assert_unharmed().await;
+    server.assert_serves().await;
 }

@@ -24,7 +24,6 @@ async fn a_message_of_any_length_comes_back() {
             assert!(unbase64(&field(&answer, "plaintext")) == message, "{cipher}, {length} bytes");
         }
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -37,5 +36,4 @@ async fn one_message_is_encrypted_otherwise_each_time() {
         field(&answer, "ciphertext")
     };
     assert_ne!(encrypt().await, encrypt().await);
-    server.assert_unharmed().await;
 }

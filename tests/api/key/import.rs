@@ -47,7 +47,6 @@ async fn an_imported_key_decrypts_what_was_encrypted_elsewhere_in_either_form_of
             assert_eq!(sum.status, 200, "an imported key has no HMAC key");
         }
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -76,5 +75,4 @@ async fn a_key_of_another_size_or_algorithm_is_not_taken() {
     assert_eq!(admin.put("/v1/key/import/key", Some(json!({}))).await.status, 406);
     assert_eq!(admin.get("/v1/key/list/").await.json()["names"], json!([]));
     assert!(!server.log().contains(&base64(&[1; 32])), "a key is in the log");
-    server.assert_unharmed().await;
 }

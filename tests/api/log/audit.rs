@@ -76,7 +76,6 @@ async fn every_request_is_one_audit_event_whatever_became_of_it() {
         assert!((1..20_000_000).contains(&micros), "{event}");
     }
     assert_none(&failures);
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -97,7 +96,6 @@ async fn a_request_whose_client_leaves_at_once_is_an_event_too() {
             assert_eq!(event["request"]["identity"], server.admin.identity().as_str());
         }
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -116,7 +114,6 @@ async fn a_path_forges_no_event() {
     assert!(line["message"].as_str().unwrap().starts_with("WARN "), "{line}");
     assert!(!server.log().contains('\u{1b}'), "an escape sequence is in the log");
     assert!(!server.log().lines().any(|line| line.starts_with('{')), "{}", server.log());
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
@@ -145,11 +142,10 @@ async fn no_secret_is_in_a_log_line_or_an_event() {
     for word in [&secret, &plaintext, &ciphertext] {
         assert!(!seen.contains(word.as_str()), "{word} in\n{seen}");
     }
-    server.assert_unharmed().await;
 }
 
 #[tokio::test]
-async fn a_refused_body_is_told_with_its_reason() {
+async fn a_refused_body_is_reported_with_its_reason() {
     let server = Server::start();
     let admin = Session::admin(&server);
     admin.create("key").await;
@@ -161,5 +157,4 @@ async fn a_refused_body_is_told_with_its_reason() {
     let event = audit.of("/v1/key/encrypt/key").await;
     assert_eq!(event["response"]["code"], 413);
     assert_eq!(event["reason"], "request body is too large: at most 1048576 bytes are accepted");
-    server.assert_unharmed().await;
 }
