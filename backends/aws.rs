@@ -27,7 +27,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -183,7 +182,9 @@ impl Aws {
     }
 
     async fn create_secret(&self, id: &str, value: &Value) -> Result<(), StoreError> {
-        let token = token();
+        // A version 4 UUID that no other create has.
+        // Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html> (32 to 64 characters)
+        let token = uuid::Uuid::new_v4().to_string();
         for _ in 0..LOOKS {
             let Err(failure) = self.make(id, value, &token).await else { return Ok(()) };
             let is_taken = failure.code() == "ResourceExistsException";
@@ -291,7 +292,7 @@ impl Store for Aws {
         value.check_len()?;
         if value.is_empty() || value.len() > MAX_VALUE {
             let reason = format!("a value of {} bytes: AWS Secrets Manager takes 1 to {MAX_VALUE}", value.len());
-            return Err(StoreError::Unavailable { reason, source: None });
+            return Err(StoreError::unavailable(reason));
         }
         let id = self.id(name.as_str());
         self.within(&format!("create the secret '{id}'"), self.create_secret(&id, value)).await
@@ -329,38 +330,5 @@ impl Store for Aws {
 impl fmt::Debug for Aws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Aws").field("config", &self.config).field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-/// A version 4 UUID that no other create has.
-/// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html> (32 to 64 characters)
-fn token() -> String {
-    // Each state has a key of its own, from the system's random numbers. The token needs to be unique, not secret: a
-    // value under a token that is not its own is not taken for ours.
-    let state = RandomState::new();
-    let (high, low) = (state.hash_one(0), state.hash_one(1));
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xfff,
-        0x8000 | low >> 48 & 0x3fff,
-        low & 0xffff_ffff_ffff
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_uuids_of_version_4_and_differ() {
-        let tokens: BTreeSet<String> = (0..1000).map(|_| token()).collect();
-        assert_eq!(tokens.len(), 1000);
-        for token in tokens {
-            let parts: Vec<usize> = token.split('-').map(str::len).collect();
-            assert_eq!(parts, [8, 4, 4, 4, 12], "{token}");
-            assert!(token.as_bytes()[14] == b'4' && b"89ab".contains(&token.as_bytes()[19]), "{token}");
-        }
     }
 }

@@ -196,7 +196,9 @@ fn answer<T: Into<Answer>>(result: Result<T, StoreError>) -> Answer {
         Err(error @ StoreError::Damaged { .. }) => Answer::Damaged(Text(error.to_string())),
         Err(error @ StoreError::Withheld { .. }) => Answer::Withheld(Text(error.to_string())),
         Err(error @ StoreError::Unreachable { .. }) => Answer::Unreachable(Text(error.to_string())),
-        Err(error @ StoreError::Unavailable { .. }) => Answer::Unavailable(Text(error.to_string())),
+        Err(error @ (StoreError::NotReady { .. } | StoreError::Unavailable { .. })) => {
+            Answer::Unavailable(Text(error.to_string()))
+        }
     }
 }
 

@@ -87,9 +87,9 @@ impl Faulty {
                 Fault::None => return Ok(()),
                 Fault::UnavailableKey(name) if key != Some(&name) => return Ok(()),
                 Fault::Unavailable | Fault::UnavailableKey(_) => {
-                    return Err(StoreError::Unavailable { reason: reason(), source: None });
+                    return Err(StoreError::unavailable(reason()));
                 }
-                Fault::Unreachable => return Err(StoreError::Unreachable { reason: reason(), source: None }),
+                Fault::Unreachable => return Err(StoreError::unreachable(reason())),
                 Fault::Panic => panic!("as the test wants it"),
                 Fault::Slow(time) => {
                     tokio::time::sleep(time).await;

@@ -116,7 +116,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let reason = "the file operation did not come to its end".to_owned();
-        Err(StoreError::Unavailable { reason, source: Some(error.into()) })
+        Err(StoreError::unavailable(reason).caused_by(error))
     })
 }
 
@@ -162,7 +162,7 @@ impl Directory {
                      keep the directory on another file system",
                     self.path.display()
                 );
-                return Err(StoreError::Unavailable { reason, source: Some(error.into()) });
+                return Err(StoreError::unavailable(reason).caused_by(error));
             }
             Err(error) => return Err(failed(error.into())),
         }
@@ -199,7 +199,7 @@ impl Directory {
             }
         }
         let reason = format!("the key file '{name}' in '{}' comes and goes", self.path.display());
-        Err(StoreError::Unavailable { reason, source: None })
+        Err(StoreError::unavailable(reason))
     }
 
     fn read(&self, name: &Name, file: File) -> Result<Value, StoreError> {
@@ -221,7 +221,7 @@ impl Directory {
         if bytes.len() > len {
             let reason =
                 format!("the key file '{name}' in '{}' is being written by another program", self.path.display());
-            return Err(StoreError::Unavailable { reason, source: None });
+            return Err(StoreError::unavailable(reason));
         }
         Ok(Value::from(std::mem::take(&mut *bytes)))
     }
@@ -324,7 +324,10 @@ impl Directory {
                 "the key directory '{}' {what}; bring it back, or restart the server if this is meant",
                 self.path.display()
             );
-            StoreError::Unavailable { reason, source: error.map(Into::into) }
+            match error {
+                Some(error) => StoreError::unavailable(reason).caused_by(error),
+                None => StoreError::unavailable(reason),
+            }
         })
     }
 
@@ -343,7 +346,7 @@ impl Directory {
 fn failure(path: &Path, doing: &str, error: io::Error) -> StoreError {
     let advice = advice(&error);
     let reason = format!("cannot {doing} '{}': {error}; {advice}", path.display());
-    StoreError::Unavailable { reason, source: Some(error.into()) }
+    StoreError::unavailable(reason).caused_by(error)
 }
 
 /// Whether this is how following a symbolic link fails when the links are wrong, and not the rights or the disk.

@@ -2,6 +2,9 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | `config.rs` | which store, and where: [`BackendConfig`] and [`open`] |
+//! | `error.rs` | why a store did not do what it was asked |
+//! | `operation.rs` | the names of the operations, for messages and metrics |
 //! | `name.rs`, `value.rs`, `secret.rs` | what a store is given: a checked [`Name`], an opaque [`Value`], a [`Secret`] |
 //! | `memory.rs` | keys that end with the process: for tests and throw-away servers |
 //! | `fs.rs`, `fs/` | a directory with one file per key, as KES keeps it |
@@ -9,6 +12,7 @@
 //! | `postgres.rs` | a table of a PostgreSQL database, which any number of gateways may share |
 //! | `vault.rs` | the KV engine of HashiCorp Vault or OpenBao, as KES uses it |
 //! | `aws.rs` | AWS Secrets Manager, as KES uses it |
+//! | `pending.rs` | a store that is opened once it is ready |
 //! | `path.rs` | what the two backends that live in files share |
 //! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
 //! | `conformance.rs` | the contract as code: the suite that every backend passes (feature `conformance`) |
@@ -18,18 +22,18 @@
 //!
 //! # Adding a backend
 //! A file with a type that implements [`Store`] and one function that maps its driver's errors; a variant of
-//! [`BackendConfig`]; an arm in [`open`]; the conformance suite run against it in `tests/`.
+//! [`BackendConfig`], after which the compiler names every question that it has to answer; the conformance suite run
+//! against it in `tests/`.
 
-use std::error::Error;
 use std::fmt::Debug;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "aws")]
 pub mod aws;
+mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod error;
 #[cfg(feature = "conformance")]
 pub mod faulty;
 mod fs;
@@ -37,6 +41,7 @@ mod memory;
 mod name;
 mod operation;
 pub mod path;
+mod pending;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod secret;
@@ -46,6 +51,8 @@ mod value;
 #[cfg(feature = "vault")]
 pub mod vault;
 
+pub use config::{BackendConfig, open, open_or_wait};
+pub use error::{AbsentStore, StoreError, chain};
 pub use name::{InvalidName, Name, is_valid_prefix};
 pub use operation::Operation;
 pub use secret::Secret;
@@ -132,168 +139,10 @@ pub trait Store: Debug + Send + Sync {
 pub enum Change {
     /// The key was created or deleted.
     Key(Name),
-    /// The store cannot hear any more: from now on, changes go unnoticed.
-    Deaf,
-    /// The store hears, or hears again: anything may have changed before.
-    Hearing,
-}
-
-/// Why a store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// There is something under the name already; it was not touched.
-    #[error("key already exists")]
-    AlreadyExists,
-    /// There is certainly nothing under the name.
-    #[error("key does not exist")]
-    NotFound,
-    /// There is something under the name, but it is no value: a directory, more than [`Value::MAX_LEN`] bytes.
-    #[error("stored key is damaged: {reason}")]
-    Damaged {
-        /// What is there, where, and what to do.
-        reason: String,
-    },
-    /// There is a value under the name that the store does not hand out now: deleted but restorable, scheduled for
-    /// deletion, half created. It was not touched, and the name cannot be used until that is resolved.
-    #[error("key is not available: {reason}")]
-    Withheld {
-        /// Why, and how to get it back.
-        reason: String,
-    },
-    /// Nobody answered.
-    #[error("key store is not reachable: {reason}")]
-    Unreachable {
-        /// Who did not answer, and what to do.
-        reason: String,
-        /// The driver's error.
-        source: Option<Box<dyn Error + Send + Sync>>,
-    },
-    /// The store answered, but not as it should: it refused, is read-only, full, locked, or not the one it was.
-    #[error("key store is unavailable: {reason}")]
-    Unavailable {
-        /// What failed, where, and what to do.
-        reason: String,
-        /// The driver's error.
-        source: Option<Box<dyn Error + Send + Sync>>,
-    },
-}
-
-impl StoreError {
-    /// TEMPORARY until merge.
-    pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into(), source: None }
-    }
-    /// TEMPORARY until merge.
-    pub fn unreachable(reason: impl Into<String>) -> Self {
-        Self::Unreachable { reason: reason.into(), source: None }
-    }
-    /// TEMPORARY until merge.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
-    /// TEMPORARY until merge.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Unavailable { .. })
-    }
-}
-
-/// TEMPORARY until merge.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// Which store to open, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendConfig {
-    /// Keys in memory; they end with the process.
-    Memory,
-    /// One file per key, as KES keeps them.
-    Fs {
-        /// The directory, made with its parents and mode 0700 when absent. A relative path is one of the working
-        /// directory at the time of [`open`].
-        path: PathBuf,
-    },
-    /// A SQLite database.
-    #[cfg(feature = "sqlite")]
-    Sqlite {
-        /// The database file, made with mode 0600, and its directory with mode 0700, when absent.
-        path: PathBuf,
-    },
-    /// A table of a PostgreSQL database.
-    #[cfg(feature = "postgres")]
-    Postgres(Box<postgres::Config>),
-    /// The KV engine of HashiCorp Vault or OpenBao.
-    #[cfg(feature = "vault")]
-    Vault(Box<vault::Config>),
-    /// AWS Secrets Manager.
-    #[cfg(feature = "aws")]
-    Aws(Box<aws::Config>),
-}
-
-impl BackendConfig {
-    /// The files that are read once, when the store is opened. One that changes is used by the next [`open`] only.
-    /// Files that a store reads again by itself, such as tokens to log in with, are not among them.
-    pub fn files(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Memory | Self::Fs { .. } => Vec::new(),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite { .. } => Vec::new(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(config) => config.files(),
-            #[cfg(feature = "vault")]
-            Self::Vault(config) => {
-                let tls = &config.tls;
-                [&tls.ca, &tls.cert, &tls.key].into_iter().flatten().cloned().collect()
-            }
-            #[cfg(feature = "aws")]
-            Self::Aws(_) => Vec::new(),
-        }
-    }
-
-    /// The word for this kind of store in configuration and output.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Fs { .. } => "fs",
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite { .. } => "sqlite",
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "postgres",
-            #[cfg(feature = "vault")]
-            Self::Vault(_) => "vault",
-            #[cfg(feature = "aws")]
-            Self::Aws(_) => "aws",
-        }
-    }
-}
-
-/// Opens a store and makes sure that it can be read.
-///
-/// # Errors
-/// [`StoreError::Unavailable`] or [`StoreError::Unreachable`], with what failed, where, and what to do.
-pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match config {
-        BackendConfig::Memory => Arc::new(memory::Memory::default()),
-        BackendConfig::Fs { path } => Arc::new(fs::Fs::open(path).await?),
-        #[cfg(feature = "sqlite")]
-        BackendConfig::Sqlite { path } => Arc::new(sqlite::Sqlite::open(path).await?),
-        #[cfg(feature = "postgres")]
-        BackendConfig::Postgres(config) => Arc::new(postgres::Postgres::open(config).await?),
-        #[cfg(feature = "vault")]
-        BackendConfig::Vault(config) => Arc::new(vault::Vault::open(config).await?),
-        #[cfg(feature = "aws")]
-        BackendConfig::Aws(config) => Arc::new(aws::Aws::open(config).await?),
-    })
+    /// The store receives no notifications any more: from now on, changes go unnoticed.
+    Unsubscribed,
+    /// The store receives notifications, perhaps again: anything may have changed before.
+    Subscribed,
 }
 
 /// See [`credentials_refused`].
@@ -308,29 +157,4 @@ pub fn credentials_refused() -> u64 {
 #[cfg(feature = "vault")]
 pub(crate) fn count_refused_credentials() {
     CREDENTIALS_REFUSED.fetch_add(1, Ordering::Relaxed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_drivers_error_rides_along_as_the_source() {
-        let disk = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let error = StoreError::Unavailable { reason: "no space in '/keys'".into(), source: Some(disk.into()) };
-        assert_eq!(error.to_string(), "key store is unavailable: no space in '/keys'");
-        assert_eq!(error.source().unwrap().to_string(), "no storage space");
-    }
-
-    #[cfg(feature = "sqlite")]
-    #[tokio::test]
-    async fn every_kind_of_store_opens_under_its_word() {
-        let directory = tempfile::tempdir().unwrap();
-        let fs = BackendConfig::Fs { path: directory.path().join("fs") };
-        let sqlite = BackendConfig::Sqlite { path: directory.path().join("sqlite/keys.db") };
-        for (config, kind) in [(BackendConfig::Memory, "memory"), (fs, "fs"), (sqlite, "sqlite")] {
-            assert_eq!(config.kind(), kind);
-            open(&config).await.unwrap().ping().await.unwrap();
-        }
-    }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
+use parking_lot::RwLock;
 
 use crate::{Name, Store, StoreError, Value};
 
@@ -13,22 +13,11 @@ use crate::{Name, Store, StoreError, Value};
 #[derive(Default)]
 pub(crate) struct Memory(RwLock<BTreeMap<Name, Value>>);
 
-impl Memory {
-    // A poisoned lock is as good as another: every change is one call into the map, so none is there by half.
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Name, Value>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Name, Value>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[async_trait]
 impl Store for Memory {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
-        let mut values = self.write();
+        let mut values = self.0.write();
         if values.contains_key(name) {
             return Err(StoreError::AlreadyExists);
         }
@@ -37,11 +26,11 @@ impl Store for Memory {
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
-        self.read().get(name).map(Value::copy).ok_or(StoreError::NotFound)
+        self.0.read().get(name).map(Value::copy).ok_or(StoreError::NotFound)
     }
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        self.write().remove(name).map(drop).ok_or(StoreError::NotFound)
+        self.0.write().remove(name).map(drop).ok_or(StoreError::NotFound)
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
@@ -49,7 +38,7 @@ impl Store for Memory {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
             _ => Bound::Included(prefix),
         };
-        let values = self.read();
+        let values = self.0.read();
         let names = values.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name);
         Ok(names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect())
     }
@@ -67,6 +56,6 @@ impl Store for Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({} keys)", self.read().len())
+        write!(f, "Memory({} keys)", self.0.read().len())
     }
 }

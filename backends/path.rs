@@ -67,6 +67,17 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Whether two paths lead to one file or directory, links and bind mounts included; of those that do not exist yet,
+/// whether they are the same text.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|metadata| Identity::of(&metadata));
+    match (identity(one), identity(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(_), Err(_)) => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    }
+}
+
 /// What an operator can do about an error of the system.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {

@@ -55,11 +55,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this the server ends a transaction whose gateway has fallen silent, so that its lock does not outlast it.
 const ABANDONED: Duration = Duration::from_secs(10);
 
-/// The source of the error of [`Postgres::open`] when [`Config::migrate`] is off and there is no table yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no table for keys yet")]
-pub struct NoTable;
-
 /// The store.
 #[derive(Debug)]
 pub struct Postgres {
@@ -118,30 +113,35 @@ impl Postgres {
     }
 
     async fn read_once(&self, sql: &str) -> Result<Vec<PgRow>, Failure> {
-        let work = async {
-            let mut lease = self.pool.lease().await?;
-            let done = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut lease.connection).await;
-            let done = done.and_then(|mut rows| {
-                let is_standby = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<bool, _>(0)?;
-                rows.remove(0);
-                Ok((is_standby, rows))
-            });
-            match done {
-                Ok((false, rows)) => {
-                    lease.give_back();
-                    Ok(rows)
-                }
-                Ok((true, _)) => Err(Failure::Standby),
-                Err(error) => {
-                    let failure = Failure::Query(error);
-                    if !failure.is_lost_connection() {
-                        lease.discard();
-                    }
-                    Err(failure)
-                }
+        self.with_lease(async |connection| {
+            let mut rows = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?;
+            let is_standby = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<bool, _>(0)?;
+            if is_standby {
+                return Err(Failure::Standby);
             }
+            rows.remove(0);
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Works with a connection for at most the time of one attempt. Afterwards the connection is free for others, unless
+    /// it failed or another server answers there.
+    async fn with_lease<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let leased = async {
+            let mut lease = self.pool.lease().await?;
+            let done = work(&mut lease.connection).await;
+            match &done {
+                Ok(_) => lease.give_back(),
+                Err(failure @ Failure::Query(_)) if !failure.is_lost_connection() => lease.discard(),
+                Err(_) => {}
+            }
+            done
         };
-        timeout(self.attempt, work).await.unwrap_or(Err(Failure::Timeout(self.attempt)))
+        timeout(self.attempt, leased).await.unwrap_or(Err(Failure::Timeout(self.attempt)))
     }
 
     /// Runs a statement that changes at most one row and returns its version, as one transaction. The answer is
@@ -154,23 +154,7 @@ impl Postgres {
         value: Option<&Value>,
         committing: &OnceLock<String>,
     ) -> Result<bool, Failure> {
-        let work = async {
-            let mut lease = self.pool.lease().await?;
-            match transact(&mut lease.connection, sql, name, value, committing).await {
-                Ok(is_changed) => {
-                    lease.give_back();
-                    Ok(is_changed)
-                }
-                Err(error) => {
-                    let failure = Failure::Query(error);
-                    if !failure.is_lost_connection() {
-                        lease.discard();
-                    }
-                    Err(failure)
-                }
-            }
-        };
-        timeout(self.attempt, work).await.unwrap_or(Err(Failure::Timeout(self.attempt)))
+        self.with_lease(async |connection| Ok(transact(connection, sql, name, value, committing).await?)).await
     }
 
     async fn try_create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {

@@ -69,7 +69,7 @@ impl Sqlite {
         let path = path.to_owned();
         let file = tokio::task::spawn_blocking(move || DatabaseFile::locate(&path)).await.map_err(|error| {
             let reason = "the search for the key database did not come to its end".to_owned();
-            StoreError::Unavailable { reason, source: Some(error.into()) }
+            StoreError::unavailable(reason).caused_by(error)
         })??;
         let options = SqliteConnectOptions::new()
             .filename(&file.path)
@@ -271,7 +271,7 @@ fn failure(file: &DatabaseFile, doing: &str, error: sqlx::Error) -> StoreError {
         _ => "look at the file system and the system's log",
     };
     let reason = format!("cannot {doing} the key database '{}': {error}; {advice}", file.path.display());
-    StoreError::Unavailable { reason, source: Some(error.into()) }
+    StoreError::unavailable(reason).caused_by(error)
 }
 
 /// The low byte of an extended result code.

@@ -41,7 +41,7 @@ impl Value {
             return Ok(());
         }
         let reason = format!("a value of {} bytes is too long: a store takes {} at most", self.len(), Self::MAX_LEN);
-        Err(StoreError::Unavailable { reason, source: None })
+        Err(StoreError::unavailable(reason))
     }
 }
 

@@ -33,7 +33,7 @@ use tracing::warn;
 
 use crate::vault::auth::Connection;
 use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
-use crate::vault::error::{Failure, unavailable};
+use crate::vault::error::Failure;
 use crate::vault::kv::{Found, Mount, Stored};
 use crate::{Name, Store, StoreError, Value};
 
@@ -148,7 +148,9 @@ impl Store for Vault {
             });
             match task.await {
                 Ok(done) => done,
-                Err(_) => Err(unavailable(format!("the create of the key '{name}' did not come to its end"))),
+                Err(_) => {
+                    Err(StoreError::unavailable(format!("the create of the key '{name}' did not come to its end")))
+                }
             }
         };
         self.within(&doing, create).await
@@ -291,7 +293,7 @@ impl Inner {
         let _turn = self.claims.turn(name).await;
         loop {
             if began.elapsed() > BEGIN_WITHIN {
-                return Err(unavailable(format!(
+                return Err(StoreError::unavailable(format!(
                     "another create of the key '{name}' in {} is under way or was cut off less than {STALE:?} ago; try \
                      again",
                     connection.place
@@ -362,12 +364,12 @@ impl Inner {
         if since.elapsed() >= STALE {
             let reason =
                 format!("the create of the key '{name}' took so long that another one may have come in between");
-            return Step::Unknown(unavailable(reason));
+            return Step::Unknown(StoreError::unavailable(reason));
         }
         match (written, found) {
             (_, Ok(Found::Value(found))) if found == *stored => Step::Done(Ok(())),
             (Ok(()), Ok(Found::Missing)) => {
-                Step::Done(Err(unavailable(format!("the key '{name}' was gone as soon as it was created"))))
+                Step::Done(Err(StoreError::unavailable(format!("the key '{name}' was gone as soon as it was created"))))
             }
             // The policy may let us create and not update, and somebody without claims came first.
             (_, Ok(found)) if found != Found::Missing => Step::Done(Err(self.taken(name, &found))),

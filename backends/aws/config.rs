@@ -16,9 +16,8 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
-use super::failure;
-use crate::Secret;
-use crate::{Name, StoreError};
+use super::failure::{DEFAULT_CHAIN, clean};
+use crate::{Name, Secret, StoreError, chain as causes};
 
 /// Days that AWS can keep a deleted secret.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html>
@@ -34,6 +33,9 @@ const MAX_ATTEMPTS: u32 = 3;
 /// The longest wait before the second attempt, and twice that before the third; the wait itself is random below it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// The time for an operation on very many secrets. Its attempts are few, and each has a bound of its own.
+const LISTING: Duration = Duration::from_mins(10);
 
 /// How long an unused connection is kept: shorter than the 350 s after which AWS's load balancers and NAT gateways
 /// forget it without a word.
@@ -150,13 +152,13 @@ pub(super) struct Connection {
 
 /// Makes a client: finds region and credentials, and makes sure that there are some.
 pub(super) async fn connect(config: &Config) -> Result<Connection, StoreError> {
-    config.check().map_err(unavailable)?;
-    let endpoint = config.endpoint_url().map_err(unavailable)?;
+    config.check().map_err(StoreError::unavailable)?;
+    let endpoint = config.endpoint_url().map_err(StoreError::unavailable)?;
     if endpoint.as_ref().is_some_and(|url| url.starts_with("http://")) && !config.is_local() {
         warn!(endpoint, "keys travel to this endpoint unencrypted; use https");
     }
     let sdk = tokio::time::timeout(config.timeouts.operation, sdk_config(config)).await.map_err(|_| {
-        unreachable(
+        StoreError::unreachable(
             "the search for AWS region and credentials took too long; set region and credentials, or see that \
                      the instance's metadata service answers",
         )
@@ -164,7 +166,7 @@ pub(super) async fn connect(config: &Config) -> Result<Connection, StoreError> {
     let Some(region) = sdk.region().map(ToString::to_string) else {
         let reason =
             "no AWS region: neither the configuration, nor AWS_REGION, nor the profile, nor the instance name one";
-        return Err(unavailable(reason));
+        return Err(StoreError::unavailable(reason));
     };
     if let Some(provider) = sdk.credentials_provider() {
         check_credentials(config, &provider).await?;
@@ -230,23 +232,34 @@ fn http_client(config: &Config) -> SharedHttpClient {
 
 /// Asks for credentials once, so that a start without any fails and says which chain found none.
 async fn check_credentials(config: &Config, provider: &SharedCredentialsProvider) -> Result<(), StoreError> {
-    let chain = if config.credentials.is_some() { "the configuration" } else { failure::DEFAULT_CHAIN };
+    let chain = if config.credentials.is_some() { "the configuration" } else { DEFAULT_CHAIN };
     match tokio::time::timeout(config.timeouts.operation, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(unavailable(format!("no credentials from {chain}: {}", failure::chain(&error)))),
+        Ok(Err(error)) => {
+            Err(StoreError::unavailable(format!("no credentials from {chain}: {}", clean(&causes(&error)))))
+        }
         Err(_) => {
             let text = format!("no credentials: {chain} did not answer in time; see that its service can be reached");
-            Err(unreachable(&text))
+            Err(StoreError::unreachable(&text))
         }
     }
 }
 
-fn unavailable(reason: impl Into<String>) -> StoreError {
-    StoreError::Unavailable { reason: reason.into(), source: None }
-}
+impl Config {
+    /// Whether both lead to the same secrets of the same account.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |config: &Self| {
+            let account = config.credentials.as_ref().map(|credentials| credentials.access_key.clone());
+            (config.endpoint.clone(), config.region.clone(), config.prefix.clone(), account)
+        };
+        place(self) == place(other)
+    }
 
-fn unreachable(reason: &str) -> StoreError {
-    StoreError::Unreachable { reason: reason.to_owned(), source: None }
+    /// As long as it takes: a listing of AWS takes 100 ms for 100 secrets, and no request of a client waits for it.
+    pub(crate) fn for_bulk(mut self) -> Self {
+        self.timeouts.operation = self.timeouts.operation.max(LISTING);
+        self
+    }
 }
 
 impl Credentials {

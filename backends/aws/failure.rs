@@ -8,7 +8,7 @@ use std::error::Error;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use crate::StoreError;
+use crate::{StoreError, chain};
 
 /// The SDK's default chain, in words.
 pub(super) const DEFAULT_CHAIN: &str =
@@ -59,7 +59,7 @@ impl Failure {
                     || failure.is_timeout()
                     || failure.as_connector_error().is_some_and(|error| error.as_other().is_some());
                 let cause = failure.as_connector_error().and_then(Error::source);
-                let words = cause.map_or_else(|| "the connection failed".to_owned(), chain);
+                let words = cause.map_or_else(|| "the connection failed".to_owned(), |cause| clean(&chain(cause)));
                 if is_transport {
                     return without_code(Kind::Unreachable, words);
                 }
@@ -73,7 +73,9 @@ impl Failure {
                 without_code(Kind::Broken, "the answer was cut, or is none of Secrets Manager".to_owned())
             }
             other => {
-                let words = other.source().map_or_else(|| "the request could not be made".to_owned(), chain);
+                let words = other
+                    .source()
+                    .map_or_else(|| "the request could not be made".to_owned(), |cause| clean(&chain(cause)));
                 without_code(Kind::Unsent, words)
             }
         }
@@ -150,29 +152,15 @@ impl Failure {
         let Self { code, words, .. } = self;
         let reason = format!("cannot {doing}: {code}{colon}{words}; {}", self.advice());
         match self.kind {
-            Kind::Unreachable => StoreError::Unreachable { reason, source: None },
-            Kind::Refused | Kind::Broken | Kind::Unsent => StoreError::Unavailable { reason, source: None },
+            Kind::Unreachable => StoreError::unreachable(reason),
+            Kind::Refused | Kind::Broken | Kind::Unsent => StoreError::unavailable(reason),
         }
     }
-}
-
-/// An error and its causes, each said once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = error.to_string();
-        if !words.is_empty() && !text.contains(&words) {
-            text = if text.is_empty() { words } else { format!("{text}: {words}") };
-        }
-        next = error.source();
-    }
-    clean(&text)
 }
 
 /// One line, of bounded length. After the first line of a wrong signature, AWS prints the request's headers, session
 /// token included; and a failed validation may quote a value.
-fn clean(message: &str) -> String {
+pub(super) fn clean(message: &str) -> String {
     let line = message.trim().lines().next().unwrap_or_default();
     let line = match (line.find("Value '"), line.rfind("' at '")) {
         (Some(start), Some(end)) if start < end => {
@@ -198,12 +186,5 @@ mod tests {
         let cleaned = "1 validation error detected: Value (left out) at 'secretString' failed to satisfy constraint: x";
         assert_eq!(clean(text), cleaned);
         assert_eq!(clean(&"ü".repeat(1000)).chars().count(), MAX_WORDS);
-    }
-
-    #[test]
-    fn a_chain_says_every_cause_once() {
-        let inner = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let outer = std::io::Error::other(inner);
-        assert_eq!(chain(&outer), "connection refused");
     }
 }

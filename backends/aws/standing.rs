@@ -111,7 +111,7 @@ impl Aws {
     pub(super) fn unsteady(&self, id: &str) -> StoreError {
         let reason =
             format!("the secret '{id}' in {} is now there and now not, as one being deleted; try again", self.place);
-        StoreError::Unavailable { reason, source: None }
+        StoreError::unavailable(reason)
     }
 }
 

@@ -94,6 +94,19 @@ impl Config {
         [ca, self.cert.clone(), self.key.clone()].into_iter().flatten().collect()
     }
 
+    /// Whether both lead to the same table, whoever connects.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |config: &Self| {
+            (config.url.clone(), config.host.clone(), config.port, config.database.clone(), config.schema.clone())
+        };
+        place(self) == place(other)
+    }
+
+    /// Without notifications: there is no cache that needs them.
+    pub(crate) fn for_bulk(self) -> Self {
+        Self { listen: Listen::Off, ..self }
+    }
+
     /// Checks all settings that can be checked without a file or the server. [`super::Postgres::open`] does so, too;
     /// alone it serves who only reads a config.
     ///
@@ -222,7 +235,7 @@ pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
 const UNUSABLE: &str = "the settings of PostgreSQL are not usable";
 
 fn invalid(what: impl fmt::Display) -> StoreError {
-    StoreError::Unavailable { reason: format!("{UNUSABLE}: {what}"), source: None }
+    StoreError::unavailable(format!("{UNUSABLE}: {what}"))
 }
 
 fn check_bounds(config: &Config) -> Result<(), String> {
@@ -260,7 +273,7 @@ async fn read_pem(path: &Path, field: &str, label: &str) -> Result<Zeroizing<Vec
         Ok(_) => Err(invalid(format!("{field} '{}' has no PEM block '{label}'", path.display()))),
         Err(error) => {
             let reason = format!("{UNUSABLE}: cannot read {field} '{}': {error}", path.display());
-            Err(StoreError::Unavailable { reason, source: Some(error.into()) })
+            Err(StoreError::unavailable(reason).caused_by(error))
         }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! An error of the server is kept as its code and first line alone: its details may quote the row, and so a key.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -134,6 +133,12 @@ impl Failure {
     }
 }
 
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Query(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,19 +192,26 @@ impl Place {
     pub(super) fn error_with(&self, doing: &str, failure: Failure, remark: &str) -> StoreError {
         let advice = failure.advice(&self.schema);
         let reason = format!("cannot {doing} in PostgreSQL {}: {failure}; {advice}{remark}", self.database);
-        let silent = failure.is_silence();
-        let source: Option<Box<dyn Error + Send + Sync>> = match failure {
-            Failure::Connect(error) | Failure::Query(error) => Some(match error.as_database_error() {
-                Some(answer) => ServerError::from(answer).into(),
-                None => error.into(),
-            }),
-            _ => None,
+        let error = match &failure {
+            _ if failure.is_silence() => StoreError::unreachable(reason),
+            _ if failure.code().as_deref() == Some(code::CANNOT_CONNECT_NOW) => StoreError::not_ready(reason),
+            _ => StoreError::unavailable(reason),
         };
-        if silent { StoreError::Unreachable { reason, source } } else { StoreError::Unavailable { reason, source } }
+        match failure {
+            Failure::Connect(cause) | Failure::Query(cause) => match cause.as_database_error() {
+                Some(answer) => error.caused_by(ServerError::from(answer)),
+                None => error.caused_by(cause),
+            },
+            Failure::Busy(_)
+            | Failure::Closed
+            | Failure::ConnectTimeout(_)
+            | Failure::Timeout(_)
+            | Failure::Standby => error,
+        }
     }
 
     /// The database is there, but not as it should be.
     pub(super) fn refused(&self, what: &str) -> StoreError {
-        StoreError::Unavailable { reason: format!("the PostgreSQL database {} {what}", self.database), source: None }
+        StoreError::unavailable(format!("the PostgreSQL database {} {what}", self.database))
     }
 }

@@ -4,9 +4,10 @@
 //! that is silent for two seconds is asked for a sign of life. Before we say that we hear, a word is sent to the
 //! channel through the *other* connections: a pooler in transaction mode takes a `LISTEN` and then tells us nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::{broadcast, oneshot};
@@ -54,7 +55,7 @@ impl Listener {
         Self { changes, task }
     }
 
-    /// A receiver of all changes from now on. The first thing that it gets is [`Change::Hearing`] or [`Change::Deaf`],
+    /// A receiver of all changes from now on. The first thing that it gets is [`Change::Subscribed`] or [`Change::Unsubscribed`],
     /// as things are; other receivers get that, too.
     pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
         let receiver = self.changes.sender.subscribe();
@@ -85,16 +86,16 @@ struct Changes {
 
 impl Changes {
     fn set(&self, hearing: bool) {
-        let mut is_hearing = self.is_hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_hearing = self.is_hearing.lock();
         if *is_hearing != hearing {
             *is_hearing = hearing;
-            self.send(if hearing { Change::Hearing } else { Change::Deaf });
+            self.send(if hearing { Change::Subscribed } else { Change::Unsubscribed });
         }
     }
 
     fn repeat(&self) {
-        let is_hearing = self.is_hearing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(if *is_hearing { Change::Hearing } else { Change::Deaf });
+        let is_hearing = self.is_hearing.lock();
+        self.send(if *is_hearing { Change::Subscribed } else { Change::Unsubscribed });
     }
 
     fn send(&self, change: Change) {

@@ -5,9 +5,9 @@
 //! whose user stops waiting, takes all idle ones with it, and what the server said is told.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -71,7 +71,7 @@ impl Pool {
     /// Says good-bye to the server on all idle connections and hands out none any more.
     pub(super) async fn close(&self) {
         self.permits.close();
-        let idle = std::mem::take(&mut *self.idle());
+        let idle = std::mem::take(&mut *self.idle.lock());
         for idle in idle {
             let _ = timeout(SIGN_OF_LIFE, idle.connection.close()).await;
         }
@@ -79,25 +79,21 @@ impl Pool {
 
     async fn reuse(&self) -> Option<(PgConnection, Instant)> {
         loop {
-            let Idle { mut connection, born, since } = self.idle().pop()?;
+            let Idle { mut connection, born, since } = self.idle.lock().pop()?;
             if born.elapsed() > MAX_AGE {
                 continue;
             }
             if since.elapsed() < TRUSTED || matches!(timeout(SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))) {
                 return Some((connection, born));
             }
-            self.idle().clear();
+            self.idle.lock().clear();
         }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({} idle)", self.idle().len())
+        write!(f, "Pool({} idle)", self.idle.lock().len())
     }
 }
 
@@ -116,7 +112,7 @@ impl Lease<'_> {
         self.doubt.is_resolved = true;
         let pool = self.doubt.pool;
         if !pool.permits.is_closed() {
-            pool.idle().push(Idle { connection: self.connection, born: self.born, since: Instant::now() });
+            pool.idle.lock().push(Idle { connection: self.connection, born: self.born, since: Instant::now() });
         }
     }
 
@@ -134,7 +130,7 @@ struct Doubt<'a> {
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.is_resolved {
-            self.pool.idle().clear();
+            self.pool.idle.lock().clear();
         }
     }
 }

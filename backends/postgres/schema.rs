@@ -11,9 +11,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqlSafeStr, raw_sql};
 use tracing::{info, warn};
 
-use super::NoTable;
 use super::failure::{Failure, Place};
-use crate::StoreError;
+use crate::{AbsentStore, StoreError};
 
 /// The newest schema that this program knows, and its SQL.
 const NEWEST: i64 = 1;
@@ -56,12 +55,9 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
     verify(connection, place, &found.role).await
 }
 
-/// An error with [`NoTable`] as its cause.
+/// An error with [`AbsentStore`] as its cause.
 fn no_table(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable { reason, .. } => StoreError::Unavailable { reason, source: Some(NoTable.into()) },
-        other => other,
-    }
+    error.caused_by(AbsentStore)
 }
 
 /// What is there.

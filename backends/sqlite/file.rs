@@ -56,12 +56,15 @@ impl DatabaseFile {
                 "the key database '{}' {what}; bring it back, or restart the server if this is meant",
                 self.path.display()
             );
-            StoreError::Unavailable { reason, source: error.map(Into::into) }
+            match error {
+                Some(error) => StoreError::unavailable(reason).caused_by(error),
+                None => StoreError::unavailable(reason),
+            }
         })
     }
 
     pub(super) fn unavailable(&self, what: &str) -> StoreError {
-        StoreError::Unavailable { reason: format!("the key database '{}' {what}", self.path.display()), source: None }
+        StoreError::unavailable(format!("the key database '{}' {what}", self.path.display()))
     }
 }
 
@@ -79,7 +82,7 @@ fn refuse_orphaned_log(path: &Path, what: &str) -> Result<(), StoreError> {
         path.display(),
         log.display()
     );
-    Err(StoreError::Unavailable { reason, source: None })
+    Err(StoreError::unavailable(reason))
 }
 
 /// Makes an empty file, mode 0600 whatever the umask; SQLite gives its log the same mode. A file that another process
@@ -95,5 +98,5 @@ fn create_file(path: &Path) -> io::Result<()> {
 
 fn io_failure(path: &Path, doing: &str, error: io::Error) -> StoreError {
     let reason = format!("cannot {doing} the key database '{}': {error}; {}", path.display(), advice(&error));
-    StoreError::Unavailable { reason, source: Some(error.into()) }
+    StoreError::unavailable(reason).caused_by(error)
 }

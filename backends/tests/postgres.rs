@@ -149,8 +149,8 @@ async fn what_one_gateway_does_is_heard_by_the_other_within_a_second() {
     let elsewhere = open(Config { schema: "elsewhere".to_owned(), ..config(server.port()) }).await;
     let mut changes = other.changes().unwrap();
     let mut unrelated = elsewhere.changes().unwrap();
-    assert_eq!(changes.recv().await.unwrap(), Change::Hearing);
-    assert_eq!(unrelated.recv().await.unwrap(), Change::Hearing);
+    assert_eq!(changes.recv().await.unwrap(), Change::Subscribed);
+    assert_eq!(unrelated.recv().await.unwrap(), Change::Subscribed);
     let key = name("shared");
     one.create(&key, &value("a key")).await.unwrap();
     heard(&mut changes, &Change::Key(key.clone()), SECOND).await;
@@ -172,7 +172,7 @@ async fn a_restart_of_the_server_is_survived_and_heard() {
     let mut server = Postgres::start();
     let (store, key) = (open(config(server.port())).await, name("kept"));
     let mut changes = store.changes().unwrap();
-    assert_eq!(changes.recv().await.unwrap(), Change::Hearing);
+    assert_eq!(changes.recv().await.unwrap(), Change::Subscribed);
     store.create(&key, &value("a key")).await.unwrap();
     for crash in [false, true] {
         if crash {
@@ -180,7 +180,7 @@ async fn a_restart_of_the_server_is_survived_and_heard() {
         } else {
             server.stop();
         }
-        heard(&mut changes, &Change::Deaf, RECOVERY).await;
+        heard(&mut changes, &Change::Unsubscribed, RECOVERY).await;
         let start = Instant::now();
         assert!(
             unreachable(store.get(&key).await)
@@ -191,10 +191,10 @@ async fn a_restart_of_the_server_is_survived_and_heard() {
         unreachable(store.list("", None, 10).await);
         unreachable(store.ping().await);
         assert!(start.elapsed() < 2 * SECOND, "a refused connection is told at once");
-        assert_eq!(store.changes().unwrap().recv().await.unwrap(), Change::Deaf);
+        assert_eq!(store.changes().unwrap().recv().await.unwrap(), Change::Unsubscribed);
         server.resume();
         assert!(recovery(&store, &key).await < RECOVERY);
-        heard(&mut changes, &Change::Hearing, RECOVERY).await;
+        heard(&mut changes, &Change::Subscribed, RECOVERY).await;
     }
     // Without a word in between: what was idle is dead, and nobody notices.
     server.stop();
@@ -219,10 +219,10 @@ async fn a_frozen_server_is_unreachable_in_time_and_comes_back() {
     unreachable(get);
     unreachable(create);
     assert!(ping.is_err() || ping.is_ok_and(|answer| answer.is_err()));
-    heard(&mut changes, &Change::Deaf, RECOVERY).await;
+    heard(&mut changes, &Change::Unsubscribed, RECOVERY).await;
     server.thaw();
     assert!(recovery(&store, &key).await < RECOVERY);
-    heard(&mut changes, &Change::Hearing, RECOVERY).await;
+    heard(&mut changes, &Change::Subscribed, RECOVERY).await;
     // The create was not acknowledged; it happened or not, and a second one says which.
     assert!(matches!(store.create(&new, &fresh).await, Ok(()) | Err(StoreError::AlreadyExists)));
     assert_eq!(store.get(&new).await.unwrap(), fresh);
@@ -665,7 +665,7 @@ async fn behind_pgbouncer_the_contract_is_kept() {
     backends::conformance::run(|| open(behind(format!("s{}", count.fetch_add(1, Ordering::Relaxed))))).await;
     let stores = tokio::join!(open(behind("a".to_owned())), open(behind("a".to_owned())), open(behind("b".to_owned())));
     let mut changes = stores.1.changes().unwrap();
-    assert_eq!(changes.recv().await.unwrap(), Change::Hearing);
+    assert_eq!(changes.recv().await.unwrap(), Change::Subscribed);
     stores.0.create(&name("shared"), &value("a key")).await.unwrap();
     heard(&mut changes, &Change::Key(name("shared")), SECOND).await;
     assert!(matches!(stores.2.get(&name("shared")).await, Err(StoreError::NotFound)));
@@ -678,11 +678,11 @@ async fn behind_pgbouncer_a_listener_knows_that_it_is_deaf() {
     for _ in 0..3 {
         let store = open(config(pooler.port())).await;
         let mut changes = store.changes().unwrap();
-        assert_eq!(changes.recv().await.unwrap(), Change::Deaf);
+        assert_eq!(changes.recv().await.unwrap(), Change::Unsubscribed);
         store.create(&name("any"), &value("a key")).await.unwrap();
         store.delete(&name("any")).await.unwrap();
         sleep(2 * SECOND).await;
-        assert_eq!(store.changes().unwrap().recv().await.unwrap(), Change::Deaf);
+        assert_eq!(store.changes().unwrap().recv().await.unwrap(), Change::Unsubscribed);
     }
 }
 

@@ -9,7 +9,6 @@
 //! text in its file.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -397,5 +396,5 @@ pub(super) fn spread(duration: Duration) -> Duration {
 
 /// Numbers that differ from node to node and from call to call; nothing secret depends on them.
 pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    fastrand::u64(..)
 }

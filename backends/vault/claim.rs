@@ -34,9 +34,9 @@
 //! is no valid key name. The policy needs create, read, list and delete below the prefix, as for keys.
 
 use std::collections::HashMap;
-use std::sync::{Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex as Lock;
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -107,7 +107,7 @@ impl Claims {
 
     /// When this claim was first seen here.
     fn seen(&self, id: &str, now: Instant) -> Instant {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         seen.retain(|_, then| now.duration_since(*then) < MEMORY);
         *seen.entry(id.to_owned()).or_insert(now)
     }
@@ -167,7 +167,7 @@ mod tests {
         let claims = Claims::default();
         assert_eq!(judge(&claims, "b", &["a", "b"]), Verdict::Withdraw);
         let Some(long_ago) = Instant::now().checked_sub(STALE) else { return };
-        claims.seen.lock().unwrap().insert("a".to_owned(), long_ago);
+        claims.seen.lock().insert("a".to_owned(), long_ago);
         assert_eq!(judge(&claims, "b", &["a", "b"]), Verdict::Remove("a".to_owned()));
     }
 

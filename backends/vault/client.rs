@@ -37,7 +37,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::Secret;
 use crate::StoreError;
 use crate::vault::config::{Place, Tls};
-use crate::vault::error::{Failure, unavailable};
+use crate::vault::error::Failure;
 
 /// Time to connect, handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ impl Connector {
                 let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
                 if certificates.is_empty() {
                     let path = path.display();
-                    return Err(unavailable(format!(
+                    return Err(StoreError::unavailable(format!(
                         "tls.ca '{path}' holds no PEM certificate; name a file that does"
                     )));
                 }
@@ -88,7 +88,7 @@ impl Connector {
                 pem.extend_from_slice(&read("tls.cert", cert)?);
                 Some(Identity::from_pem(&pem).map_err(|_| {
                     let (cert, key) = (cert.display(), key.display());
-                    unavailable(format!(
+                    StoreError::unavailable(format!(
                         "tls.cert '{cert}' and tls.key '{key}' are no PEM certificate and unencrypted PEM key; name files \
                          that are"
                     ))
@@ -96,7 +96,9 @@ impl Connector {
             }
             (None, None) => None,
             _ => {
-                return Err(unavailable("tls.cert and tls.key of Vault belong together; give both or none".to_owned()));
+                return Err(StoreError::unavailable(
+                    "tls.cert and tls.key of Vault belong together; give both or none".to_owned(),
+                ));
             }
         };
         Ok(Self { https: place.address.scheme() == "https", ca, identity })
@@ -132,7 +134,7 @@ impl Connector {
                 reason = format!("{reason}: {inner}");
                 cause = inner.source();
             }
-            unavailable(format!("{reason}; check tls.ca, tls.cert and tls.key"))
+            StoreError::unavailable(format!("{reason}; check tls.ca, tls.cert and tls.key"))
         })
     }
 }
@@ -158,7 +160,10 @@ fn redirect(attempt: Attempt<'_>) -> Action {
 
 fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| {
-        unavailable(format!("cannot read {what} '{}': {error}; name a file that this program may read", path.display()))
+        StoreError::unavailable(format!(
+            "cannot read {what} '{}': {error}; name a file that this program may read",
+            path.display()
+        ))
     })
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use crate::vault::error::unavailable;
 use crate::{Secret, StoreError};
 
 /// The KV engine of one HashiCorp Vault or OpenBao server. Field names are KES's words.
@@ -41,6 +40,21 @@ impl Config {
     /// it serves who only reads a config.
     ///
     /// # Errors
+    /// The files that are read once, when the store is opened.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Tls { key, cert, ca } = &self.tls;
+        [ca, cert, key].into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether both lead to the same folder of the same engine.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let place = |config: &Self| {
+            let namespace = config.namespace.as_deref().unwrap_or_default();
+            [&config.endpoint, &config.engine, namespace, &config.prefix].map(|text| text.trim_matches('/').to_owned())
+        };
+        place(self) == place(other)
+    }
+
     /// What is wrong, in words that name the setting. Nothing of a secret is in it.
     pub fn check(&self) -> Result<(), String> {
         Place::of(self).map(|_| ()).map_err(|error| match error {
@@ -233,7 +247,9 @@ impl Place {
             Some(transit) => {
                 let key = mount("transit key", &transit.key)?;
                 if key.contains('/') {
-                    return Err(unavailable(format!("the transit key '{key}' has a '/' in it; name the key alone")));
+                    return Err(StoreError::unavailable(format!(
+                        "the transit key '{key}' has a '/' in it; name the key alone"
+                    )));
                 }
                 Some(Transit { engine: mount("transit engine", &transit.engine)?, key })
             }
@@ -271,7 +287,9 @@ impl fmt::Display for Place {
 fn address(text: &str) -> Result<Url, StoreError> {
     // The text is not repeated before it is known to hold no password.
     let wrong = |why: &str| {
-        unavailable(format!("the endpoint of Vault {why}; give it as https://HOST:PORT, as in https://127.0.0.1:8200"))
+        StoreError::unavailable(format!(
+            "the endpoint of Vault {why}; give it as https://HOST:PORT, as in https://127.0.0.1:8200"
+        ))
     };
     let url = Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -288,7 +306,11 @@ fn address(text: &str) -> Result<Url, StoreError> {
 
 fn mount(what: &str, text: &str) -> Result<String, StoreError> {
     let text = path(what, text)?;
-    if text.is_empty() { Err(unavailable(format!("the {what} of Vault is empty; name it"))) } else { Ok(text) }
+    if text.is_empty() {
+        Err(StoreError::unavailable(format!("the {what} of Vault is empty; name it")))
+    } else {
+        Ok(text)
+    }
 }
 
 /// A path that means the same to everyone on the way: the URL, proxies, and Vault.
@@ -298,7 +320,7 @@ fn path(what: &str, text: &str) -> Result<String, StoreError> {
     if trimmed.chars().any(|c| c.is_control() || !c.is_ascii() || c == '\\')
         || (!trimmed.is_empty() && trimmed.split('/').any(bad))
     {
-        return Err(unavailable(format!(
+        return Err(StoreError::unavailable(format!(
             "the {what} '{}' of Vault is no path: it has an empty part, a '.' or '..', or a character that is not \
              plain ASCII",
             text.escape_debug()

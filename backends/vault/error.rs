@@ -132,15 +132,12 @@ impl Failure {
         let health = health.map(|health| format!(" ({health})")).unwrap_or_default();
         let reason = format!("cannot {doing} in {place}: {}{health}; {}", self.words(), self.advice());
         match self {
-            Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut => StoreError::Unreachable { reason, source: None },
-            _ => StoreError::Unavailable { reason, source: None },
+            Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut => StoreError::unreachable(reason),
+            // Not initialized, sealed. Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
+            Self::Status { code: 501 | 503, .. } => StoreError::not_ready(reason),
+            Self::Status { .. } | Self::Tls(_) | Self::Strange(_) | Self::NoToken(_) => StoreError::unavailable(reason),
         }
     }
-}
-
-/// [`StoreError::Unavailable`] for a reason of our own.
-pub(super) fn unavailable(reason: String) -> StoreError {
-    StoreError::Unavailable { reason, source: None }
 }
 
 impl From<ClientError> for Failure {

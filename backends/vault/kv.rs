@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::vault::auth::Connection;
 use crate::vault::client::{get, quiet};
 use crate::vault::config::KvVersion;
-use crate::vault::error::{Failure, Version, unavailable};
+use crate::vault::error::{Failure, Version};
 use crate::{Name, StoreError, Value};
 
 /// What is under a path.
@@ -216,13 +216,15 @@ impl Mount {
         };
         let kind = data.get("type").and_then(Json::as_str).unwrap_or_default();
         if !matches!(kind, "kv" | "generic") {
-            return Err(unavailable(format!(
+            return Err(StoreError::unavailable(format!(
                 "{place}: the engine is of type '{kind}' and no KV engine; name another one"
             )));
         }
         let version = if is_v2(&data) { KvVersion::V2 } else { KvVersion::V1 };
         if version != place.version {
-            return Err(unavailable(format!("{place}: the engine is KV {version}; set version: {version}")));
+            return Err(StoreError::unavailable(format!(
+                "{place}: the engine is KV {version}; set version: {version}"
+            )));
         }
         Ok(Self { uuid: uuid(&data) })
     }
@@ -239,7 +241,7 @@ impl Mount {
         if uuid(&data).as_ref() == Some(expected) && is_v2(&data) == (connection.place.version == KvVersion::V2) {
             return Ok(());
         }
-        Err(unavailable(format!(
+        Err(StoreError::unavailable(format!(
             "{}: the engine was replaced or changed since the start; bring the old one back, or restart the server if \
              this is meant",
             connection.place

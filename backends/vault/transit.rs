@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::vault::auth::Connection;
 use crate::vault::client::quiet;
 use crate::vault::config::Transit;
-use crate::vault::error::{Failure, unavailable};
+use crate::vault::error::Failure;
 use crate::{Name, StoreError, Value};
 
 /// How every ciphertext of transit begins.
@@ -33,7 +33,9 @@ pub(super) async fn encrypt(
     });
     match done.await {
         Ok(answer) if answer.ciphertext.starts_with(PREFIX) => Ok(answer.ciphertext),
-        Ok(_) => Err(unavailable(format!("{} answered no ciphertext for the key '{name}'", words(transit)))),
+        Ok(_) => {
+            Err(StoreError::unavailable(format!("{} answered no ciphertext for the key '{name}'", words(transit))))
+        }
         Err(failure) => {
             Err(connection.explain(failure, &format!("encrypt the key '{name}' by {}", words(transit))).await)
         }
@@ -105,7 +107,7 @@ pub(super) async fn check(connection: &Connection, transit: &Transit) -> Result<
     match done.await {
         Ok(_) => Ok(()),
         Err(failure) if failure.code() == Some(400) && !failure.says("key not found") => Ok(()),
-        Err(failure) if failure.says("key not found") => Err(unavailable(format!(
+        Err(failure) if failure.says("key not found") => Err(StoreError::unavailable(format!(
             "{} of {} does not exist; make it with `vault write -f {}/keys/{}`, or correct its name",
             words(transit),
             connection.place,

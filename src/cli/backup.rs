@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use backends::path::parent;
 
 use super::stores::{Work, keystore, prepare};
 use super::terminal::passphrase::Passphrase;
@@ -54,7 +53,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prepared = prepare();
     let config = keystore(&args.config)?;
-    if is_in_the_store(&args.out, &config) {
+    if config.contains(&args.out) {
         bail!(super::exit::Usage(format!(
             "'{}' is a place of the keystore itself; name another file",
             args.out.display()
@@ -73,17 +72,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         source.close().await;
         Ok((format!("backup: {source} -> {}", args.out.display()), report?))
     })
-}
-
-/// Whether a file would lie where the keystore keeps its own.
-fn is_in_the_store(out: &Path, store: &backends::BackendConfig) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    let directory = real(parent(out));
-    match store {
-        backends::BackendConfig::Fs { path } => directory.is_some() && directory == real(path),
-        backends::BackendConfig::Sqlite { path } => real(out).is_some_and(|out| Some(out) == real(path)),
-        _ => false,
-    }
 }
 
 fn read_recipients(given: &[String], files: &[PathBuf]) -> anyhow::Result<Vec<age::x25519::Recipient>> {

@@ -67,11 +67,11 @@ pub(super) async fn follow(mut changes: Receiver<Change>, keys: Weak<Inner>) {
         let Some(keys) = keys.upgrade() else { return };
         match change {
             Ok(Change::Key(name)) => keys.forget(&name).await,
-            Ok(Change::Hearing) => {
+            Ok(Change::Subscribed) => {
                 keys.deaf.store(false, Ordering::Release);
                 keys.doubt();
             }
-            Ok(Change::Deaf) => keys.deaf.store(true, Ordering::Release),
+            Ok(Change::Unsubscribed) => keys.deaf.store(true, Ordering::Release),
             Err(RecvError::Lagged(_)) => keys.doubt(),
             Err(RecvError::Closed) => {
                 keys.deaf.store(true, Ordering::Release);

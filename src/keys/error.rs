@@ -45,7 +45,9 @@ impl From<StoreError> for KeysError {
             StoreError::NotFound => Self::NotFound,
             StoreError::Damaged { reason } => Self::Damaged { reason },
             StoreError::Withheld { reason } => Self::Withheld { reason },
-            error @ (StoreError::Unreachable { .. } | StoreError::Unavailable { .. }) => Self::Store(Arc::new(error)),
+            error @ (StoreError::Unreachable { .. } | StoreError::NotReady { .. } | StoreError::Unavailable { .. }) => {
+                Self::Store(Arc::new(error))
+            }
         }
     }
 }

@@ -275,7 +275,7 @@ async fn a_key_that_another_process_changed_is_read_again() {
     let changes = broadcast::Sender::new(8);
     let store = Gated::open_with(1000, Some(changes.clone())).await;
     let keys = keys_of(store.clone(), LONG);
-    changes.send(Change::Hearing).unwrap();
+    changes.send(Change::Subscribed).unwrap();
     settle().await;
     keys.create(&name("key"), "me").await.unwrap();
     keys.get(&name("key")).await.unwrap();
@@ -294,11 +294,11 @@ async fn a_store_that_hears_again_makes_all_keys_be_read_again() {
     keys.create(&name("key"), "me").await.unwrap();
     keys.get(&name("key")).await.unwrap();
     let reads = store.reads();
-    changes.send(Change::Deaf).unwrap();
+    changes.send(Change::Unsubscribed).unwrap();
     settle().await;
     keys.get(&name("key")).await.unwrap();
     assert_eq!(store.reads(), reads, "a young key is served while nothing is heard");
-    changes.send(Change::Hearing).unwrap();
+    changes.send(Change::Subscribed).unwrap();
     settle().await;
     keys.get(&name("key")).await.unwrap();
     assert_eq!(store.reads(), reads + 1);

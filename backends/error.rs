@@ -1,0 +1,158 @@
+//! Why a store did not do what it was asked, and one line for an error with its causes.
+
+use std::error::Error;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is something under the name already; it was not touched.
+    #[error("key already exists")]
+    AlreadyExists,
+    /// There is certainly nothing under the name.
+    #[error("key does not exist")]
+    NotFound,
+    /// There is something under the name, but it is not a value: a directory, more than [`Value::MAX_LEN`](crate::Value::MAX_LEN) bytes.
+    #[error("stored key is damaged: {reason}")]
+    Damaged {
+        /// What is there, where, and what to do.
+        reason: String,
+    },
+    /// There is a value under the name that the store does not hand out now: deleted but restorable, scheduled for
+    /// deletion, half created. It was not touched, and the name cannot be used until that is resolved.
+    #[error("key is not available: {reason}")]
+    Withheld {
+        /// Why, and how to get it back.
+        reason: String,
+    },
+    /// Nobody answered.
+    #[error("key store is not reachable: {reason}")]
+    Unreachable {
+        /// Who did not answer, and what to do.
+        reason: String,
+        /// The driver's error.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The store answered that it cannot serve yet: it is sealed, not initialized, or starting. Waiting helps.
+    #[error("key store is unavailable: {reason}")]
+    NotReady {
+        /// What it waits for, and what to do.
+        reason: String,
+        /// The driver's error.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The store answered, but not as it should: it refused, is read-only, full, locked, or not the one it was.
+    #[error("key store is unavailable: {reason}")]
+    Unavailable {
+        /// What failed, where, and what to do.
+        reason: String,
+        /// The driver's error.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+}
+
+impl StoreError {
+    /// [`StoreError::Unreachable`] without a cause.
+    pub fn unreachable(reason: impl Into<String>) -> Self {
+        Self::Unreachable { reason: reason.into(), source: None }
+    }
+
+    /// [`StoreError::NotReady`] without a cause.
+    pub fn not_ready(reason: impl Into<String>) -> Self {
+        Self::NotReady { reason: reason.into(), source: None }
+    }
+
+    /// [`StoreError::Unavailable`] without a cause.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), source: None }
+    }
+
+    /// The same with the driver's error as its source. Errors about one key have none.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = Some(cause.into());
+        match self {
+            Self::Unreachable { reason, .. } => Self::Unreachable { reason, source },
+            Self::NotReady { reason, .. } => Self::NotReady { reason, source },
+            Self::Unavailable { reason, .. } => Self::Unavailable { reason, source },
+            of_a_key @ (Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. }) => {
+                of_a_key
+            }
+        }
+    }
+
+    /// Whether it is about the store and says nothing about the key: the same operation may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NotReady { .. } | Self::Unavailable { .. } => true,
+            Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. } => false,
+        }
+    }
+
+    /// Whether nobody answered at the store's address.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether waiting helps, without a change of the config or of rights: nobody answered, or the store is not ready.
+    pub fn is_worth_waiting(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NotReady { .. })
+    }
+
+    /// Whether the store to open does not exist yet, where opening it may not create it.
+    pub fn is_absent_store(&self) -> bool {
+        match self {
+            Self::Unavailable { source: Some(source), .. } => source.is::<AbsentStore>(),
+            _ => false,
+        }
+    }
+}
+
+/// The cause of [`StoreError::Unavailable`] when a store does not exist and may not be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key store does not exist")]
+pub struct AbsentStore;
+
+/// An error and its causes on one line, each reported once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_error_rides_along_as_the_source() {
+        let disk = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = StoreError::unavailable("no space in '/keys'").caused_by(disk);
+        assert_eq!(error.to_string(), "key store is unavailable: no space in '/keys'");
+        assert_eq!(error.source().unwrap().to_string(), "no storage space");
+        assert_eq!(chain(&error), "key store is unavailable: no space in '/keys': no storage space");
+    }
+
+    #[test]
+    fn an_error_of_a_key_is_not_transient_and_has_no_cause() {
+        for error in [StoreError::NotFound, StoreError::AlreadyExists] {
+            assert!(!error.is_transient() && error.caused_by(AbsentStore).source().is_none());
+        }
+        assert!(StoreError::not_ready("sealed").is_worth_waiting() && StoreError::not_ready("sealed").is_transient());
+        assert!(!StoreError::unavailable("denied").is_worth_waiting());
+        assert!(StoreError::unavailable("no table").caused_by(AbsentStore).is_absent_store());
+    }
+
+    #[test]
+    fn a_chain_reports_every_cause_once() {
+        let inner = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(chain(&std::io::Error::other(inner)), "connection refused");
+    }
+}

@@ -1,0 +1,173 @@
+//! The program under the name `kes`: the command line of KES for the scripts around it. Flags, arguments, what is
+//! printed to which stream and exit codes are KES's (recorded from its last release; flags of all of its releases).
+//! `keyway` has its own command line, with more in it; commands that KES never had work under both names.
+//!
+//! Two defects of KES are not repeated: `key ls --json` prints its list once, and `key ls 'my*'` finds keys.
+
+mod connection;
+mod identity;
+mod key;
+mod list;
+mod log;
+mod metric;
+mod migrate;
+mod policy;
+mod server;
+mod status;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::{Parser, Subcommand};
+use serde::ser::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::cli::terminal::output::printable_lines;
+
+/// The commands that KES has, and those below them. Everything else is a command of `keyway`.
+const COMMANDS: [(&str, &[&str]); 9] = [
+    ("server", &[]),
+    ("key", &["create", "import", "info", "ls", "rm", "encrypt", "decrypt", "dek"]),
+    ("policy", &["ls", "info", "show"]),
+    ("identity", &["new", "of", "info", "ls"]),
+    ("log", &[]),
+    ("status", &[]),
+    ("metric", &[]),
+    ("ls", &[]),
+    ("migrate", &[]),
+];
+
+/// The exit code of every failure.
+const FAILED: u8 = 1;
+
+/// Commands of KES.
+#[derive(Debug, Parser)]
+#[command(name = "kes", disable_help_subcommand = true, args_override_self = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a key server.
+    Server(server::Args),
+    /// Manage and use keys.
+    Key(key::Args),
+    /// Inspect policies.
+    Policy(policy::Args),
+    /// Create and inspect identities.
+    Identity(identity::Args),
+    /// Print error and audit events.
+    Log(log::Args),
+    /// Print the status of a server.
+    Status(status::Args),
+    /// Print the metrics of a server.
+    Metric(metric::Args),
+    /// List keys, identities or policies.
+    Ls(list::Args),
+    /// Copy the keys of one keystore into another.
+    Migrate(migrate::Args),
+}
+
+/// Runs the command when it is one of KES's; `None` when the command line is for `keyway`.
+pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
+    let first = arguments.get(1)?.to_str()?;
+    let Some((_, below)) = COMMANDS.iter().find(|(name, _)| *name == first) else {
+        let is_ours = first.starts_with('-') || super::Cli::has_command(&[first]);
+        return (!is_ours).then(|| fail(&anyhow!("\"{first}\" is not a kes command. See 'kes --help'")));
+    };
+    if let Some(second) = arguments.get(2).and_then(|second| second.to_str())
+        && !below.contains(&second)
+        && super::Cli::has_command(&[first, second])
+    {
+        return None;
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            return Some(fail(&anyhow!("{}", text.trim_end())));
+        }
+        Err(help) => {
+            let _ = help.print(); // the reader of the help has left
+            return Some(ExitCode::SUCCESS);
+        }
+    };
+    let done = match cli.command {
+        Command::Server(args) => server::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Identity(args) => identity::run(args),
+        Command::Log(args) => log::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Metric(args) => metric::run(&args),
+        Command::Ls(args) => list::run(&args),
+        Command::Migrate(args) => migrate::run(args),
+    };
+    Some(done.unwrap_or_else(|error| if super::exit::is_broken_pipe(&error) { ExitCode::SUCCESS } else { fail(&error) }))
+}
+
+/// Prints an error as KES does: one line that begins with `Error:`.
+#[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    eprintln!("Error: {}", printable_lines(&text));
+    ExitCode::from(FAILED)
+}
+
+/// The value of a flag as Go reads it: `--insecure`, `--insecure=true`, `--insecure=0`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("not a boolean".to_owned()),
+    }
+}
+
+/// A time of the API as KES prints it, to the second.
+fn date(time: &str) -> String {
+    let seconds = time.split(['.', 'Z', '+']).next().unwrap_or_default();
+    seconds.replacen('T', " ", 1)
+}
+
+/// Fields of a JSON object in this order, those that it has.
+struct Ordered<'a>(Vec<(&'a str, &'a Value)>);
+
+impl<'a> Ordered<'a> {
+    fn of(object: &'a Value, names: &[&'a str]) -> Self {
+        Self(names.iter().filter_map(|name| Some((*name, object.get(name)?))).collect())
+    }
+}
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_date_is_shown_to_the_second() {
+        for time in ["2026-11-28T12:24:48Z", "2026-11-28T12:24:48.123456789Z", "2026-11-28T12:24:48+01:00"] {
+            assert_eq!(date(time), "2026-11-28 12:24:48");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `kes log`
+
+use std::process::ExitCode;
+
+use super::connection::Connection;
+use super::go_bool;
+use super::key::Json;
+use crate::cli::log::follow;
+use crate::cli::terminal::output::Output;
+
+/// The arguments of `kes log`.
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+pub(super) struct Args {
+    /// Print audit events. This is the default.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
+    audit: bool,
+    /// Print error events.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    error: bool,
+    /// `audit` or `error`, as in old scripts.
+    #[arg(long = "type", hide = true)]
+    kind: Option<String>,
+    #[command(flatten)]
+    json: Json,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let errors = args.error || !args.audit || args.kind.as_deref() == Some("error");
+    let path = if errors { "/v1/log/error" } else { "/v1/log/audit" };
+    let mut output = Output::new(args.json.json);
+    args.connection.with_client(async |client| follow(&client, path, &mut output).await.map(drop))
+}

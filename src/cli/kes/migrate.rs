@@ -1,0 +1,39 @@
+//! `kes migrate`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::go_bool;
+use crate::cli::migrate;
+use crate::transfer::glob::Glob;
+
+/// The arguments of `kes migrate`.
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+pub(super) struct Args {
+    /// The config of the keystore to read from.
+    #[arg(long, value_name = "CONFIG")]
+    from: PathBuf,
+    /// The config of the keystore to write to.
+    #[arg(long, value_name = "CONFIG")]
+    to: PathBuf,
+    /// Replace keys that the target has already.
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    force: bool,
+    /// Keep keys that the target has already.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    merge: bool,
+    /// Print less; a report is printed all the same.
+    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    quiet: bool,
+    /// Without effect: keys are copied between keystores, not between servers.
+    #[arg(short = 'k', long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    insecure: bool,
+    /// Which keys.
+    #[arg(default_value = "*")]
+    pattern: Glob,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    migrate::run(&migrate::Args::of_kes(args.from, args.to, args.pattern, args.merge, args.force))
+}
