@@ -229,16 +229,10 @@ pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> 
     })
 }
 
-/// Opens a store, or, where waiting helps, returns one that is opened later: until then its operations fail with the
-/// reason, and each [`Store::ping`] tries again.
-///
-/// # Errors
-/// As [`open`], when waiting does not help.
-pub async fn open_or_wait(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> {
-    match open(config).await {
-        Err(error) if error.is_worth_waiting() => Ok(Arc::new(Pending::new(config.clone(), error))),
-        opened => opened,
-    }
+/// A store that could not be opened, for which waiting helps ([`StoreError::is_worth_waiting`]): its operations fail with
+/// the reason until a [`Store::ping`], each of which tries to open it again, has succeeded.
+pub fn open_later(config: BackendConfig, reason: StoreError) -> Arc<dyn Store> {
+    Arc::new(Pending::new(config, reason))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ mod value;
 #[cfg(feature = "vault")]
 pub mod vault;
 
-pub use config::{BackendConfig, open, open_or_wait};
+pub use config::{BackendConfig, open, open_later};
 pub use error::{AbsentStore, StoreError, chain};
 pub use name::{InvalidName, Name, is_valid_prefix};
 pub use operation::Operation;

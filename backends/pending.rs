@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
-use tracing::info;
 
 use crate::{BackendConfig, Change, Name, Store, StoreError, Value, chain, open};
 
@@ -58,7 +57,6 @@ impl Pending {
         match Box::pin(open(&self.config)).await {
             Ok(store) => {
                 self.forward_changes(&*store);
-                info!(kind = self.config.kind(), "key store is open");
                 Ok(self.store.get_or_init(|| store))
             }
             Err(error) => {

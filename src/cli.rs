@@ -7,8 +7,9 @@ mod check;
 mod completion;
 mod connection;
 mod dev;
-pub mod exit;
+mod exit;
 mod identity;
+mod kes;
 mod key;
 mod log;
 mod ls;
@@ -38,7 +39,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
     arg_required_else_help = true,
     after_help = exit::HELP,
 )]
-pub struct Cli {
+struct Cli {
     /// Print the version.
     #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -86,9 +87,28 @@ const NAME: &str = "keyway";
 /// What scripts call it.
 const KES: &str = "kes";
 
+/// Runs the program: as `kes` when it is called so, and else as `keyway`.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if program_name() == KES
+        && let Some(code) = kes::run(&arguments)
+    {
+        return code;
+    }
+    match Cli::read().run() {
+        Ok(code) => code,
+        Err(error) => {
+            if !exit::is_broken_pipe(&error) {
+                print_error(&error);
+            }
+            exit::code(&error)
+        }
+    }
+}
+
 impl Cli {
     /// Reads the command line. Ends the process after help and version, and when the command line is wrong.
-    pub fn read() -> Self {
+    fn read() -> Self {
         let mut command = Self::command_as(program_name());
         let read = command.try_get_matches_from_mut(std::env::args_os());
         read.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
@@ -98,7 +118,7 @@ impl Cli {
     ///
     /// # Errors
     /// What the command says; the exit code is then that of [`exit::code`].
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Server(args) => server::run(args),
             Command::Check(args) => check::run(&args),
@@ -116,6 +136,19 @@ impl Cli {
             Command::Completion(args) => completion::run(&args),
             Command::Man(args) => man::run(&args),
         }
+    }
+
+    /// Whether there is a command with these words.
+    fn has_command(words: &[&str]) -> bool {
+        let command = Self::command();
+        let mut command = &command;
+        words.iter().all(|word| match command.find_subcommand(word) {
+            Some(below) => {
+                command = below;
+                true
+            }
+            None => false,
+        })
     }
 
     /// The command line of a program with this name.
@@ -160,7 +193,7 @@ fn in_the_name_of(name: &str, text: &str) -> String {
 
 /// Prints an error, with those of its causes that it does not tell itself on lines of their own.
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
-pub fn print_error(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     let say = |text: &str| in_the_name_of(program_name(), &terminal::output::printable_lines(text));
     let mut told = error.to_string();
     eprintln!("error: {}", say(&told));

@@ -60,6 +60,8 @@ pub struct Config {
     pub probe: Option<SocketAddr>,
     /// `limits`: how much is done at the same time.
     pub limits: Limits,
+    /// `startup`: what a server does whose keystore is not ready when it starts. Default `wait`. Not a key of KES.
+    pub startup: Startup,
     /// `log`: what is written to the console.
     pub log: Log,
     /// `keys`: created at start when absent.
@@ -130,6 +132,16 @@ pub struct Limits {
     pub requests_per_identity: Option<usize>,
     /// `subscribers`: of each of the two log streams. Default 64.
     pub subscribers: usize,
+}
+
+/// `startup`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Startup {
+    /// `wait`: it listens, says on `/ready` that the keystore is not ready, and tries again. As KES.
+    #[default]
+    Wait,
+    /// `fail`: it ends with an error.
+    Fail,
 }
 
 /// `log`
@@ -204,12 +216,31 @@ impl Default for Log {
     }
 }
 
+/// What the command line of a server says in place of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// In place of `address`.
+    pub address: Option<SocketAddr>,
+    /// In place of `tls.key`.
+    pub tls_key: Option<PathBuf>,
+    /// In place of `tls.cert`.
+    pub tls_cert: Option<PathBuf>,
+}
+
 /// Reads a config file. Environment variables that it names are taken from the process.
 ///
 /// # Errors
 /// [`ConfigError`] with everything that is wrong with the file, or why it cannot be read.
 pub fn read(file: &Path) -> Result<Config, ConfigError> {
-    parse(file, &text(file)?)
+    read_with(file, &Overrides::default())
+}
+
+/// The same for a server, whose command line may say something else.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(file: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+    parse_with(file, &text(file)?, overrides, &|name| std::env::var(name).ok())
 }
 
 /// Reads the keystore of a config file, and nothing else of it: whoever moves keys needs no certificates and policies,
@@ -240,11 +271,11 @@ fn text(file: &Path) -> Result<Zeroizing<String>, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with everything that is wrong.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-    parse_with(file, text, &|name| std::env::var(name).ok())
+    parse_with(file, text, &Overrides::default(), &|name| std::env::var(name).ok())
 }
 
-fn parse_with(file: &Path, text: &str, env: field::Env<'_>) -> Result<Config, ConfigError> {
-    let (mut config, warnings) = tree(file, text, env, sections::config)?;
+fn parse_with(file: &Path, text: &str, overrides: &Overrides, env: field::Env<'_>) -> Result<Config, ConfigError> {
+    let (mut config, warnings) = tree(file, text, env, |root| sections::config(root, overrides))?;
     config.warnings = warnings;
     Ok(config)
 }

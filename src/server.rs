@@ -19,6 +19,7 @@ mod activity;
 mod body;
 mod connection;
 mod header_deadline;
+pub mod listen;
 pub mod probe;
 mod read_ahead;
 mod record;
@@ -27,6 +28,7 @@ mod router;
 pub mod systemd;
 pub mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +73,7 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
         };
         match accepted {
             Ok((stream, address)) => {
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port()); // IPv4 on an IPv6 socket
                 let connection = Connection {
                     address,
                     over: Some(limit()).filter(|limit| slot.is_over(*limit)),

@@ -201,6 +201,7 @@ impl ApiError {
             | Self::TooManyRequests(LimitExceeded::Requests(_))
             | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady { cause, .. } if cause.is_worth_waiting() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Damaged { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

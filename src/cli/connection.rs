@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use super::terminal::{self, output};
-use crate::client::settings::Trust;
+use crate::client::settings::{Overrides, Trust};
 use crate::client::{Client, ClientError, Settings};
 
 /// Whom to ask, and whether to believe that it is the one.
@@ -30,8 +30,11 @@ impl Connection {
             _ if self.insecure => Some(Trust::Anything),
             ca => ca.clone().map(Trust::File),
         };
-        let settings =
-            Settings::read(self.server.as_deref(), trust, &terminal::ask_secret).map_err(ClientError::from)?;
+        let settings = Settings::read(
+            &Overrides { server: self.server.as_deref(), trust, ..Overrides::default() },
+            &terminal::ask_secret,
+        )
+        .map_err(ClientError::from)?;
         for warning in settings.credentials.iter().flat_map(|credentials| &credentials.warnings) {
             eprintln!("warning: {}", output::printable(warning));
         }

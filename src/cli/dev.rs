@@ -67,6 +67,7 @@ impl Dev {
             cache: config::Cache::default(),
             probe: None,
             limits: config::Limits::default(),
+            startup: config::Startup::Fail,
             log: config::Log::default(),
             keys: Vec::new(),
             keystore: backends::BackendConfig::Sqlite { path: self.directory.join("keys.db") },

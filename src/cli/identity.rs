@@ -2,9 +2,9 @@
 
 mod info;
 mod ls;
-mod new;
-mod of;
-mod private_file;
+pub(super) mod new;
+pub(super) mod of;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -107,7 +107,9 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
         Command::Ls(args) => list::run(&args),
         Command::Migrate(args) => migrate::run(args),
     };
-    Some(done.unwrap_or_else(|error| if super::exit::is_broken_pipe(&error) { ExitCode::SUCCESS } else { fail(&error) }))
+    Some(
+        done.unwrap_or_else(|error| if super::exit::is_broken_pipe(&error) { ExitCode::SUCCESS } else { fail(&error) }),
+    )
 }
 
 /// Prints an error as KES does: one line that begins with `Error:`.

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Follows for ever. What stands in the way at the start ends it; later, only a refusal does.
-async fn follow(client: &Client, path: &str, output: &mut Output) -> anyhow::Result<ExitCode> {
+pub(super) async fn follow(client: &Client, path: &str, output: &mut Output) -> anyhow::Result<ExitCode> {
     let mut response = client.stream(path).await?;
     loop {
         tell(&format!("following {path} of {}", client.endpoint()));

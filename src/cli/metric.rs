@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A whole number without a point, and NaN and infinities, which JSON does not have, as text.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 2^53")]
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
         return (value as i64).into();

@@ -49,6 +49,13 @@ pub(super) struct Args {
     work: Work,
 }
 
+impl Args {
+    /// The arguments of `kes migrate`.
+    pub(super) fn of_kes(from: PathBuf, to: PathBuf, pattern: Glob, merge: bool, force: bool) -> Self {
+        Self { from, to, dry_run: false, merge, force, skip_damaged: false, pattern, work: Work::default() }
+    }
+}
+
 /// Moves the keys.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prepared = prepare();

@@ -7,8 +7,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +15,7 @@ use tracing::{info, warn};
 use super::dev::Dev;
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config};
+use crate::server::listen::listen;
 use crate::server::reload::{self, Reloader};
 use crate::server::watch::Watch;
 use crate::server::{self, probe, systemd};
@@ -49,16 +48,74 @@ pub(super) struct Args {
     /// How long open requests may take to finish when the server is told to stop.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     drain: GoDuration,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// The default of `--drain`.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Flags of `kes server` in any of its releases. Those that have no effect are warned of.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Overrides {
+    /// The private key of the server, in place of tls.key.
+    #[arg(long, hide = true, value_name = "FILE", alias = "tls-key")]
+    key: Option<PathBuf>,
+    /// The certificate of the server, in place of tls.cert.
+    #[arg(long, hide = true, value_name = "FILE", alias = "tls-cert")]
+    cert: Option<PathBuf>,
+    /// Without effect: see tls.auth.
+    #[arg(long, hide = true, value_name = "on|off", num_args = 0..=1, default_missing_value = "on", alias = "mtls-auth")]
+    auth: Option<String>,
+    /// Without effect: see admin.identity.
+    #[arg(long, hide = true, value_name = "IDENTITY")]
+    root: Option<String>,
+    /// Without effect: memory is locked where the system allows it.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    mlock: Option<String>,
+    /// Without effect: log.error in the config says what is logged.
+    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    quiet: Option<String>,
+}
+
+impl Overrides {
+    /// What to say of these flags.
+    fn warnings(&self) -> Vec<String> {
+        let has_effect =
+            |flag: &str, key: &str| format!("--{flag} is used in place of {key}; better write {key} in the config");
+        let no_effect = |flag: &str, instead: &str| format!("--{flag} has no effect; {instead}");
+        let mut warnings = Vec::new();
+        warnings.extend(self.key.as_ref().map(|_| has_effect("key", "tls.key")));
+        warnings.extend(self.cert.as_ref().map(|_| has_effect("cert", "tls.cert")));
+        warnings.extend(self.auth.as_ref().map(|_| {
+            no_effect("auth", "tls.auth in the config says whether client certificates are verified (default off)")
+        }));
+        warnings.extend(self.root.as_ref().map(|_| no_effect("root", "admin.identity in the config is the admin")));
+        warnings.extend(self.mlock.as_ref().map(|_| no_effect("mlock", "memory is locked where the system allows it")));
+        warnings.extend(self.quiet.as_ref().map(|_| no_effect("quiet", "log.error in the config says what is logged")));
+        warnings
+    }
+}
+
+/// Runs a server as `kes server` does.
+pub(super) fn run_as_kes(
+    config: Option<PathBuf>,
+    addr: Option<String>,
+    overrides: Overrides,
+) -> anyhow::Result<ExitCode> {
+    let dev = config.is_none();
+    run(Args { config, dev, addr, data: None, drain: GoDuration(DRAIN), overrides })
 }
 
 /// Runs a server until it is told to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
+    let warnings = args.overrides.warnings();
+    let overrides = config::Overrides { address, tls_key: args.overrides.key, tls_cert: args.overrides.cert };
     let (config, watched, dev) = if let Some(file) = args.config {
         let mut watch = Watch::new(vec![file.clone()]); // before it is read: a change in between is one
-        let mut config = config::read(&file)?;
+        let config = config::read_with(&file, &overrides)?;
         watch.follow(Reloader::files(&file, &config));
-        config.address = address.unwrap_or(config.address);
         (config, Some((file, watch)), None)
     } else {
         let dev = Dev::prepare(args.data, address)?;
@@ -66,7 +123,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let worker_threads = process::usable_cpus();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
-    let sources = Sources { watched, address, dev, drain: args.drain.0 };
+    let sources = Sources { watched, overrides, warnings, dev, drain: args.drain.0 };
     let code = runtime.block_on(serve(config, &sources, worker_threads));
     runtime.shutdown_timeout(LAST_TASKS);
     drop(sources); // removes the temporary directory of a development server, which nothing uses any more
@@ -79,6 +136,9 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     let (log_console, _flush_log) = log::console(io::stderr());
     let (audit_console, _flush_audit) = log::console(io::stdout());
     let log = log::init(log_console, config.log.error, config.log.format, errors.clone());
+    for warning in &sources.warnings {
+        warn!("{warning}");
+    }
     process::harden();
 
     let running = Arc::new(Running {
@@ -100,9 +160,9 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
 
     let interrupted = watch_signals(running.stopping.clone())?;
     let hangup = signal(SignalKind::hangup())?;
-    let listener = bind(address).await?;
+    let listener = listen(address)?;
     if let Some(probe) = probe {
-        let listener = bind(probe).await?;
+        let listener = listen(probe)?;
         info!(address = %listener.local_addr()?, "answering probes over plain HTTP");
         tokio::spawn(probe::run(listener, current.clone()));
     }
@@ -113,7 +173,8 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     }
     match sources.watched.clone() {
         Some((file, watch)) => {
-            let reloader = Reloader { file, address: sources.address, current: current.clone(), log, watch };
+            let overrides = sources.overrides.clone();
+            let reloader = Reloader { file, overrides, current: current.clone(), log, watch };
             tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
         }
         None => drop(tokio::spawn(ignore(hangup))),
@@ -136,17 +197,14 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
 struct Sources {
     /// The config file, and the files that it names.
     watched: Option<(PathBuf, Watch)>,
-    /// The address of the command line.
-    address: Option<SocketAddr>,
+    /// What the command line says in place of the file.
+    overrides: config::Overrides,
+    /// What is doubtful about the command line.
+    warnings: Vec<String>,
     /// Or what a development server is made of.
     dev: Option<Dev>,
     /// How long open requests may take to finish when the server is told to stop.
     drain: Duration,
-}
-
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address}: is another server running there?"))
 }
 
 /// SIGHUP ends a process that does not take it.

@@ -29,6 +29,12 @@ pub(super) struct Work {
     json: bool,
 }
 
+impl Default for Work {
+    fn default() -> Self {
+        Self { concurrency: 32, json: false }
+    }
+}
+
 /// A process that may hold secrets.
 pub(super) struct Prepared(Progress);
 

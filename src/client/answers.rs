@@ -59,9 +59,22 @@ pub struct SelfInfo {
     /// Whether it is the admin.
     #[serde(default)]
     pub admin: bool,
-    /// Its policy.
+    /// The name of its policy.
     #[serde(default)]
-    pub policy: Option<Rules>,
+    pub policy: Option<String>,
+    /// What the policy allows; the names are the patterns.
+    #[serde(default)]
+    pub allow: BTreeMap<String, Value>,
+    /// What it denies.
+    #[serde(default)]
+    pub deny: BTreeMap<String, Value>,
+}
+
+impl SelfInfo {
+    /// The policy with its rules.
+    pub fn rules(self) -> Option<Rules> {
+        self.policy.map(|name| Rules { name, allow: self.allow, deny: self.deny })
+    }
 }
 
 /// `/v1/policy/read/`.
@@ -157,6 +170,9 @@ pub struct Status {
     /// Bytes.
     #[serde(default)]
     pub mem_heap_used: u64,
+    /// Bytes.
+    #[serde(default)]
+    pub mem_stack_used: u64,
     /// Milliseconds that the store took to answer.
     #[serde(default)]
     pub keystore_latency: Option<u64>,
@@ -182,6 +198,18 @@ impl Status {
     pub fn keystore_is_well(&self) -> bool {
         !self.keystore_unreachable && !self.keystore_unavailable
     }
+}
+
+/// A row of `/v1/api`.
+#[derive(Debug, Deserialize)]
+pub struct Api {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// Seconds; 0 is never.
+    #[serde(default)]
+    pub timeout: u64,
 }
 
 /// `cache` of `/v1/status`.

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
+use super::variables::{API_KEY, API_KEY_FILE, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
 use crate::identity::Identity;
 use crate::identity::api_key::{ApiKey, ApiKeyError};
 use crate::tls::certificates::{self, CertificateError};
@@ -31,6 +31,8 @@ pub struct Credentials {
 pub struct Source {
     /// An API key.
     pub api_key: Option<Secret>,
+    /// A file with an API key.
+    pub api_key_file: Option<PathBuf>,
     /// A file with a private key.
     pub key: Option<PathBuf>,
     /// A file with its certificate.
@@ -56,6 +58,14 @@ pub enum CredentialsError {
     /// The API key is none.
     #[error("{API_KEY}: {0}")]
     ApiKey(#[from] ApiKeyError),
+    /// The file with the API key.
+    #[error("{API_KEY_FILE}: {}: {source}", file.display())]
+    ApiKeyFile {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
     /// The certificate cannot be read.
     #[error("{CLIENT_CERT}: {0}")]
     Certificate(#[from] CertificateError),
@@ -98,6 +108,12 @@ pub enum CredentialsError {
     },
 }
 
+/// A secret in a file of one line.
+fn read_line(file: &Path) -> io::Result<Secret> {
+    let text = Zeroizing::new(std::fs::read_to_string(file)?);
+    Ok(Secret::from(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).trim_end_matches('\r').to_owned())))
+}
+
 impl Source {
     /// Reads and checks them; nothing when no kind is set. `ask` gets a password from a person.
     ///
@@ -107,7 +123,13 @@ impl Source {
         self,
         ask: &dyn Fn(&str) -> io::Result<Option<Secret>>,
     ) -> Result<Option<Credentials>, CredentialsError> {
-        match (&self.api_key, &self.key, &self.certificate) {
+        let api_key = match (&self.api_key, &self.api_key_file) {
+            (None, Some(file)) => {
+                Some(read_line(file).map_err(|source| CredentialsError::ApiKeyFile { file: file.clone(), source })?)
+            }
+            (api_key, _) => api_key.clone(),
+        };
+        match (&api_key, &self.key, &self.certificate) {
             (None, None, None) => Ok(None),
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(CredentialsError::Both),
             (Some(api_key), None, None) => of_api_key(api_key).map(Some),
@@ -151,10 +173,9 @@ impl Source {
         let (password, from) = if let Some(password) = &self.password {
             (password.clone(), KEY_PASSWORD.to_owned())
         } else if let Some(file) = &self.password_file {
-            let text = std::fs::read_to_string(file).map(Zeroizing::new);
-            let text = text.map_err(|source| CredentialsError::PasswordFile { file: file.clone(), source })?;
-            let line = Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).trim_end_matches('\r').to_owned());
-            (Secret::from(line), format!("{KEY_PASSWORD_FILE}: {}", file.display()))
+            let line =
+                read_line(file).map_err(|source| CredentialsError::PasswordFile { file: file.clone(), source })?;
+            (line, format!("{KEY_PASSWORD_FILE}: {}", file.display()))
         } else {
             let asked = ask(&format!("Password of {}: ", file.display())).map_err(CredentialsError::Terminal)?;
             (asked.ok_or_else(|| CredentialsError::NoPassword(file.to_owned()))?, "the terminal".to_owned())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use backends::Secret;
 
 use super::credentials::{Credentials, CredentialsError, Source};
-use super::variables::{self, CA, NotUtf8, variable};
+use super::variables::{self, API_KEY_FILE, CA, NotUtf8, first_of, variable};
 use crate::tls::certificates::CertificateError;
 
 /// Where a server listens when nothing else is said: KES's default.
@@ -22,6 +22,19 @@ pub struct Settings {
     pub trust: Trust,
     /// As whom; nobody is enough for what a server shows to everybody.
     pub credentials: Option<Credentials>,
+}
+
+/// What a command line says in place of the variables.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides<'a> {
+    /// The endpoints.
+    pub server: Option<&'a str>,
+    /// Which server certificates are good.
+    pub trust: Option<Trust>,
+    /// The API key.
+    pub api_key: Option<&'a str>,
+    /// Whether an API key wins over files with a private key and a certificate, as in KES; else both are an error.
+    pub api_key_wins: bool,
 }
 
 /// Which server certificates are good.
@@ -74,33 +87,39 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads the variables. `server` and `trust` are what the command line says instead; `ask` gets the password of a
-    /// private key from a person, or nothing where there is none.
+    /// Reads the variables, where the command line does not say it instead; `ask` gets the password of a private key
+    /// from a person, or nothing where there is none.
     ///
     /// # Errors
     /// [`SettingsError`].
     pub fn read(
-        server: Option<&str>,
-        trust: Option<Trust>,
+        given: &Overrides<'_>,
         ask: &dyn Fn(&str) -> std::io::Result<Option<Secret>>,
     ) -> Result<Self, SettingsError> {
-        let servers = match server {
+        let servers = match given.server {
             Some(server) => server.to_owned(),
-            None => variable(variables::SERVER)?.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
+            None => first_of(variables::SERVER)?.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
         };
         let endpoints: Vec<_> =
             servers.split(',').filter(|text| !text.trim().is_empty()).map(Endpoint::parse).collect::<Result<_, _>>()?;
         if endpoints.is_empty() {
             return Err(SettingsError::Endpoint { text: servers, reason: "it is empty".to_owned() });
         }
-        let trust = match trust {
+        let trust = match given.trust.clone() {
             Some(trust) => trust,
             None => variable(CA)?.map_or(Trust::System, |file| Trust::File(file.into())),
         };
+        let api_key = match given.api_key {
+            Some(api_key) => Some(Secret::from(api_key.to_owned())),
+            None => first_of(variables::API_KEYS)?.map(Secret::from),
+        };
+        let ignores_files = given.api_key_wins && api_key.is_some();
+        let file = |names| if ignores_files { Ok(None) } else { Ok::<_, NotUtf8>(first_of(names)?.map(PathBuf::from)) };
         let source = Source {
-            api_key: variable(variables::API_KEY)?.map(Secret::from),
-            key: variable(variables::CLIENT_KEY)?.map(PathBuf::from),
-            certificate: variable(variables::CLIENT_CERT)?.map(PathBuf::from),
+            key: file(variables::CLIENT_KEYS)?,
+            certificate: file(variables::CLIENT_CERTS)?,
+            api_key_file: if api_key.is_some() { None } else { variable(API_KEY_FILE)?.map(PathBuf::from) },
+            api_key,
             password: variable(variables::KEY_PASSWORD)?.map(Secret::from),
             password_file: variable(variables::KEY_PASSWORD_FILE)?.map(PathBuf::from),
         };
@@ -120,7 +139,8 @@ impl Endpoint {
         let url = reqwest::Url::parse(&whole).map_err(|error| refuse(&error.to_string()))?;
         match url.scheme() {
             "https" => {}
-            "http" => return Err(refuse("a key server speaks HTTPS alone")),
+            // As KES: a key server speaks only HTTPS, whatever the URL says.
+            "http" => return Self::parse(&whole.replacen("http", "https", 1)),
             _ => return Err(refuse("it does not begin with https://")),
         }
         if url.host_str().is_none_or(str::is_empty) {
@@ -174,11 +194,11 @@ mod tests {
             ("kes.example.com:7373", "https://kes.example.com:7373"),
             ("localhost", "https://localhost"),
             ("https://[::1]:7373", "https://[::1]:7373"),
+            ("http://127.0.0.1:7373", "https://127.0.0.1:7373"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().as_str(), url);
         }
         for (text, reason) in [
-            ("http://127.0.0.1:7373", "HTTPS"),
             ("ftp://a", "https://"),
             ("https://a/v1/status", "path"),
             ("https://a?b", "path"),

@@ -2,15 +2,27 @@
 
 use std::env::VarError;
 
+/// A setting by its variables. KES and MinIO gave them several names over the years; the first that is set counts.
+pub type Names = &'static [&'static str];
+
 /// Endpoints, separated by commas.
-pub const SERVER: &str = "KES_SERVER";
+pub const SERVER: Names = &["KES_SERVER", "MINIO_KES_SERVER", "MINIO_KMS_KES_ENDPOINT"];
 /// An API key: one of the two kinds of credentials.
+pub const API_KEYS: Names = &[API_KEY, "MINIO_KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
+/// A file with an API key. KES has no such variable.
+pub const API_KEY_FILE: &str = "KES_API_KEY_FILE";
+/// A file with a private key: with [`CLIENT_CERTS`], the other kind.
+pub const CLIENT_KEYS: Names = &[CLIENT_KEY, "MINIO_KES_CLIENT_KEY", "MINIO_KES_KEY_FILE", "KES_CLIENT_TLS_KEY_FILE"];
+/// A file with the certificate of [`CLIENT_KEYS`].
+pub const CLIENT_CERTS: Names =
+    &[CLIENT_CERT, "MINIO_KES_CLIENT_CERT", "MINIO_KES_CERT_FILE", "KES_CLIENT_TLS_CERT_FILE"];
+/// The name of [`API_KEYS`] in messages.
 pub const API_KEY: &str = "KES_API_KEY";
-/// A file with a private key: with [`CLIENT_CERT`], the other kind.
+/// The name of [`CLIENT_KEYS`] in messages.
 pub const CLIENT_KEY: &str = "KES_CLIENT_KEY";
-/// A file with the certificate of [`CLIENT_KEY`].
+/// The name of [`CLIENT_CERTS`] in messages.
 pub const CLIENT_CERT: &str = "KES_CLIENT_CERT";
-/// The password of an encrypted [`CLIENT_KEY`]. KES has no such variable, and asks.
+/// The password of an encrypted private key. KES has no such variable, and asks.
 pub const KEY_PASSWORD: &str = "KEYWAY_CLIENT_KEY_PASSWORD";
 /// A file with that password.
 pub const KEY_PASSWORD_FILE: &str = "KEYWAY_CLIENT_KEY_PASSWORD_FILE";
@@ -33,4 +45,12 @@ pub fn variable(name: &'static str) -> Result<Option<String>, NotUtf8> {
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err(NotUtf8(name)),
     }
+}
+
+/// The value of the first of several variables that is set.
+///
+/// # Errors
+/// [`NotUtf8`]
+pub fn first_of(names: Names) -> Result<Option<String>, NotUtf8> {
+    names.iter().find_map(|name| variable(name).transpose()).transpose()
 }

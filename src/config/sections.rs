@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use backends::{BackendConfig, Name, Secret};
 
@@ -11,12 +12,14 @@ use super::policies::policies;
 use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, told, warn_if_nobody};
 use super::yaml::field::{Field, Text};
 use super::yaml::section::Section;
-use super::{ApiOptions, Cache, Config, Format, Level, Limits, Log, Proxy, Tls, address};
+use super::{ApiOptions, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Startup, Tls, address};
 use crate::identity::Identity;
 use crate::routes::{self, Access, Api, ROUTES};
 
-const TOP: [&str; 12] =
-    ["version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "log", "keys", "keystore"];
+const TOP: [&str; 13] = [
+    "version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "startup", "log", "keys",
+    "keystore",
+];
 const ADMIN: [&str; 1] = ["identity"];
 const TLS: [&str; 6] = ["key", "cert", "password", "ca", "auth", "proxy"];
 const PROXY: [&str; 2] = ["identities", "header"];
@@ -33,16 +36,16 @@ const KEY: [&str; 1] = ["name"];
 const NOBODY: [&str; 2] = ["disabled", "_"];
 
 /// The whole file. Nothing only when the report has an error.
-pub(super) fn config(root: Field<'_>) -> Option<Config> {
+pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
     let top = Section::new(root, &TOP);
     version(&top);
     let listen = |text: &Text| address::parse(text.as_str()).map_err(|why| told(text, &why));
-    let address = top.parse("address", listen).unwrap_or(address::DEFAULT);
+    let address = overrides.address.or(top.parse("address", listen)).unwrap_or(address::DEFAULT);
     let admin = admin(&top);
-    let tls = tls(&top);
+    let tls = tls(&top, overrides);
     let (policies, identities) = policies(&top, admin.as_ref());
     let (api, cache, log, keys) = (apis(&top), cache(&top), log(&top), keys(&top));
-    let (probe, limits) = (probe(&top, address), limits(&top));
+    let (probe, limits, startup) = (probe(&top, address), limits(&top), startup(&top));
     let keystore = keystore(&top);
     Some(Config {
         address,
@@ -54,6 +57,7 @@ pub(super) fn config(root: Field<'_>) -> Option<Config> {
         cache,
         probe,
         limits,
+        startup,
         log,
         keys,
         keystore: keystore?,
@@ -92,16 +96,30 @@ fn admin(top: &Section<'_>) -> Option<Identity> {
     Some(identity)
 }
 
-fn tls(top: &Section<'_>) -> Option<Tls> {
+fn tls(top: &Section<'_>, overrides: &Overrides) -> Option<Tls> {
     const KEY_TODO: &str = "write the path of the PEM file with the private key of the server";
     const CERT_TODO: &str = "write the path of the PEM file with the certificate of the server";
     let Some(tls) = top.section("tls", &TLS) else {
+        if let (Some(key), Some(cert)) = (&overrides.tls_key, &overrides.tls_cert) {
+            return Some(Tls {
+                key: key.clone(),
+                cert: cert.clone(),
+                password: None,
+                ca: None,
+                auth: false,
+                proxy: None,
+            });
+        }
         top.missing("tls.key", KEY_TODO);
         top.missing("tls.cert", CERT_TODO);
         return None;
     };
-    let key = tls.parse_required("key", KEY_TODO, path);
-    let cert = tls.parse_required("cert", CERT_TODO, path);
+    let file = |key: &str, todo: &str, instead: &Option<PathBuf>| match instead {
+        Some(file) => Some(file.clone()),
+        None => tls.parse_required(key, todo, path),
+    };
+    let key = file("key", KEY_TODO, &overrides.tls_key);
+    let cert = file("cert", CERT_TODO, &overrides.tls_cert);
     let password = tls.get("password").and_then(|field| field.text().ok()?);
     let ca = tls.parse("ca", path);
     let auth = tls.parse("auth", flag).unwrap_or(false);
@@ -217,6 +235,15 @@ fn limits(top: &Section<'_>) -> Limits {
         requests_per_identity: count("requests_per_identity", 1).or(default.requests_per_identity),
         subscribers: count("subscribers", 0).unwrap_or(default.subscribers),
     }
+}
+
+fn startup(top: &Section<'_>) -> Startup {
+    let word = |text: &Text| match text.as_str() {
+        "wait" => Ok(Startup::Wait),
+        "fail" => Ok(Startup::Fail),
+        _ => Err(format!("{} is not valid; use wait or fail", text.shown())),
+    };
+    top.parse("startup", word).unwrap_or_default()
 }
 
 fn log(top: &Section<'_>) -> Log {

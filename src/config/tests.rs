@@ -26,7 +26,7 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn parsed(text: &str) -> Result<Config, ConfigError> {
-    parse_with(Path::new("k.yml"), text, &env)
+    parse_with(Path::new("k.yml"), text, &Overrides::default(), &env)
 }
 
 fn with_head(text: &str) -> Result<Config, ConfigError> {
@@ -481,7 +481,7 @@ fn every_config_that_comes_with_the_program_is_good() {
         let file = entry.unwrap().path();
         let text = fs::read_to_string(&file).unwrap();
         let env = |name: &str| (name.starts_with("KEYWAY_") || name.starts_with("AWS_")).then(|| A.to_owned());
-        let config = parse_with(&file, &text, &env).unwrap_or_else(|error| panic!("{error}"));
+        let config = parse_with(&file, &text, &Overrides::default(), &env).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.warnings, [], "{}", file.display());
         assert_eq!(config.admin, Identity::from_text(A));
         names.push(file.file_name().unwrap().to_str().unwrap().to_owned());
@@ -498,7 +498,7 @@ fn the_reference_config_shows_every_key_with_its_default() {
         let shown = text.lines().any(|line| line.trim_start_matches([' ', '#', '-']).starts_with(&format!("{key}:")));
         assert!(shown, "config/keyway.yml does not show {key}");
     }
-    let config = parse_with(&file, &text, &|_| Some(A.to_owned())).unwrap();
+    let config = parse_with(&file, &text, &Overrides::default(), &|_| Some(A.to_owned())).unwrap();
     let default = with_head("").unwrap();
     assert_eq!((config.address, config.cache, config.log), (default.address, default.cache, default.log));
     assert_eq!((config.tls.auth, config.tls.ca, config.tls.proxy), (false, None, None));

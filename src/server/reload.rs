@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backends::{BackendConfig, Name, Operation, StoreError, chain};
+use backends::{BackendConfig, Name, Operation, StoreError, chain, open, open_later};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::systemd;
 use super::watch::Watch;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Startup};
 use crate::keys::{Deadlines, Keys, KeysError, Settings};
 use crate::policy::Policies;
 use crate::routes::ROUTES;
@@ -29,6 +29,9 @@ const AUDIT_PATH: &str = "/config/reload";
 
 /// The deadline of an operation of the store, at most; shorter where the config gives requests less time.
 const MAX_STORE_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Between two attempts to create the keys of the config in a keystore that is not ready.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why a config cannot be put to use.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +90,22 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
     }
     let same_store =
         before.filter(|before| before.config.keystore == config.keystore && before.store_files == store_files);
+    let mut is_pending = false;
     let keys = if let Some(before) = same_store {
         before.keys.clone()
     } else {
-        let store = backends::open(&config.keystore)
-            .await
-            .map_err(|source| SetupError::Keystore { kind: config.keystore.kind(), source })?;
+        let kind = config.keystore.kind();
+        // A reload does not wait: the keystore before is still there.
+        let waits = before.is_none() && config.startup == Startup::Wait;
+        let store = match open(&config.keystore).await {
+            Ok(store) => store,
+            Err(error) if waits && error.is_worth_waiting() => {
+                warn!(kind, reason = chain(&error), "the keystore is not ready; the server starts and tries again");
+                is_pending = true;
+                open_later(config.keystore.clone(), error)
+            }
+            Err(source) => return Err(SetupError::Keystore { kind, source }),
+        };
         if config.keystore == BackendConfig::Memory {
             warn!("keystore.memory: ALL KEYS ARE LOST when the server ends, and with them all data under them");
         }
@@ -100,7 +113,11 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
     };
     let named = |name: &Name| same_store.is_some_and(|before| before.config.keys.contains(name));
     let absent: Vec<_> = config.keys.iter().filter(|name| !named(name)).cloned().collect();
-    if let Err(failure) = create_absent(&keys, &absent, config.admin.as_str()).await {
+    if is_pending {
+        let _ = keys.ping().await; // from the start it is known to be down
+        let created = create_absent_later(keys.clone(), absent, config.admin.to_string());
+        tokio::spawn(running.stopping.clone().run_until_cancelled_owned(created));
+    } else if let Err(failure) = create_absent(&keys, &absent, config.admin.as_str()).await {
         if same_store.is_none() {
             keys.close().await;
         }
@@ -163,6 +180,16 @@ async fn create_absent(keys: &Keys, names: &[Name], created_by: &str) -> Result<
     Ok(())
 }
 
+/// The same once the keystore is ready.
+async fn create_absent_later(keys: Keys, names: Vec<Name>, created_by: String) {
+    while !names.is_empty() {
+        if keys.ping().await.is_ok() && create_absent(&keys, &names, &created_by).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
 /// A digest of the contents of files; one that cannot be read counts as empty.
 fn digest(files: &[PathBuf]) -> [u8; 32] {
     let mut digest = Sha256::new();
@@ -179,8 +206,8 @@ fn digest(files: &[PathBuf]) -> [u8; 32] {
 pub struct Reloader {
     /// The config file.
     pub file: PathBuf,
-    /// The address of the command line, which goes before that of the file.
-    pub address: Option<SocketAddr>,
+    /// What the command line says in place of the file.
+    pub overrides: config::Overrides,
     /// The state of the server.
     pub current: Arc<Current>,
     /// The server's log.
@@ -217,10 +244,10 @@ impl Reloader {
 
     /// One reload. Files are looked at before they are read, so that a change in between is seen as one.
     async fn reload(&mut self) -> Result<(), SetupError> {
-        let (file, mut watch) = (self.file.clone(), self.watch.clone());
+        let (file, overrides, mut watch) = (self.file.clone(), self.overrides.clone(), self.watch.clone());
         let read = tokio::task::spawn_blocking(move || {
             watch.look();
-            let config = config::read(&file);
+            let config = config::read_with(&file, &overrides);
             if let Ok(config) = &config {
                 watch.follow(Self::files(&file, config));
             }
@@ -229,8 +256,7 @@ impl Reloader {
         let (watch, config) = read.await.map_err(|_| SetupError::Read)?;
         // Also when what is in the files is wrong: it is not told twice.
         self.watch = watch;
-        let mut config = config?;
-        config.address = self.address.unwrap_or(config.address);
+        let config = config?;
         let before = self.current.get();
         Self::refuse_what_needs_a_restart(&before.config, &config)?;
         let now = build(config, &before.running, Some(&before)).await?;

@@ -65,7 +65,9 @@ async fn a_client_learns_who_it_is_and_what_it_may_do() {
     let server = Server::start();
     let of_app = Session::new(&server, &server.app).get("/v1/identity/self/describe").await.json();
     assert_eq!(of_app["identity"], server.app.identity().as_str());
-    assert_eq!(of_app["policy"], server.get("/v1/policy/read/app").await.json());
+    let policy = server.get("/v1/policy/read/app").await.json();
+    assert_eq!((&of_app["policy"], &of_app["created_by"]), (&json!("app"), &policy["created_by"]));
+    assert_eq!((&of_app["allow"], &of_app["deny"]), (&policy["allow"], &policy["deny"]));
     let of_admin = server.get("/v1/identity/self/describe").await.json();
     assert_eq!(of_admin["identity"], server.admin.identity().as_str());
     assert_eq!((&of_admin["admin"], &of_admin["policy"]), (&json!(true), &Value::Null));

@@ -18,10 +18,12 @@ struct Description<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<&'a Identity>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<Rules<'a>>,
+    policy: Option<&'a str>,
+    #[serde(flatten)]
+    rules: Rules<'a>,
 }
 
-/// Answers with the identity and its policy.
+/// Answers with the identity, the name of its policy, and the rules of that beside it, as the official SDK reads them.
 ///
 /// # Errors
 /// [`ApiError::IdentityNotFound`] when the config does not name it.
@@ -30,7 +32,8 @@ pub async fn self_describe(call: Call) -> Result<Response, ApiError> {
     let identity = call.identity.as_ref().ok_or(ApiError::IdentityNotFound)?;
     let created_at = timestamp(Some(policies.created_at()));
     if policies.is_admin(identity) {
-        return reply(&Description { identity, admin: true, created_at, created_by: None, policy: None });
+        let rules = Rules::default();
+        return reply(&Description { identity, admin: true, created_at, created_by: None, policy: None, rules });
     }
     let (name, policy) = policies.of(identity).ok_or(ApiError::IdentityNotFound)?;
     reply(&Description {
@@ -38,6 +41,7 @@ pub async fn self_describe(call: Call) -> Result<Response, ApiError> {
         admin: false,
         created_at,
         created_by: Some(policies.admin()),
-        policy: Some(Rules::of(name, policy, policies)),
+        policy: Some(name),
+        rules: policy.into(),
     })
 }

@@ -9,33 +9,32 @@ use serde_json::{Map, Value};
 use crate::api::error::ApiError;
 use crate::api::{Call, reply};
 use crate::identity::Identity;
-use crate::policy::{PathPattern, Policies, Policy};
+use crate::policy::{PathPattern, Policy};
 use crate::wire::timestamp;
 
-/// A policy on the wire. Rules are objects without fields, their patterns the names; a side without rules is
-/// left out.
 #[derive(Debug, Serialize)]
-pub struct Rules<'a> {
+struct Description<'a> {
     name: &'a str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    allow: BTreeMap<&'a str, Map<String, Value>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    deny: BTreeMap<&'a str, Map<String, Value>>,
+    #[serde(flatten)]
+    rules: Rules<'a>,
     created_at: String,
     created_by: &'a Identity,
 }
 
-impl<'a> Rules<'a> {
-    /// The wire form of `policy`.
-    pub fn of(name: &'a str, policy: &'a Policy, policies: &'a Policies) -> Self {
+/// The rules of a policy on the wire: objects without fields, their patterns the names; a side without rules is left
+/// out.
+#[derive(Debug, Default, Serialize)]
+pub struct Rules<'a> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    allow: BTreeMap<&'a str, Map<String, Value>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    deny: BTreeMap<&'a str, Map<String, Value>>,
+}
+
+impl<'a> From<&'a Policy> for Rules<'a> {
+    fn from(policy: &'a Policy) -> Self {
         let rules = |patterns: &'a [PathPattern]| patterns.iter().map(|rule| (rule.as_str(), Map::new())).collect();
-        Self {
-            name,
-            allow: rules(&policy.allow),
-            deny: rules(&policy.deny),
-            created_at: timestamp(Some(policies.created_at())),
-            created_by: policies.admin(),
-        }
+        Self { allow: rules(&policy.allow), deny: rules(&policy.deny) }
     }
 }
 
@@ -44,5 +43,11 @@ impl<'a> Rules<'a> {
 /// # Errors
 /// [`ApiError::PolicyNotFound`].
 pub async fn read(call: Call) -> Result<Response, ApiError> {
-    reply(&Rules::of(&call.argument, super::named(&call)?, &call.state.policies))
+    let policies = &call.state.policies;
+    reply(&Description {
+        name: &call.argument,
+        rules: super::named(&call)?.into(),
+        created_at: timestamp(Some(policies.created_at())),
+        created_by: policies.admin(),
+    })
 }

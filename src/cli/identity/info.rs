@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (identity.clone(), info.admin, info.policy)
         } else {
             let info = client.look::<SelfInfo>("identity/self/describe", &answer)?;
-            (info.identity, info.admin, info.policy.map(|policy| policy.name))
+            (info.identity, info.admin, info.policy)
         };
         let created = answer.get("created_at").and_then(Value::as_str).unwrap_or_default();
         let may = match policy {

@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, K
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
-use super::private_file::{PrivateFile, exists};
+use super::whole_file::{PRIVATE, PUBLIC, WholeFile, exists};
 use crate::cli::exit::Usage;
 use crate::cli::terminal;
 use crate::cli::terminal::output::{BOLD, Form, Output};
@@ -63,71 +63,94 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What a certificate says besides its key.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Subject {
+    /// The common name; without it the identity.
+    pub(in crate::cli) name: Option<String>,
+    pub(in crate::cli) ip: Vec<IpAddr>,
+    pub(in crate::cli) dns: Vec<String>,
+    /// How long it is valid; without it, it does not expire.
+    pub(in crate::cli) expiry: Option<GoDuration>,
+}
+
+/// The files of a key pair.
+#[derive(Debug)]
+pub(in crate::cli) struct Files<'a> {
+    pub(in crate::cli) key: &'a Path,
+    pub(in crate::cli) certificate: &'a Path,
+    /// Whether the private key is encrypted, with a password that is asked for.
+    pub(in crate::cli) encrypt: bool,
+    /// Whether files that exist are replaced.
+    pub(in crate::cli) force: bool,
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let api_key = match (&args.key, &args.cert) {
-        (Some(key_file), Some(certificate_file)) => return files(args, key_file, certificate_file),
-        _ => ApiKey::generate()?,
+    let subject = Subject { name: args.name.clone(), ip: args.ip.clone(), dns: args.dns.clone(), expiry: args.expiry };
+    let files = match (&args.key, &args.cert) {
+        (Some(key), Some(certificate)) => Some(Files { key, certificate, encrypt: args.encrypt, force: args.force }),
+        _ => None,
     };
+    let api_key = create(&subject, files.as_ref())?;
     let (text, identity) = (api_key.to_text(), api_key.identity());
     let mut output = Output::new(args.json);
-    match output.form {
-        Form::Json => output.line(format!(r#"{{"api_key":"{}","identity":"{identity}"}}"#, text.as_str()))?,
-        Form::Plain => output.fields(&[("api_key", text.to_string()), ("identity", identity.to_string())])?,
-        Form::Table => {
+    match (&files, output.form) {
+        (None, Form::Json) => output.line(format!(r#"{{"api_key":"{}","identity":"{identity}"}}"#, text.as_str()))?,
+        (None, Form::Plain) => output.fields(&[("api_key", text.to_string()), ("identity", identity.to_string())])?,
+        (None, Form::Table) => {
             output.line(format!(
                 "Your API key, which is a secret and is shown only now:\n\n  {BOLD}{}{BOLD:#}\n",
                 *text
             ))?;
-            output.line(format!("Your identity, which is no secret, for a policy of the server:\n\n  {identity}\n"))?;
+            output
+                .line(format!("Your identity, which is not a secret, for a policy of the server:\n\n  {identity}\n"))?;
             output.line("Use it with:\n\n  export KES_API_KEY=(the API key)")?;
+        }
+        (Some(_), Form::Json) => output.json(&serde_json::json!({ "identity": identity }))?,
+        (Some(_), Form::Plain) => output.line(identity.as_str())?,
+        (Some(files), Form::Table) => {
+            let (key, certificate) = (files.key.display().to_string(), files.certificate.display().to_string());
+            output.fields(&[("Private key", key), ("Certificate", certificate), ("Identity", identity.to_string())])?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes both files, or none.
-fn files(args: &Args, key_file: &Path, certificate_file: &Path) -> anyhow::Result<ExitCode> {
+/// Creates an identity, and writes both files, or none.
+pub(in crate::cli) fn create(subject: &Subject, files: Option<&Files<'_>>) -> anyhow::Result<ApiKey> {
+    let Some(files) = files else { return Ok(ApiKey::generate()?) };
+    let (key_file, certificate_file) = (files.key, files.certificate);
     if key_file == certificate_file {
         bail!(Usage("--key and --cert name the same file".to_owned()));
     }
     // Before a password is asked for.
     if let Some(file) = [key_file, certificate_file].into_iter().find(|file| file.symlink_metadata().is_ok())
-        && !args.force
+        && !files.force
     {
         bail!(exists(file));
     }
     // With --force: nothing but files is replaced, and one file is not two.
     for file in [key_file, certificate_file] {
         if file.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            bail!(Usage(format!("'{}' is there and is no file; name another one", file.display())));
+            bail!(Usage(format!("'{}' is not a file; name another one", file.display())));
         }
     }
     if place(key_file).is_some_and(|key| Some(key) == place(certificate_file)) {
         bail!(Usage("--key and --cert name the same file".to_owned()));
     }
     let api_key = ApiKey::generate()?;
-    let certificate = certificate(args, &api_key)?;
-    let key = if args.encrypt { encrypted(&api_key, &new_password()?)? } else { api_key.key_pem() };
-    let (key, certificate) =
-        (PrivateFile::write(key_file, key.as_bytes())?, PrivateFile::write(certificate_file, certificate.as_bytes())?);
-    key.publish(args.force)?;
-    if let Err(error) = certificate.publish(args.force) {
-        if !args.force {
-            let _ = std::fs::remove_file(key_file); // half a pair is of no use; it was made just now
+    let certificate = certificate(subject, &api_key)?;
+    let key = if files.encrypt { encrypted(&api_key, &new_password()?)? } else { api_key.key_pem() };
+    let key = WholeFile::write(key_file, key.as_bytes(), PRIVATE)?;
+    let certificate = WholeFile::write(certificate_file, certificate.as_bytes(), PUBLIC)?;
+    key.publish(files.force)?;
+    if let Err(error) = certificate.publish(files.force) {
+        if !files.force {
+            let _ = std::fs::remove_file(key_file); // half a pair is of no use; it was created just now
         }
         return Err(error);
     }
-    let identity = api_key.identity();
-    let mut output = Output::new(args.json);
-    match output.form {
-        Form::Json => output.json(&serde_json::json!({ "identity": identity }))?,
-        Form::Plain => output.line(identity.as_str())?,
-        Form::Table => {
-            let (key, certificate) = (key_file.display().to_string(), certificate_file.display().to_string());
-            output.fields(&[("Private key", key), ("Certificate", certificate), ("Identity", identity.to_string())])?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(api_key)
 }
 
 /// Where a file is or will be, however its directory is written.
@@ -135,25 +158,26 @@ fn place(file: &Path) -> Option<PathBuf> {
     Some(parent(file).canonicalize().ok()?.join(file.file_name()?))
 }
 
-fn certificate(args: &Args, api_key: &ApiKey) -> anyhow::Result<String> {
-    let is_plain = args.name.is_none() && args.ip.is_empty() && args.dns.is_empty() && args.expiry.is_none();
+fn certificate(subject: &Subject, api_key: &ApiKey) -> anyhow::Result<String> {
+    let is_plain =
+        subject.name.is_none() && subject.ip.is_empty() && subject.dns.is_empty() && subject.expiry.is_none();
     if is_plain {
         return Ok(api_key.certificate_pem());
     }
-    let mut params = CertificateParams::new(args.dns.clone()).context("--dns: not a DNS name")?;
-    params.subject_alt_names.extend(args.ip.iter().copied().map(SanType::IpAddress));
-    let name = args.name.clone().unwrap_or_else(|| api_key.identity().to_string());
+    let mut params = CertificateParams::new(subject.dns.clone()).context("--dns: not a DNS name")?;
+    params.subject_alt_names.extend(subject.ip.iter().copied().map(SanType::IpAddress));
+    let name = subject.name.clone().unwrap_or_else(|| api_key.identity().to_string());
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    if !args.ip.is_empty() || !args.dns.is_empty() {
+    if !subject.ip.is_empty() || !subject.dns.is_empty() {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(9999, 12, 31); // no end (RFC 5280 section 4.1.2.5)
-    if let Some(GoDuration(expiry)) = args.expiry {
+    if let Some(GoDuration(expiry)) = subject.expiry {
         let now = time::OffsetDateTime::now_utc();
         // Clocks differ: a certificate that is valid from now on is not valid yet for some.
         params.not_before = now - Duration::from_mins(5);

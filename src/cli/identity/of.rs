@@ -9,7 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 
 use crate::cli::exit::Usage;
 use crate::cli::terminal;
-use crate::cli::terminal::input::Input;
+use crate::cli::terminal::input::{Input, warn_of_secret};
 use crate::cli::terminal::output::{Form, Output};
 use crate::client::variables::{KEY_PASSWORD, KEY_PASSWORD_FILE};
 use crate::identity::Identity;
@@ -40,20 +40,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut output = Output::new(args.json);
     for source in sources {
-        let identity = if source.starts_with(API_KEY) {
-            let key = Input { what: "API key", argument: Some(source), file: None, secret: true }.read()?;
-            of_text(&key, "the API key")?
-        } else {
-            let what = if source == "-" { "certificate, private key or API key" } else { "file" };
-            let text = Input { what, argument: None, file: Some(Path::new(source)), secret: true }.read()?;
-            of_text(&text, if source == "-" { "standard input" } else { source })?
-        };
+        if source.starts_with(API_KEY) {
+            warn_of_secret("API key");
+        }
+        let identity = identity_of(source)?;
         match output.form {
             Form::Json => output.json(&serde_json::json!({ "identity": identity }))?,
             Form::Plain | Form::Table => output.line(identity.as_str())?,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The identity of an API key, or of what is in a file; `-` is standard input.
+pub(in crate::cli) fn identity_of(source: &str) -> anyhow::Result<Identity> {
+    if source.starts_with(API_KEY) {
+        return of_text(source.as_bytes(), "the API key");
+    }
+    let what = if source == "-" { "certificate, private key or API key" } else { "file" };
+    let text = Input { what, argument: None, file: Some(Path::new(source)), secret: true }.read()?;
+    of_text(&text, if source == "-" { "standard input" } else { source })
 }
 
 /// By what it is: the first certificate counts before any private key in the same file.

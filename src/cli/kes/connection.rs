@@ -91,3 +91,11 @@ pub(super) fn failed(what: impl std::fmt::Display) -> impl FnOnce(ClientError) -
         other => anyhow!("{what}: {other}"),
     }
 }
+
+/// The flag of commands that print JSON.
+#[derive(Debug, clap::Args)]
+pub(super) struct Json {
+    /// Print JSON.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    pub(super) json: bool,
+}

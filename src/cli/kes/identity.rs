@@ -7,8 +7,7 @@ use anyhow::anyhow;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::connection::{Connection, failed};
-use super::key::Json;
+use super::connection::{Connection, Json, failed};
 use super::{date, go_bool, list};
 use crate::cli::identity::{new, of};
 use crate::cli::terminal::output::{Form, Output, printable};
@@ -141,8 +140,7 @@ fn info(identity: Option<&str>, connection: &Connection) -> anyhow::Result<ExitC
             (identity.to_owned(), info.admin, info.policy)
         } else {
             let info = client.look::<SelfInfo>("identity/self/describe", &answer)?;
-            let policy = info.policy_name().map(str::to_owned);
-            (info.identity, info.admin, policy)
+            (info.identity, info.admin, info.policy)
         };
         let field = |name: &str| printable(answer.get(name).and_then(Value::as_str).unwrap_or_default()).into_owned();
         let mut text = format!("Identity    {}\n", printable(&identity));

@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::connection::{Connection, failed};
-use super::{Ordered, date, go_bool, list};
+use super::connection::{Connection, Json, failed};
+use super::{Ordered, date, list};
 use crate::cli::terminal::input::{decode, encode};
 use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::answers::{DataKey, Decrypted, Description, Encrypted};
@@ -100,14 +100,6 @@ struct Names {
     name: Vec<String>,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// The flag of commands that print JSON.
-#[derive(Debug, clap::Args)]
-pub(super) struct Json {
-    /// Print JSON.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
-    pub(super) json: bool,
 }
 
 impl Names {

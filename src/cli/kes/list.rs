@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::connection::{Connection, failed};
+use super::connection::{Connection, Json, failed};
 use super::go_bool;
-use super::key::Json;
 use crate::cli::names::list;
 use crate::cli::terminal::output::{Output, printable};
 use crate::client::answers::Identities;

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::connection::Connection;
+use super::connection::{Connection, Json};
 use super::go_bool;
-use super::key::Json;
 use crate::cli::log::follow;
 use crate::cli::terminal::output::Output;
 

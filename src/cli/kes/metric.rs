@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use serde::ser::{Serialize, Serializer};
 
-use super::connection::{Connection, failed};
-use super::key::Json;
+use super::connection::{Connection, Json, failed};
 use crate::cli::metric::number;
 use crate::cli::terminal::output::{Form, Output};
 use crate::config::duration::GoDuration;

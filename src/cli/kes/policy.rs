@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::connection::{Connection, failed};
-use super::key::Json;
+use super::connection::{Connection, Json, failed};
 use super::{Ordered, date, list};
 use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::answers::{Description, Rules};

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::connection::{Options, failed};
-use super::key::Json;
+use super::connection::{Json, Options, failed};
 use super::policy::json;
 use super::{Ordered, go_bool};
 use crate::cli::terminal::output::{Output, printable};

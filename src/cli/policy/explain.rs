@@ -155,7 +155,7 @@ async fn ask(client: &Client, text: &str) -> anyhow::Result<(Identity, Policies)
     let own = client.identity().filter(|own| text == "self" || own.as_str() == text);
     let (identity, admin, rules) = if let Some(own) = own {
         let this = known(client.get::<SelfInfo>("/v1/identity/self/describe").await)?;
-        let (admin, rules) = this.map_or((false, None), |this| (this.admin, this.policy));
+        let (admin, rules) = this.map_or((false, None), |this| (this.admin, this.rules()));
         (own.clone(), admin, rules)
     } else {
         let identity = identity(text)?;

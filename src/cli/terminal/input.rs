@@ -30,17 +30,13 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     /// Reads it. A secret on the command line is warned of; at a terminal it is asked for.
-    #[expect(clippy::print_stderr, reason = "warnings belong on standard error")]
     pub(crate) fn read(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let what = self.what;
         match (self.argument.filter(|argument| *argument != "-"), self.file.filter(|file| *file != Path::new("-"))) {
             (Some(_), Some(_)) => bail!(Usage(format!("the {what} is given twice: as an argument and with --file"))),
             (Some(argument), None) => {
                 if self.secret {
-                    eprintln!(
-                        "warning: the {what} on the command line can be seen by others on this machine, and stays in \
-                         the shell's history: use --file FILE or standard input"
-                    );
+                    warn_of_secret(what);
                 }
                 Ok(Zeroizing::new(argument.as_bytes().to_vec()))
             }
@@ -65,6 +61,15 @@ impl Input<'_> {
     pub(crate) fn read_base64(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         decode(self.what, &self.read()?)
     }
+}
+
+/// Warns of a secret on a command line.
+#[expect(clippy::print_stderr, reason = "warnings belong on standard error")]
+pub(crate) fn warn_of_secret(what: &str) {
+    eprintln!(
+        "warning: the {what} on the command line can be seen by others on this machine, and stays in the shell's \
+         history: use --file FILE or standard input"
+    );
 }
 
 /// Decodes base64; what is wrong with it is told without it.

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, for their owner alone, and never over another unless that is wanted.
+//! Files that are written whole or not at all, and never over another unless that is wanted.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -9,21 +9,27 @@ use anyhow::{Context as _, bail};
 use backends::path::parent;
 use tempfile::NamedTempFile;
 
+/// The mode of a file that only its owner can read.
+pub(super) const PRIVATE: u32 = 0o600;
+
+/// The mode of a file that everyone can read: a certificate is not a secret, and servers run as other users.
+pub(super) const PUBLIC: u32 = 0o644;
+
 /// A file that has its content and not yet its name.
 #[derive(Debug)]
-pub(super) struct PrivateFile<'a> {
+pub(super) struct WholeFile<'a> {
     path: &'a Path,
     temporary: NamedTempFile,
 }
 
-impl<'a> PrivateFile<'a> {
+impl<'a> WholeFile<'a> {
     /// Writes the content next to where it will be.
-    pub(super) fn write(path: &'a Path, content: &[u8]) -> anyhow::Result<Self> {
+    pub(super) fn write(path: &'a Path, content: &[u8], mode: u32) -> anyhow::Result<Self> {
         let directory = parent(path);
         let write = || -> io::Result<NamedTempFile> {
             let mut temporary = tempfile::Builder::new()
                 .prefix(".keyway-")
-                .permissions(Permissions::from_mode(0o600))
+                .permissions(Permissions::from_mode(mode))
                 .tempfile_in(directory)?;
             temporary.write_all(content)?;
             temporary.as_file().sync_all()?;
@@ -33,7 +39,7 @@ impl<'a> PrivateFile<'a> {
         Ok(Self { path, temporary })
     }
 
-    /// Gives it its name; a file that has it is replaced with `force` alone.
+    /// Gives it its name; a file that has it is replaced only with `force`.
     pub(super) fn publish(self, force: bool) -> anyhow::Result<()> {
         let path = self.path;
         let published = if force {
