@@ -31,7 +31,7 @@ fn slowly(from: &str, to: &str, options: &str) -> Program {
     Program::start(words(&format!("migrate --from {from} --to {to} --concurrency 1 {options}")))
 }
 
-/// Waits until a directory holds so many keys.
+/// Waits until a directory holds that many keys.
 fn wait_for(program: &mut Program, bench: &Bench, store: &str, count: usize) {
     program.wait_for(|_| (bench.count(store) >= count).then_some(()));
 }

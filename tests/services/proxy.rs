@@ -1,4 +1,4 @@
-//! A TCP proxy that makes the faults of networks: in front of any service, switched while it runs.
+//! A TCP proxy that causes the faults of networks: in front of any service, switched while it runs.
 
 use std::io;
 use std::net::SocketAddr;
