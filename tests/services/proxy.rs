@@ -125,7 +125,7 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
 
 async fn bind(address: SocketAddr) -> TcpListener {
     eventually(
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || format!("{address} does not get free"),
         async || {
             let socket = TcpSocket::new_v4().unwrap();
