@@ -71,7 +71,7 @@ async fn of_two_gateways_on_aws_one_creates_a_name() {
     race("AWS", &stores::aws(&service.endpoint(), &unique())).await;
 }
 
-/// All clients of two gateways create the same names at once and make a data key of each. Exactly one create of a name
+/// All clients of two gateways create the same names at once and generate a data key of each. Exactly one create of a name
 /// is answered with 200, the others with "key already exists", and every data key decrypts on both gateways.
 #[expect(clippy::print_stdout, reason = "a line of the race table")]
 async fn race(store: &str, keystore: &str) {
@@ -292,7 +292,7 @@ async fn a_revoked_token_costs_no_request_and_is_counted() {
     assert!(gateway.metric("keyway_keystore_auth_failures_total").await > 0.5);
 }
 
-/// Makes a key and a data key under it.
+/// Creates a key and a data key under it.
 async fn data_key(gateway: &Server, name: &str) -> serde_json::Value {
     assert_eq!(gateway.put(&format!("/v1/key/create/{name}"), None).await.status, 200);
     gateway.put(&format!("/v1/key/generate/{name}"), None).await.json()

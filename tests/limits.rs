@@ -17,7 +17,7 @@ async fn unfinished(server: &Server, client: &crate::support::Client, count: usi
     begun(server, client, count, 20).await
 }
 
-/// The same with bodies of so many bytes.
+/// The same with bodies of `length` bytes.
 async fn begun(server: &Server, client: &crate::support::Client, count: usize, length: usize) -> Vec<Raw> {
     let open = (0..count).map(|_| async {
         let mut connection = Raw::connect(server, client).await;

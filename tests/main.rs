@@ -14,6 +14,10 @@
 mod services;
 mod support;
 
+// Tests begin in the order of their names, and this one lasts longer than any other.
+#[path = "soak/mod.rs"]
+mod a_soak;
+
 mod api;
 mod cli;
 mod connections;
@@ -25,7 +29,6 @@ mod layers;
 mod limits;
 mod probe;
 mod reload;
-mod soak;
 mod systemd;
 mod tls;
 mod wire;

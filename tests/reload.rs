@@ -236,8 +236,8 @@ async fn the_form_and_the_level_of_the_log_change_with_the_config() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_reloads_under_load_cost_no_request() {
-    let _turn = heavy();
     const RELOADS: u32 = 500;
+    let _turn = heavy();
     let server = Arc::new(Server::with(Setup { extra: "cache: {expiry: {any: 1s}}\n".to_owned(), ..Setup::default() }));
     assert_eq!(server.put("/v1/key/create/app-key", None).await.status, 200);
     let (done, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

@@ -1,4 +1,4 @@
-//! `keyway backup`: the file it makes, and when it makes none. What becomes of the file is in `restore.rs`.
+//! `keyway backup`: the file it writes, and when it writes none. What becomes of the file is in `restore.rs`.
 
 use std::cell::Cell;
 use std::fs;
@@ -90,7 +90,7 @@ fn somebody_must_be_able_to_open_it() {
 }
 
 #[test]
-fn a_damaged_key_makes_no_backup_unless_it_may_be_left_out() {
+fn no_backup_is_created_with_a_damaged_key_unless_it_may_be_left_out() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 10);
     bench.put("a", "empty", b"");

@@ -12,7 +12,7 @@ use crate::services::aws::Moto;
 use crate::services::postgres::Postgres;
 use crate::support::bench::{keyway, stored, words};
 use crate::support::server::unique;
-use crate::support::{Bench, Program, stores};
+use crate::support::{Bench, Program, heavy, stores};
 
 /// Keys past every page size there is: that of KES's listing is 1024.
 const MANY: usize = 2500;
@@ -31,13 +31,14 @@ fn slowly(from: &str, to: &str, options: &str) -> Program {
     Program::start(words(&format!("migrate --from {from} --to {to} --concurrency 1 {options}")))
 }
 
-/// Waits until a directory holds so many keys.
+/// Waits until a directory holds that many keys.
 fn wait_for(program: &mut Program, bench: &Bench, store: &str, count: usize) {
     program.wait_for(|_| (bench.count(store) >= count).then_some(()));
 }
 
 #[test]
 fn every_key_arrives_past_any_page_size_as_it_was() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, db, b) = (bench.keys("a", "key-", MANY), bench.sqlite("db"), bench.fs("b"));
     for (from, to) in [(&a, &db), (&db, &b)] {
@@ -180,6 +181,7 @@ fn damaged_keys_are_named_before_anything_is_written() {
 
 #[test]
 fn a_migration_that_is_killed_again_and_again_goes_on() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     for kill in 1..=3 {
@@ -202,6 +204,7 @@ fn a_migration_that_is_killed_again_and_again_goes_on() {
 #[test]
 fn a_replacement_that_is_killed_never_leaves_neither_value() {
     const KEYS: usize = 400;
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", KEYS), bench.fs("b"));
     bench.keys("b", "key-", KEYS);
@@ -251,6 +254,7 @@ fn a_left_over_that_may_be_the_last_of_its_kind_is_not_touched() {
 
 #[test]
 fn ctrl_c_ends_it_after_the_keys_in_work() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     for (signal, count) in [(Signal::INT, 100), (Signal::TERM, 300)] {
@@ -298,6 +302,7 @@ fn a_target_that_fails_on_the_way_ends_it_soon_and_it_can_be_resumed() {
 
 #[test]
 fn a_directory_that_goes_away_on_the_way_is_reported() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     let mut program = slowly(&a, &b, "");
@@ -312,6 +317,7 @@ fn a_directory_that_goes_away_on_the_way_is_reported() {
 
 #[test]
 fn a_key_that_comes_while_it_runs_is_reported_as_missing() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     let mut program = slowly(&a, &b, "");

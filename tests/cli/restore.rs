@@ -21,6 +21,7 @@ fn backup(bench: &Bench, keys: usize) -> (String, String) {
 
 #[test]
 fn a_backup_comes_back_into_any_store_as_it_was() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (file, id) = backup(&bench, 2500);
     let (db, b, c) = (bench.sqlite("db"), bench.fs("b"), bench.fs("c"));
@@ -194,6 +195,7 @@ fn a_name_that_is_taken_by_another_key_stops_all_of_it() {
 
 #[test]
 fn a_restore_that_is_killed_or_interrupted_goes_on() {
+    let _turn = heavy();
     let bench = Bench::new();
     let (file, id) = backup(&bench, 2500);
     let b = bench.fs("b");

@@ -20,7 +20,7 @@ async fn minio_does_all_it_can_with_exactly_the_calls_that_its_policy_allows() {
     run("TestKeysAreSeenAndMadeThroughTheAdminAPI", &[&one], &[("KEYWAY_ENDPOINT", &gateway.url())]).await;
     let other = Minio::start(&gateway.kms_by_certificate());
     run("TestObjectsOfAllKindsAreWritten", &[&other], &[("KEYWAY_BUCKET", "certificate")]).await;
-    // Without a root user it makes one of two HMACs.
+    // Without a root user it derives one from two HMACs.
     let mut rootless = Minio::start_with(&gateway.kms(), &ROOTLESS);
     rootless.wait();
     assert!(rootless.log().contains(MADE_ROOT), "{}", rootless.log());

@@ -1,4 +1,4 @@
-//! A TCP proxy that makes the faults of networks: in front of any service, switched while it runs.
+//! A TCP proxy that causes the faults of networks: in front of any service, switched while it runs.
 
 use std::io;
 use std::net::SocketAddr;
@@ -125,7 +125,7 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
 
 async fn bind(address: SocketAddr) -> TcpListener {
     eventually(
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || format!("{address} does not get free"),
         async || {
             let socket = TcpSocket::new_v4().unwrap();

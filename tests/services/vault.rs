@@ -220,7 +220,7 @@ impl Server {
         .await;
     }
 
-    /// Mounts a transit engine and makes a key.
+    /// Mounts a transit engine and creates a key.
     pub fn enable_transit(&self, path: &str, key: &str) {
         self.root("POST", &format!("sys/mounts/{path}"), &json!({"type": "transit"}));
         self.root("POST", &format!("{path}/keys/{key}"), &json!({}));
@@ -231,7 +231,7 @@ impl Server {
         self.root("PUT", &format!("sys/policies/acl/{name}"), &json!({"policy": rules}));
     }
 
-    /// Makes an `AppRole` at `auth/approle`; its role id and a secret id. Times as `3s`, `0` for the server's defaults.
+    /// Creates an `AppRole` at `auth/approle`; its role id and a secret id. Times as `3s`, `0` for the server's defaults.
     pub fn approle(&self, role: &str, policy: &str, ttl: &str, max_ttl: &str) -> (String, String) {
         // The second time, it is there already.
         self.call(&self.token, "POST", "sys/auth/approle", &json!({"type": "approle"}));
@@ -281,7 +281,7 @@ impl Server {
         self.wait_for(|code| code == 200).await;
     }
 
-    /// Makes certificates with the server's own PKI engine, and restarts it with a second listener that speaks TLS.
+    /// Issues certificates with the server's own PKI engine, and restarts it with a second listener that speaks TLS.
     pub async fn speak_tls(&mut self) -> Tls {
         self.root("POST", "sys/mounts/pki", &json!({"type": "pki", "config": {"max_lease_ttl": "87600h"}}));
         let ca = self.root("POST", "pki/root/generate/internal", &json!({"common_name": "Test CA", "ttl": "8760h"}));

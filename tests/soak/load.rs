@@ -68,7 +68,7 @@ struct Client {
 }
 
 impl Load {
-    /// Makes the keys and lets the clients begin.
+    /// Creates the keys and starts the clients.
     pub async fn start(gateways: Arc<[Server; 2]>) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut load = Self { gateways, seen, done: Arc::default(), clients: JoinSet::new() };

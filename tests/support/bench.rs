@@ -52,7 +52,7 @@ impl Bench {
         self.config(name, &format!("sqlite: {{path: @dir@/{name}.db}}"))
     }
 
-    /// As [`Bench::fs`], with so many keys `PREFIX00000`, `PREFIX00001` ... in it.
+    /// As [`Bench::fs`], with `count` keys `PREFIX00000`, `PREFIX00001` ... in it.
     pub fn keys(&self, name: &str, prefix: &str, count: usize) -> String {
         let config = self.fs(name);
         fs::create_dir_all(self.path(name)).unwrap();

@@ -27,7 +27,7 @@ impl Client {
         Self::with_params(name, KeyPair::generate_for(algorithm).unwrap(), |_| {})
     }
 
-    /// A client whose certificate is a CA's, as `openssl req -x509` makes it by default.
+    /// A client whose certificate is a CA's, as `openssl req -x509` creates it by default.
     pub fn authority(name: &str) -> Self {
         Self::with_params(name, KeyPair::generate().unwrap(), |params| {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -13,8 +13,8 @@ static ENDED: Condvar = Condvar::new();
 #[must_use]
 pub struct Heavy(());
 
-/// Waits for the turn of a test that keeps a CPU busy for seconds. It comes first in the test, and once: a test that waits
-/// holds nothing that others wait for.
+/// Waits for the turn of a test that keeps a CPU busy for seconds, or a disk with synced writes. It comes first in the test,
+/// and once: a test that waits holds nothing that others wait for.
 pub fn heavy() -> Heavy {
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_full = |running: &mut usize| *running >= AT_A_TIME;

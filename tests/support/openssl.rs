@@ -1,4 +1,4 @@
-//! The openssl program: it makes what operators have, and speaks what rustls refuses to.
+//! The openssl program: it creates what operators have, and speaks what rustls refuses to.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -242,7 +242,7 @@ impl Server {
         assert_eq!(ready.status, 200, "{}\n{}", ready.text(), self.log());
     }
 
-    /// Waits until so many requests are open, besides the one that asks.
+    /// Waits until this number of requests is open, besides the one that asks.
     pub async fn until_active(&self, count: u32) {
         let active = async || self.metric("kes_http_request_active").await;
         let missing = || format!("{count} requests do not arrive:\n{}", self.log());

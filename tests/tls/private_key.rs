@@ -10,7 +10,7 @@ use crate::support::{Client, Server, Setup};
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// How openssl makes a private key `server.key` in the form that the name says.
+/// How openssl creates a private key `server.key` in the form that the name says.
 const PLAIN: [(&str, &str); 8] = [
     ("PKCS#8, P-256", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out server.key"),
     ("PKCS#8, P-384", "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out server.key"),
@@ -22,7 +22,7 @@ const PLAIN: [(&str, &str); 8] = [
     ("SEC1, P-384", "ecparam -name secp384r1 -genkey -noout -out server.key"),
 ];
 
-/// How openssl makes an encrypted `server.key` of the P-256 key `ec.key` or the RSA key `rsa.key`.
+/// How openssl creates an encrypted `server.key` of the P-256 key `ec.key` or the RSA key `rsa.key`.
 const ENCRYPTED: [(&str, &str); 8] = [
     ("PKCS#8, AES-256", "pkcs8 -topk8 -in ec.key -passout pass:PASSWORD -out server.key"),
     ("PKCS#8, RSA", "pkcs8 -topk8 -in rsa.key -passout pass:PASSWORD -out server.key"),
@@ -37,7 +37,7 @@ const ENCRYPTED: [(&str, &str); 8] = [
     ("RFC 1423, RSA, AES-128", "rsa -traditional -aes128 -in rsa.key -passout pass:PASSWORD -out server.key"),
 ];
 
-/// Makes `server.key` and a certificate for it.
+/// Creates `server.key` and a certificate for it.
 fn make(dir: &Path, command: &str) {
     openssl(dir, &command.replace("PASSWORD", PASSWORD));
     let certificate = "req -x509 -key server.key -subj /CN=server -addext subjectAltName=IP:127.0.0.1 \

@@ -96,7 +96,7 @@ async fn clients_that_do_not_finish_their_bodies_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_cut_off_makes_no_key() {
+async fn an_import_that_is_cut_off_creates_no_key() {
     let server = Server::start();
     let admin = Session::admin(&server);
     let body = json!({ "key": base64(&[1; 32]), "cipher": "AES256" }).to_string();

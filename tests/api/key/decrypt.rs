@@ -73,7 +73,7 @@ async fn no_ciphertext_that_was_changed_decrypts() {
             for changed in flipped.chain(cut).chain([longer]) {
                 let body = json!({ "ciphertext": base64(&changed), "context": message["context"] });
                 let answer = admin.put(&format!("/v1/key/decrypt/{name}"), Some(body)).await;
-                // A flipped bit may leave the meaning of JSON as it was; it never makes another message.
+                // A flipped bit may leave the meaning of JSON as it was; it never turns it into another message.
                 if answer.status == 200 && text(message, "format") == "json" {
                     assert_eq!(answer.json()["plaintext"], message["plaintext"]);
                     continue;

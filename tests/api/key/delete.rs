@@ -60,7 +60,7 @@ struct DataKey {
     ciphertext: Vec<u8>,
 }
 
-/// One client deletes a key and makes it again, others make data keys all the while. What the store holds is read
+/// One client deletes a key and creates it again, others generate data keys all the time. What the store holds is read
 /// from its files: a key that lives on only in the cache would decrypt its own data keys until a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_data_key_is_generated_under_a_key_that_was_deleted_before() {

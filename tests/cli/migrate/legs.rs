@@ -1,6 +1,6 @@
 //! The whole way, fs -> sqlite -> postgres -> OpenBao -> fs, killed on each leg; and what it costs.
 //!
-//! `KEYWAY_MOVE_KEYS=50000 cargo test --test keyway legs -- --nocapture` prints the table for so many keys.
+//! `KEYWAY_MOVE_KEYS=50000 cargo test --test keyway legs -- --nocapture` prints the table for that many keys.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

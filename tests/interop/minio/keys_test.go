@@ -89,7 +89,7 @@ func TestKeysAreSeenAndMadeThroughTheAdminAPI(t *testing.T) {
 		if status == http.StatusOK || !strings.Contains(body, "key with given key ID already exits") {
 			t.Fatalf("create %s again: %d %s", name, status, body)
 		}
-		row("admin API", path, "made, and refused the second time")
+		row("admin API", path, "created, and refused the second time")
 	}
 	for pattern, want := range map[string][]string{
 		"made*": {"made-1", "made-2"}, "made-": {"made-1", "made-2"}, "made-2": {"made-2"}, "none*": nil,

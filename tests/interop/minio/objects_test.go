@@ -63,7 +63,7 @@ func encryptions(t testing.TB) []encryption {
 		must(t, err)
 		return header
 	}
-	// A key of this test alone.
+	// A key of only this test.
 	own := "key-of-" + setting(t, "KEYWAY_BUCKET")
 	return []encryption{
 		{"none", "", "", nil},

@@ -46,7 +46,7 @@ var calls = []call{
 }
 
 func TestEveryCallWorksOverBothProtocolsWithAPIKeysAndCertificates(t *testing.T) {
-	// As applications make it: the API key alone, and the server's certificate among the system's roots.
+	// As applications create it: only the API key, and the server's certificate among the system's roots.
 	simple, err := kes.NewClient(setting(t, "KEYWAY_ENDPOINT"), apiKey(t, "ALL"))
 	must(t, err)
 	ofKey, err := kes.GenerateCertificate(apiKey(t, "ALL"))

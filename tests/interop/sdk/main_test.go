@@ -84,7 +84,7 @@ func apiKey(t testing.TB, name string) kes.APIKey {
 	return key
 }
 
-// roots trusts the server's certificate alone.
+// roots trusts only the server's certificate.
 func roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	pem, err := os.ReadFile(setting(t, "KEYWAY_CA"))
@@ -96,7 +96,7 @@ func roots(t testing.TB) *x509.CertPool {
 	return pool
 }
 
-// newClient speaks HTTP/2 with a certificate, as the SDK does unless it is told otherwise.
+// newClient speaks HTTP/2 with a certificate, as the SDK does unless asked otherwise.
 func newClient(t testing.TB, title string, pair tls.Certificate, endpoints ...string) *client {
 	t.Helper()
 	if len(endpoints) == 0 {

@@ -21,7 +21,7 @@ use crate::services::proxy::Proxy;
 use crate::services::vault::Program;
 use crate::support::server::unique;
 use crate::support::stores::{self, Kv};
-use crate::support::{Server, Setup, heavy};
+use crate::support::{Server, Setup};
 use faults::{Backend, FAULTS, Fault};
 use load::Load;
 
@@ -44,7 +44,6 @@ fn setting(name: &str, default: u64) -> u64 {
 // Starting and stopping processes keeps a thread waiting, and the proxies must go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn two_gateways_over_each_store_give_no_wrong_answer_whatever_happens_to_it() {
-    let _turn = heavy();
     let length = Duration::from_secs(setting("KEYWAY_SOAK_SECONDS", 90));
     let seed = setting("KEYWAY_SOAK_SEED", rand::rng().random_range(0..1_000_000));
     let postgres = Postgres::start();
