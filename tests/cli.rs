@@ -1,7 +1,7 @@
 //! The command line: what people type, what is printed, and the exit codes that scripts see.
 
 mod backup;
-mod called_kes;
+mod kes;
 mod check;
 mod completion;
 mod connection;

@@ -52,12 +52,12 @@ Example, with a server started by keyway server --dev:
 pub(super) struct Usage(pub(super) String);
 
 /// Who reads the output has left, as `head` does: nobody to tell, and no success to claim.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The exit code of an error.
-pub fn code(error: &anyhow::Error) -> ExitCode {
+pub(super) fn code(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::from(BROKEN_PIPE);
     }

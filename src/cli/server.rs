@@ -1,7 +1,6 @@
 //! `keyway server`: reads and checks everything, then opens the store, then binds, then serves.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

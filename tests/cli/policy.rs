@@ -68,7 +68,7 @@ fn a_config_explains_which_rule_decides() {
         ),
         (B, "PUT", "/v1/key/generate/other", 3, &["refused", "no rule", "nearest rule: /v1/key/generate/app*"]),
         (C, "PUT", "/v1/key/create/app-1", 3, &["refused", "has no policy"]),
-        (C, "GET", "/version", 0, &["open to everybody"]),
+        (C, "GET", "/version", 0, &["open to everyone"]),
         (C, "GET", "/v1/metrics", 0, &["skip_auth"]),
         (C, "GET", "/v1/status", 3, &["has no policy"]),
         (C, "GET", "/v1/identity/self/describe", 0, &["every client"]),

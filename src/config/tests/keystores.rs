@@ -287,7 +287,7 @@ fn no_problem_of_a_keystore_shows_what_may_be_a_secret() {
     ] {
         let text = with_store(&format!("  {text}\n"));
         let bad = |name: &str| if name == "BAD" { Some("/hunter2\u{fc} /../".to_owned()) } else { env(name) };
-        let error = parse_with(Path::new("k.yml"), &text, &bad).expect_err(&text);
+        let error = parse_with(Path::new("k.yml"), &text, &Overrides::default(), &bad).expect_err(&text);
         assert!(!format!("{error}{error:?}").contains("hunter2"), "{text}\n{error}");
     }
 }
@@ -307,7 +307,7 @@ fn the_reference_config_shows_every_key_of_every_keystore_and_each_is_good() {
             assert!(block.iter().any(shown), "config/keyway.yml does not show {key} of {kind}");
         }
         let text = format!("{head}\nkeystore:\n{}\n", block.join("\n"));
-        let config = parse_with(&file, &text, &|_| Some(A.to_owned())).unwrap_or_else(|error| panic!("{error}"));
+        let config = parse_with(&file, &text, &Overrides::default(), &|_| Some(A.to_owned())).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((config.keystore.kind(), config.warnings), (kind, Vec::new()));
     }
 }
