@@ -1,26 +1,26 @@
-//! What keys do: pure functions over bytes, without async and without I/O but for the system's random numbers.
+//! Cryptographic operations of keys: pure functions over bytes. No async, and no I/O except for random numbers.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`key`] | [`Key`](key::Key): encrypt, decrypt, HMAC, data keys |
-//! | `error` | why a key was not imported, a message not encrypted or decrypted |
-//! | `algorithm` | the two ciphers by name, and which one this CPU prefers |
-//! | `ciphertext` | the written ciphertext format, and the two that are only read |
-//! | [`stored`] | the form a key has in a store, written and read |
-//! | `aes256`, `chacha20` | one cipher each: the sub-key of a message, seal, open |
-//! | `hmac` | HMAC-SHA-256, as a sub-key derivation and as an answer to clients |
-//! | `secret`, `wiped`, `random` | 32 bytes, and any number, that are wiped; bytes from the system |
+//! | `error` | errors of import, encryption and decryption |
+//! | `algorithm` | the two ciphers and their names, and which one suits this CPU |
+//! | `ciphertext` | the ciphertext formats: one is written, two more are read |
+//! | [`stored`] | the encoding of a key in a store |
+//! | `aes256`, `chacha20` | one cipher each: subkey derivation, seal, open |
+//! | `hmac` | HMAC-SHA-256, for subkey derivation and for the HMAC API |
+//! | `secret`, `wiped`, `random` | 32 bytes that are wiped, any number of bytes that are wiped, random bytes |
 //!
-//! Not here: where keys are kept (`keys.rs` and the backends), who may use them (`policy.rs`), private keys of TLS
+//! Not here: storage of keys (`keys.rs` and the backends), access control (`policy.rs`), TLS private keys
 //! (`tls/private_key.rs`).
 //!
-//! Invariants:
-//! - A message is sealed under a sub-key of its own, derived from the key and 16 random bytes, with 12 more random
-//!   bytes as nonce. So random nonces stay safe for any number of messages, where plain GCM would stop at 2^32 (NIST
+//! # Invariants
+//! - Each message is sealed under its own subkey, derived from the key and 16 random bytes, with 12 more random bytes
+//!   as the nonce. So random nonces remain safe for any number of messages, whereas plain GCM is limited to 2^32 (NIST
 //!   SP 800-38D section 8.3).
-//! - What failed to decrypt says nothing about why.
-//! - Keys, sub-keys and plaintexts that are made here are wiped when dropped. Buffers of callers are theirs to wipe.
-//! - No error and no `Debug` output holds key bytes.
+//! - A decryption failure does not reveal its cause.
+//! - Keys, subkeys and plaintexts created here are wiped when dropped. Callers wipe their own buffers.
+//! - No error and no `Debug` output contains key bytes.
 
 mod aes256;
 mod algorithm;

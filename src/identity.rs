@@ -1,6 +1,6 @@
-//! Who calls: the identity of a client, derived from its public key alone.
+//! The identity of a client, derived only from its public key.
 //!
-//! Nothing here knows of TLS or HTTP; `tls/peer.rs` takes a connection's certificate to an [`Identity`].
+//! Independent of TLS and HTTP; `tls/peer.rs` derives the [`Identity`] from the certificate of a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ pub mod api_key;
 /// The identity of a client: lower-case hex SHA-256 of the DER `SubjectPublicKeyInfo` of its certificate
 /// (HTTP API documentation of KES, "identity").
 ///
-/// Config files also hold words that no certificate has, such as `disabled` for an admin that does not exist;
-/// they are identities that never match, see [`Identity::can_match`].
+/// Config files also use words that no certificate can have, such as `disabled` for an admin that does not exist. These
+/// are identities that never match, see [`Identity::can_match`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity(Arc<str>);
 
@@ -26,7 +26,7 @@ pub struct Identity(Arc<str>);
 pub struct NotACertificate;
 
 impl Identity {
-    /// The identity that belongs to a public key in DER `SubjectPublicKeyInfo` form (RFC 5280 section 4.1).
+    /// The identity of a public key, a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1).
     pub fn of_public_key(subject_public_key_info: &[u8]) -> Self {
         Self(hex(&Sha256::digest(subject_public_key_info)).into())
     }
@@ -34,19 +34,19 @@ impl Identity {
     /// The identity of the public key in a DER certificate.
     ///
     /// # Errors
-    /// [`NotACertificate`] when `der` cannot be parsed.
+    /// [`NotACertificate`] if `der` cannot be parsed.
     pub fn of_certificate(der: &[u8]) -> Result<Self, NotACertificate> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NotACertificate)?;
         Ok(Self::of_public_key(certificate.tbs_certificate.subject_pki.raw))
     }
 
-    /// An identity as a config file or a request writes it. Any text is one; only 64 lower-case hex digits can
-    /// ever match a client.
+    /// An identity as written in a config file or a request. Any text is accepted, but only 64 lower-case hex digits
+    /// can match a client.
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Whether some certificate can have this identity: 64 lower-case hex digits.
+    /// Whether a certificate can have this identity: 64 lower-case hex digits.
     pub fn can_match(&self) -> bool {
         self.0.len() == 64 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn words_and_upper_case_digests_match_no_certificate() {
+    fn words_and_upper_case_digests_cannot_match_a_certificate() {
         for text in ["", "disabled", "_", &"A".repeat(64), &"a".repeat(63), &"g".repeat(64)] {
             assert!(!Identity::from_text(text).can_match(), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_identity() {
+    fn bytes_that_are_not_a_certificate_have_no_identity() {
         assert!(Identity::of_certificate(b"").is_err());
         assert!(Identity::of_certificate(b"-----BEGIN CERTIFICATE-----").is_err());
     }

@@ -1,6 +1,6 @@
-//! What an identity may do: path patterns, policies, and the one set of them that a server runs with.
+//! Path patterns, policies, and the set of policies that a server runs with.
 //!
-//! Pure data and pure decisions; `server/access.rs` asks, `config/policies.rs` builds.
+//! Pure data and pure decisions: `config` builds them, `server/access.rs` uses them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,18 +14,18 @@ mod rules;
 
 pub use rules::Rules;
 
-/// A pattern over decoded request paths: equal to the path, or, ending in `*`, a prefix of it.
-/// A `*` anywhere else is an ordinary character, which no API path holds.
+/// A pattern for decoded request paths: the exact path or, if it ends in `*`, a prefix. A `*` anywhere else is an
+/// ordinary character, which no API path contains.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathPattern(String);
 
 impl PathPattern {
-    /// Takes any text; whether it can match a path of the API is the config's question.
+    /// Accepts any text; the config checks whether it can match the path of an API.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Whether the pattern covers `path`. `/v1/key/create/app*` covers `/v1/key/create/app` too.
+    /// Whether the pattern matches `path`. `/v1/key/create/app*` matches `/v1/key/create/app` too.
     pub fn matches(&self, path: &str) -> bool {
         match self.prefix() {
             Some(prefix) => path.starts_with(prefix),
@@ -33,12 +33,12 @@ impl PathPattern {
         }
     }
 
-    /// What comes before the `*` of a pattern that ends in one.
+    /// The text before the `*` of a pattern that ends in one.
     fn prefix(&self) -> Option<&str> {
         self.0.strip_suffix('*')
     }
 
-    /// The pattern as it was written.
+    /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -50,29 +50,29 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// A set of rules: a path passes when no `deny` and at least one `allow` pattern matches it.
+/// A set of rules: a path is allowed if at least one `allow` pattern and no `deny` pattern matches it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Patterns of which one must match.
+    /// Patterns of which at least one must match.
     pub allow: Rules,
-    /// Patterns of which none may match; they win over `allow`.
+    /// Patterns of which none may match; they take precedence over `allow`.
     pub deny: Rules,
 }
 
-/// What a policy says of a path, and which rule said it.
+/// The decision of a policy about a path, and the rule behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// This `allow` rule matches and no `deny` rule does.
     Allowed(&'a PathPattern),
     /// This `deny` rule matches.
     Denied(&'a PathPattern),
-    /// No rule matches; the `allow` rule that shares the longest beginning with the path, the first by bytes if there are
-    /// several.
+    /// No rule matches. Holds the `allow` rule that has the longest common prefix with the path; of several, the first
+    /// in byte order.
     NoRule(Option<&'a PathPattern>),
 }
 
 impl Policy {
-    /// Decides on a decoded path.
+    /// Decides about a decoded path.
     pub fn decide(&self, path: &str) -> Decision<'_> {
         if let Some(rule) = self.deny.find(path) {
             return Decision::Denied(rule);
@@ -84,11 +84,11 @@ impl Policy {
     }
 }
 
-/// Why a request may not pass. The client hears none of this; the log and the audit event do.
+/// Why a request is denied. Written to the log and the audit event, but not sent to the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The config names the identity nowhere.
-    #[error("identity {0} has no policy: add it to the `identities` of one")]
+    /// The config does not contain the identity.
+    #[error("identity {0} has no policy; add it to the `identities` of a policy")]
     NoPolicy(Identity),
     /// A `deny` rule matches.
     #[error("rule '{rule}' of policy '{policy}' denies it")]
@@ -99,19 +99,22 @@ pub enum Refusal {
         rule: PathPattern,
     },
     /// No `allow` rule matches.
-    #[error("no rule of policy '{policy}' allows it{}", nearest.as_ref().map(|rule| format!("; the nearest one is '{rule}'")).unwrap_or_default())]
+    #[error(
+        "no rule of policy '{policy}' allows it{}",
+        nearest.as_ref().map(|rule| format!("; the nearest rule is '{rule}'")).unwrap_or_default()
+    )]
     NoRule {
         /// The policy of the identity.
         policy: Arc<str>,
-        /// The rule that came nearest.
+        /// The nearest `allow` rule.
         nearest: Option<PathPattern>,
     },
 }
 
-/// What lets a request pass.
+/// Why a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant<'a> {
-    /// The identity is the admin's.
+    /// The identity is that of the admin.
     Admin,
     /// An `allow` rule matches, and no `deny` rule does.
     Rule {
@@ -122,7 +125,7 @@ pub enum Grant<'a> {
     },
 }
 
-/// Admin, policies and identities of a running server. Identities have at most one policy each.
+/// The admin, the policies and the identities of a running server. Each identity has at most one policy.
 #[derive(Clone, Debug)]
 pub struct Policies {
     admin: Identity,
@@ -132,7 +135,7 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Builds the set. `created_at` is what the API gives as the creation time of every policy and identity.
+    /// Builds the set. `created_at` is the creation time that the API returns for every policy and identity.
     pub fn new(
         admin: Identity,
         policies: impl IntoIterator<Item = (String, Policy)>,
@@ -147,10 +150,10 @@ impl Policies {
         }
     }
 
-    /// Whether `identity` may ask for the decoded `path`, and what allows it. The admin may do anything.
+    /// Checks whether `identity` may request the decoded `path`. The admin may request everything.
     ///
     /// # Errors
-    /// The [`Refusal`] says which rule decided or came nearest.
+    /// [`Refusal`], with the rule that denied the request, or the nearest one.
     pub fn check(&self, identity: &Identity, path: &str) -> Result<Grant<'_>, Refusal> {
         if self.is_admin(identity) {
             return Ok(Grant::Admin);
@@ -173,7 +176,7 @@ impl Policies {
         &self.admin
     }
 
-    /// When the server took this set into use.
+    /// When the server began to use this set.
     pub fn created_at(&self) -> OffsetDateTime {
         self.created_at
     }
@@ -183,17 +186,17 @@ impl Policies {
         self.by_name.get_key_value(self.assigned.get(identity)?)
     }
 
-    /// A policy by name.
+    /// The policy with this name.
     pub fn get(&self, name: &str) -> Option<&Policy> {
         self.by_name.get(name)
     }
 
-    /// Names of all policies, sorted by bytes.
+    /// The names of all policies, in byte order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_name.keys()
     }
 
-    /// The admin and all identities with a policy, sorted by bytes.
+    /// The admin and all identities with a policy, in byte order.
     pub fn identities(&self) -> Vec<&Identity> {
         let mut identities: Vec<_> = self.assigned.keys().chain([&self.admin]).collect();
         identities.sort_unstable();
@@ -223,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn deny_wins_over_allow() {
+    fn deny_takes_precedence_over_allow() {
         let policy = policy(&["/v1/key/*"], &["/v1/key/delete/*"]);
         assert!(matches!(policy.decide("/v1/key/create/a"), Decision::Allowed(_)));
         assert_eq!(policy.decide("/v1/key/delete/a"), Decision::Denied(&PathPattern::new("/v1/key/delete/*")));
     }
 
     #[test]
-    fn a_path_without_a_rule_is_told_the_nearest_one() {
+    fn a_path_without_a_matching_rule_gets_the_nearest_one() {
         let policy = policy(&["/v1/status", "/v1/key/create/my-*"], &[]);
         assert_eq!(
             policy.decide("/v1/key/create/your-1"),
@@ -239,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_passes_and_a_stranger_does_not() {
-        let [admin, app, stranger] = ["a", "b", "c"].map(Identity::from_text);
+    fn the_admin_is_allowed_and_an_unknown_identity_is_not() {
+        let [admin, app, unknown] = ["a", "b", "c"].map(Identity::from_text);
         let policies = Policies::new(
             admin.clone(),
             [("app".to_owned(), policy(&["/v1/status"], &[]))],
@@ -251,7 +254,7 @@ mod tests {
         let (policy, rule) = (&Arc::from("app"), &PathPattern::new("/v1/status"));
         assert_eq!(policies.check(&app, "/v1/status"), Ok(Grant::Rule { policy, rule }));
         assert!(matches!(policies.check(&app, "/v1/api"), Err(Refusal::NoRule { .. })));
-        assert_eq!(policies.check(&stranger, "/v1/status"), Err(Refusal::NoPolicy(stranger.clone())));
+        assert_eq!(policies.check(&unknown, "/v1/status"), Err(Refusal::NoPolicy(unknown.clone())));
         assert_eq!(policies.identities(), [&admin, &app]);
     }
 }

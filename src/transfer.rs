@@ -1,28 +1,28 @@
-//! Moving keys from one store to another, and comparing two, without a server in between.
+//! Moves keys from one keystore to another, compares two keystores, and backs one up, without a running server.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `keystore` | one keystore of the two: opened, listed to its end, told apart from the other |
-//! | [`glob`] | which keys are meant |
-//! | `survey` | what a key is on both sides; reads, and never writes |
-//! | `deliver` | one key into a store: created or replaced, read back, compared |
-//! | [`migrate`](mod@migrate), [`verify`](mod@verify) | the commands: a survey, what follows from it, a report |
-//! | `workers` | many keys at a time, a bounded number of them; when to give up |
-//! | `retry` | what is tried again, and how often |
-//! | [`backup`] | all keys in one encrypted file, and back |
-//! | [`progress`], [`report`] | what people see while it runs, and in the end |
+//! | `keystore` | one of the two keystores: opening it, listing all of its keys, telling it apart from the other |
+//! | [`glob`] | selects keys by a pattern |
+//! | `survey` | the state of one key in both keystores; read-only |
+//! | `deliver` | writes one key to a store: creates or replaces it, reads it back and compares |
+//! | [`migrate`](mod@migrate), [`verify`](mod@verify) | the commands: survey, act on the findings, report |
+//! | `workers` | processes keys concurrently, up to a limit; decides when to stop |
+//! | `retry` | which operations are retried, and how often |
+//! | [`backup`] | saves all keys to one encrypted file, and restores them |
+//! | [`progress`], [`report`] | the output during a run and at its end |
 //!
-//! Values are copied as they are: every backend holds the same bytes (`crypto/stored.rs`), as KES does. They are
-//! decoded first, but only to find out whether they are keys.
+//! Values are copied unchanged: every backend stores the same bytes (`crypto/stored.rs`), as KES does. They are decoded
+//! only to check that they are valid keys.
 //!
-//! # What always holds
-//! - A value of the target is given up only with `--force`, and only while its successor is in the target, durable and
-//!   read back (`deliver.rs`).
-//! - Nothing is written before every key was read on both sides and nothing was found that is to be refused.
-//! - A key counts as copied when it was read back from the target and compared. All that is not is told by name.
-//! - Whatever ends a migration, the same command again completes it.
+//! # Invariants
+//! - A value in the target is deleted only with `--force`, and only while its replacement is stored in the target,
+//!   durable and verified by reading it back (`deliver.rs`).
+//! - Nothing is written until every key has been read from both keystores and no conflict or damage was found.
+//! - A key counts as copied only after it was read back from the target and compared. All others are reported by name.
+//! - However a migration ends, running the same command again completes it.
 //!
-//! Not here: reading config files (`config`), the command line (`cli`).
+//! Not here: config files (`config`) and the command line (`cli`).
 
 pub mod backup;
 mod deliver;
@@ -38,5 +38,5 @@ mod workers;
 
 pub(crate) use deliver::{Delivered, Undelivered, create};
 pub use keystore::{Keystore, KeystoreError};
-pub(crate) use survey::{Finding, digest, look_for};
+pub(crate) use survey::{Finding, check_target, checksum};
 pub use workers::Workers;

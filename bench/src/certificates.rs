@@ -1,4 +1,4 @@
-//! The server's certificate, and clients with certificates of their own, as an API key makes them: Ed25519, self-signed.
+//! The certificate of the servers, and clients with certificates like those from API keys: Ed25519, self-signed.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,31 +15,31 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-/// A P-256 certificate for 127.0.0.1 that all servers share, and the clients.
+/// The P-256 certificate for 127.0.0.1 that all servers share, and the clients.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     server: CertificateDer<'static>,
-    /// PEM file with the server's certificate.
+    /// PEM file with the certificate of the servers.
     pub(crate) cert: PathBuf,
     /// PEM file with its private key.
     pub(crate) key: PathBuf,
-    /// Who may do anything.
+    /// The admin, which may do anything.
     pub(crate) admin: Client,
-    /// A client under a policy.
+    /// A client with a policy.
     pub(crate) app: Client,
 }
 
-/// Somebody with a certificate.
+/// A client with a certificate.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// What servers know it by: the hex SHA-256 of its public key.
+    /// Its identity: the hex SHA-256 of its public key.
     pub(crate) identity: String,
     certificate: CertificateDer<'static>,
     key: KeyPair,
 }
 
 impl Certificates {
-    /// Fresh ones, those of the server as files in `directory`.
+    /// Generates certificates; writes those of the servers to files in `directory`.
     pub(crate) fn make(directory: &Path) -> anyhow::Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let server = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?;
@@ -57,7 +57,7 @@ impl Certificates {
         })
     }
 
-    /// What `client` connects with, without resuming sessions.
+    /// The TLS config of `client`, without session resumption.
     pub(crate) fn client_config(&self, client: &Client, http2: bool) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.clone())?;
@@ -86,7 +86,7 @@ impl Client {
 fn identity(public_key: &[u8]) -> String {
     let digest = aws_lc_rs_digest(public_key);
     digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes all
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
 }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_identity_is_the_hex_digest_of_the_public_key() {
-        // SHA-256 of nothing (FIPS 180-4, example values).
+        // SHA-256 of the empty string (FIPS 180-4, example values).
         assert_eq!(identity(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }

@@ -1,9 +1,10 @@
-//! The load: clients that each ask again as soon as they are answered, over connections that are open before the clock
-//! starts. Latencies are those of a server that is never idle; CPU time is read from the kernel at both ends.
+//! The load generator: clients that send the next request as soon as they receive a response, over connections that are
+//! opened before the measurement starts. Latencies are those of a server that is never idle; CPU time is read from the
+//! kernel at the start and the end of the measurement.
 //!
-//! Written here because no load tool resumes TLS sessions, asks for 10,000 distinct names once each, and costs less for
-//! a request than the floor does: a slower one would leave the server idle in between, and an idle server is dearer for
-//! each request, as it is woken for each (README.md has the figures).
+//! A load generator of its own, because no existing tool resumes TLS sessions, uses 10,000 distinct names once each,
+//! and needs less CPU time per request than the floor. A slower one would leave the server idle between requests, and
+//! an idle server needs more CPU time per request, because each one wakes it up (README.md has the figures).
 
 mod fresh;
 mod http1;
@@ -30,72 +31,72 @@ use crate::usage;
 
 pub(crate) use http1::Http1;
 
-/// Handshakes at the same time while connections are opened.
+/// Concurrent handshakes while connections are opened.
 const OPENING: usize = 32;
 
-/// Waits of the clock's keeper for the clients.
+/// How often the main thread checks the clients.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A measurement goes on until this many times as many requests are answered as are under way at a time ...
+/// A measurement continues until the number of responses is this many times the number of concurrent requests ...
 const ENOUGH: usize = 2;
 
-/// ... but for no more than so many times as long as it should take.
+/// ... but for at most this many times the requested duration.
 const MOST_TIMES: u32 = 10;
 
-/// Sessions that a client keeps.
+/// The number of TLS sessions that a client stores.
 const TICKETS: usize = 32;
 
-/// Who asks what of whom, and for how long.
+/// The clients, the server, the requests and the duration.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    /// Where the server listens.
+    /// The address of the server.
     pub(crate) address: SocketAddr,
-    /// The server's process.
+    /// The process of the server.
     pub(crate) pid: u32,
-    /// What clients connect with; its ALPN is that of `shape`.
+    /// The TLS config of the clients; its ALPN matches `shape`.
     pub(crate) tls: Arc<ClientConfig>,
     /// Whether new connections resume a session of the same client.
     pub(crate) resume: bool,
-    /// How many connections of which kind.
+    /// The kind and the number of connections.
     pub(crate) shape: Shape,
-    /// What is asked.
+    /// The requests.
     pub(crate) request: Request,
     /// When it ends.
     pub(crate) end: End,
-    /// Threads that ask.
+    /// The number of client threads.
     pub(crate) threads: usize,
 }
 
 /// How clients connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// HTTP/1.1, one request at a time on each of so many connections.
+    /// HTTP/1.1: the number of connections, with one request at a time on each.
     Http1(usize),
-    /// HTTP/2, so many connections with so many streams each.
+    /// HTTP/2: the number of connections, and the number of streams on each.
     Http2(usize, usize),
-    /// HTTP/1.1, a new connection for each request, so many at a time.
+    /// HTTP/1.1 with a new connection for each request: the number of concurrent connections.
     Fresh(usize),
 }
 
 /// When a load ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// After some time, of which the first part is not measured.
+    /// After the warm-up, which is not measured, and the measured time.
     After(Duration, Duration),
-    /// After so many requests.
+    /// After this number of requests.
     Count(u64),
 }
 
-/// What all clients of a load share.
+/// The state shared by all clients.
 struct Shared {
     load: Load,
-    /// Connections that are open.
+    /// The number of open connections.
     open: AtomicUsize,
     opening: Semaphore,
     /// The number of the next request.
     next: AtomicU64,
     resumed: AtomicU64,
-    /// Requests that were measured.
+    /// The number of measured requests.
     answered: AtomicUsize,
     phase: watch::Sender<Phase>,
 }
@@ -111,10 +112,10 @@ enum Phase {
 type Latencies = Vec<Duration>;
 
 impl Load {
-    /// Puts the load on the server and takes the figures.
+    /// Runs the load and returns the figures.
     ///
     /// # Errors
-    /// The first answer that is not 200, or what the connection says.
+    /// The first response that is not 200, or a failed connection.
     pub(crate) fn run(self) -> anyhow::Result<Sample> {
         let (connections, threads) = (self.shape.connections(), self.threads.clamp(1, self.shape.connections()));
         let (pid, end, request) = (self.pid, self.end, self.request.clone());
@@ -142,13 +143,13 @@ impl Load {
             shared.enter(Phase::WarmUp);
             std::thread::sleep(warm_up);
         }
-        usage::forget_peak(pid);
+        usage::reset_peak(pid);
         let (cpu, own, start) = (usage::cpu(pid)?, usage::cpu(std::process::id())?, Instant::now());
         shared.enter(Phase::Measured);
         match end {
             End::After(_, measured) => {
-                // Requests that began before and those that end after must not weigh against those in between.
-                let enough = || shared.answered.load(Ordering::Relaxed) >= ENOUGH * shared.load.shape.under_way();
+                // Requests that span the start or the end of the measurement must be few compared to those within it.
+                let enough = || shared.answered.load(Ordering::Relaxed) >= ENOUGH * shared.load.shape.concurrency();
                 let last = start + measured * MOST_TIMES;
                 while !failed() && (start.elapsed() < measured || (!enough() && Instant::now() < last)) {
                     std::thread::sleep(POLL.max(measured.saturating_sub(start.elapsed())));
@@ -169,7 +170,7 @@ impl Load {
             latencies.extend(done.with_context(|| format!("{} {}", request.method, request.path(0)))?);
         }
         if latencies.is_empty() {
-            bail!("{} {}: no answer in {elapsed:?}", request.method, request.path(0));
+            bail!("{} {}: no response in {elapsed:?}", request.method, request.path(0));
         }
         let count = float(latencies.len());
         let mut sample = sample(&mut latencies, elapsed, cpu);
@@ -179,34 +180,34 @@ impl Load {
         sample.insert(LOAD_CPU.to_owned(), own.as_secs_f64() * 1e6 / count);
         if let Shape::Fresh(_) = shared.load.shape {
             let resumed = usize::try_from(shared.resumed.load(Ordering::Relaxed)).unwrap_or_default();
-            sample.insert(RESUMED.to_owned(), float(resumed) * 100.0 / float(shared.asked().max(1)));
+            sample.insert(RESUMED.to_owned(), float(resumed) * 100.0 / float(shared.sent().max(1)));
         }
         Ok(sample)
     }
 }
 
 impl Shape {
-    /// Connections at a time.
+    /// The number of concurrent connections.
     pub(crate) fn connections(self) -> usize {
         match self {
             Self::Http1(connections) | Self::Http2(connections, _) | Self::Fresh(connections) => connections,
         }
     }
 
-    /// Requests at a time.
-    fn under_way(self) -> usize {
+    /// The number of concurrent requests.
+    fn concurrency(self) -> usize {
         match self {
             Self::Http2(connections, streams) => connections * streams,
             Self::Http1(connections) | Self::Fresh(connections) => connections,
         }
     }
 
-    /// Whether connections speak HTTP/2.
+    /// Whether the protocol is HTTP/2.
     pub(crate) fn is_http2(self) -> bool {
         matches!(self, Self::Http2(..))
     }
 
-    /// What a table calls it.
+    /// The name of the protocol in tables.
     pub(crate) fn name(self) -> &'static str {
         if self.is_http2() { "HTTP/2" } else { "HTTP/1.1" }
     }
@@ -227,7 +228,7 @@ impl Shared {
         let _ = self.phase.subscribe().wait_for(|phase| *phase > Phase::Open).await; // the sender lives in `self`
     }
 
-    /// The number of the next request, if there is to be one.
+    /// The number of the next request; `None` at the end.
     fn next(&self) -> Option<u64> {
         if *self.phase.borrow() == Phase::Over {
             return None;
@@ -239,7 +240,7 @@ impl Shared {
         }
     }
 
-    /// Keeps the latency of a request that began at `start`, when it is to be measured.
+    /// Records the latency of a request that was sent at `start`, if the measurement is running.
     fn keep(&self, latencies: &mut Latencies, start: Instant) {
         if *self.phase.borrow() == Phase::Measured {
             self.answered.fetch_add(1, Ordering::Relaxed);
@@ -247,7 +248,7 @@ impl Shared {
         }
     }
 
-    fn asked(&self) -> usize {
+    fn sent(&self) -> usize {
         usize::try_from(self.next.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
@@ -255,8 +256,7 @@ impl Shared {
         connect(self.load.address, self.load.tls.clone()).await
     }
 
-    /// What one client connects with again and again. Its sessions are its own: a store that clients share keeps too few
-    /// tickets for all.
+    /// The TLS config of one client. Each client has its own session store: a shared one keeps too few tickets.
     fn own_tls(&self) -> Arc<ClientConfig> {
         let mut tls = ClientConfig::clone(&self.load.tls);
         if self.load.resume {
@@ -266,7 +266,7 @@ impl Shared {
     }
 }
 
-/// A connection that has shaken hands.
+/// Opens a connection, including the TLS handshake.
 pub(crate) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>) -> anyhow::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.context("cannot connect")?;
     stream.set_nodelay(true)?;
@@ -294,12 +294,12 @@ fn clients(shared: &Arc<Shared>, connections: usize) -> anyhow::Result<Latencies
     })
 }
 
-/// What is wrong with an answer.
+/// Fails unless the status is 200.
 fn check(status: u16, body: &[u8]) -> anyhow::Result<()> {
     if status == 200 {
         return Ok(());
     }
-    bail!("answered {status}: {}", String::from_utf8_lossy(body.get(..200).unwrap_or(body)))
+    bail!("status {status}: {}", String::from_utf8_lossy(body.get(..200).unwrap_or(body)))
 }
 
 #[cfg(test)]

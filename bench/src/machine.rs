@@ -1,4 +1,4 @@
-//! What the figures were measured on and with.
+//! The machine and the programs of a measurement.
 
 use std::fs;
 use std::process::Command;
@@ -11,28 +11,28 @@ use crate::program::Program;
 /// The machine and the programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's name.
+    /// The name of the CPU.
     pub(crate) cpu: String,
-    /// Cores that may be used.
+    /// The number of usable cores.
     pub(crate) cores: usize,
-    /// Which of them did what.
+    /// Which cores the server and the load ran on.
     pub(crate) placement: String,
-    /// MiB of memory.
+    /// Memory in MiB.
     pub(crate) memory_mib: u64,
-    /// The system's kernel.
+    /// The kernel.
     pub(crate) kernel: String,
     /// The compiler.
     pub(crate) rustc: String,
-    /// Processes that wanted to run, on average over the last minute, when the bench began: what else was going on.
+    /// The load average of the last minute before the benchmark started: other activity on the machine.
     pub(crate) load_average: String,
     /// The commit of this repository.
     pub(crate) commit: String,
-    /// The programs, each with what it says of its version.
+    /// The programs, each with its version.
     pub(crate) programs: Vec<String>,
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     pub(crate) fn describe(cores: &Cores, programs: &[Program]) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let uname = rustix::system::uname();
@@ -42,9 +42,9 @@ impl Machine {
             placement: cores.describe(),
             memory_mib: memory_in(&read("/proc/meminfo")).unwrap_or_default(),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
-            rustc: said_by("rustc", &["--version"]),
+            rustc: output_of("rustc", &["--version"]),
             load_average: read("/proc/loadavg").split_ascii_whitespace().next().unwrap_or_default().to_owned(),
-            commit: said_by("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),
+            commit: output_of("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),
             programs: programs
                 .iter()
                 .map(|program| format!("{}: {}", program.kind.name(), program.version()))
@@ -53,9 +53,9 @@ impl Machine {
     }
 }
 
-fn said_by(program: &str, arguments: &[&str]) -> String {
-    let said = Command::new(program).args(arguments).output();
-    said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+fn output_of(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 fn cpu_in(cpuinfo: &str) -> Option<String> {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processor_and_memory_are_read_from_the_system() {
+    fn cpu_and_memory_are_parsed_from_proc() {
         assert_eq!(cpu_in("processor\t: 0\nmodel name\t: A 9 @ 2 GHz\n").as_deref(), Some("A 9 @ 2 GHz"));
         assert_eq!(cpu_in("processor\t: 0\n"), None);
         assert_eq!(memory_in("MemTotal:       2048 kB\n"), Some(2));

@@ -1,14 +1,14 @@
-//! `bench`: measures Keyway side by side with the floor program, and with KES where there is one. README.md says how to
-//! run it and how to read what it prints.
+//! `bench`: measures Keyway side by side with the floor program, and optionally with KES. README.md explains how to run
+//! it and how to read its output.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | `sections/` | what is measured, one file for each part |
-//! | `run.rs` | what all parts work with |
-//! | `program.rs`, `certificates.rs`, `cores.rs` | the servers: built, configured, placed, started |
+//! | `sections/` | what is measured, one file per section |
+//! | `run.rs` | shared by all sections |
+//! | `program.rs`, `certificates.rs`, `cores.rs` | building, configuring, pinning and starting the servers |
 //! | `load.rs`, `load/`, `request.rs`, `session.rs` | the clients |
-//! | `usage.rs`, `sample.rs` | figures of one measurement: from the kernel, from the clock |
-//! | `report.rs`, `table.rs`, `plot.rs`, `machine.rs` | all figures, and how they are shown |
+//! | `usage.rs`, `sample.rs` | the figures of one measurement, from the kernel and from the clock |
+//! | `report.rs`, `table.rs`, `plot.rs`, `machine.rs` | all figures, as JSON, table and plot |
 //! | `bin/floor.rs` | the floor program |
 
 mod certificates;
@@ -45,45 +45,49 @@ use report::Report;
 use run::Run;
 use sections::{cold, many_keys, scale, side_by_side, start_up};
 
-/// Measure Keyway side by side with the floor: the same TLS and HTTP with nothing behind them.
+/// Measure Keyway side by side with the floor, a program with the same TLS and HTTP and nothing else.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Args {
-    /// Measure this KES program too.
+    /// Also measure this KES program.
     #[arg(long, value_name = "PATH")]
     kes: Option<PathBuf>,
-    /// Measure another build of Keyway too: this program.
+    /// Also measure this other build of Keyway.
     #[arg(long, value_name = "PATH")]
     before: Option<PathBuf>,
-    /// How often everything is measured [default: 3, with --quick 1].
+    /// Number of rounds [default: 3, with --quick 1].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Seconds that a measurement takes [default: 3, with --quick 1].
+    /// Duration of each measurement in seconds [default: 3, with --quick 1].
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
     /// Write all figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw CPU time by operation into this file.
+    /// Write a plot of CPU time by operation to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Measure only what begins so: generate, encrypt, decrypt, hmac, describe, list, new, start-up, cold.
+    /// Measure only cases that begin with NAME: generate, encrypt, decrypt, hmac, describe, list, new, start-up, cold.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
-    /// One short round.
+    /// Run one short round.
     #[arg(long)]
     quick: bool,
     /// Also measure how cost grows with connections, bodies, identities, rules, keys and threads.
     #[arg(long)]
     scale: bool,
-    /// Also measure stores with a million keys, which takes long.
+    /// Also measure stores with a million keys (takes long).
     #[arg(long)]
     million: bool,
-    /// The same with this many keys.
+    /// As --million, with this number of keys.
     #[arg(long, value_name = "N", conflicts_with = "million")]
     keys: Option<u64>,
-    /// Measure nothing: show the figures that --json wrote to this file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kes", "before", "json", "only", "quick", "scale", "million", "keys"])]
+    /// Measure nothing; show the figures in this file, which was written by --json.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["kes", "before", "json", "only", "quick", "scale", "million", "keys"]
+    )]
     from: Option<PathBuf>,
 }
 
@@ -92,7 +96,7 @@ fn main() -> anyhow::Result<()> {
     let report = match &args.from {
         Some(file) => {
             let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            serde_json::from_slice(&text).with_context(|| format!("{}: not what --json writes", file.display()))?
+            serde_json::from_slice(&text).with_context(|| format!("{} was not written by --json", file.display()))?
         }
         None => measure(&args)?,
     };
@@ -103,7 +107,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs all that was asked for. What is done is saved after each part.
+/// Runs everything that was requested. Figures are saved after each section.
 fn measure(args: &Args) -> anyhow::Result<Report> {
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;

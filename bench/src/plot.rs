@@ -1,5 +1,5 @@
-//! The plot: CPU time of a request by operation, one row for each, as marks on a logarithmic axis, for the README.
-//! Its colours are legible on light and on dark ground.
+//! The plot for the README: CPU time per request, one row for each operation, as marks on a logarithmic axis. Its
+//! colours are legible on light and dark backgrounds.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ const WIDTH: f64 = 900.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 90.0;
 const BOTTOM: f64 = 34.0;
-/// Where the axis begins and ends.
+/// The ends of the axis.
 const LEFT: f64 = 285.0;
 const RIGHT: f64 = 690.0;
-/// Where the figures of each program end.
+/// The right edges of the columns of figures.
 const FIGURES: [(Kind, f64); 3] = [(Kind::Keyway, 765.0), (Kind::Floor, 825.0), (Kind::Kes, 888.0)];
 
 const TEXT: &str = "#818b98";
@@ -32,16 +32,16 @@ pub(crate) fn svg(report: &Report) -> String {
     let axis = Axis::around(all.flat_map(|spread| [spread.min, spread.max]));
     let height = TOP + ROW * crate::sample::float(rows.len()) + BOTTOM;
     let mut svg = Svg(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\" \
-         fill=\"{TEXT}\">\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\" fill=\"{TEXT}\">\n"
     ));
-    svg.text(12.0, 20.0, "start", "15", "CPU time of the server for each request, in microseconds");
+    svg.text(12.0, 20.0, "start", "15", "CPU time of the server per request, in microseconds");
     let machine = format!(
-        "{}, {}; one core for the server, median of {} rounds, lines from smallest to largest; logarithmic axis",
+        "{}, {}; one core for the server, median of {} rounds, lines from minimum to maximum; logarithmic axis",
         report.machine.cpu, report.machine.kernel, report.rounds
     );
     svg.text(12.0, 38.0, "start", "11", &machine);
-    svg.text(12.0, 54.0, "start", "11", "floor: TLS and HTTP alone, every request answered with 181 bytes");
+    svg.text(12.0, 54.0, "start", "11", "floor: only TLS and HTTP, every response has 181 bytes");
     for (kind, x) in &kinds {
         svg.text(*x, TOP - 10.0, "end", "12", kind.name());
         svg.mark(*kind, x - 7.0 * crate::sample::float(kind.name().len()) - 10.0, TOP - 14.0);
@@ -67,7 +67,7 @@ pub(crate) fn svg(report: &Report) -> String {
     svg.0
 }
 
-/// Where a logarithmic axis is marked, in every power of ten.
+/// The ticks of the logarithmic axis within each power of ten.
 const FACTORS: [f64; 3] = [1.0, 2.0, 5.0];
 
 /// A logarithmic axis.
@@ -77,14 +77,13 @@ struct Axis {
 }
 
 impl Axis {
-    /// From 1, 2 or 5 times the power of ten below all figures to a little above the largest.
+    /// From 1, 2 or 5 times a power of ten, below all figures, to a little above the largest.
     fn around(figures: impl Iterator<Item = f64>) -> Self {
-        let (least, most) =
-            figures.fold((f64::MAX, 1.0_f64), |(least, most), figure| (least.min(figure), most.max(figure)));
-        let least = least.min(most).max(1.0);
-        let power = 10_f64.powf(least.log10().floor());
-        let from = FACTORS.into_iter().rev().map(|factor| factor * power).find(|from| *from <= least);
-        Self { from: from.unwrap_or(power), to: most * 1.2 }
+        let (min, max) = figures.fold((f64::MAX, 1.0_f64), |(min, max), figure| (min.min(figure), max.max(figure)));
+        let min = min.min(max).max(1.0);
+        let power = 10_f64.powf(min.log10().floor());
+        let from = FACTORS.into_iter().rev().map(|factor| factor * power).find(|from| *from <= min);
+        Self { from: from.unwrap_or(power), to: max * 1.2 }
     }
 
     fn x(&self, figure: f64) -> f64 {
@@ -105,7 +104,7 @@ impl Axis {
     }
 }
 
-/// SVG as it grows; a String takes all that is written.
+/// An SVG under construction. Writing to its String cannot fail.
 struct Svg(String);
 
 impl Svg {
@@ -120,7 +119,8 @@ impl Svg {
     fn line(&mut self, x1: f64, y1: f64, x2: f64, y2: f64, colour: &str, width: f64) {
         let _ = writeln!(
             self.0,
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\" \
+             stroke-width=\"{width}\"/>"
         );
     }
 
@@ -143,7 +143,7 @@ impl Svg {
         };
     }
 
-    /// The spread and the median of one program, as marks and in digits.
+    /// The spread and the median of one program, as a line with a mark and as a number.
     fn figure(&mut self, row: &Row, kind: Kind, axis: &Axis, x: f64, y: f64) {
         let Some(spread) = row.spread(CPU) else { return };
         self.line(axis.x(spread.min), y, axis.x(spread.max), y, colour(kind), 2.0);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_holds_all_figures() {
+    fn the_axis_covers_all_figures() {
         let axis = Axis::around([12.0, 9_000.0].into_iter());
         assert!((axis.from - 10.0).abs() < 1e-6, "{}", axis.from);
         assert!(axis.x(12.0) > LEFT && axis.x(9_000.0) < RIGHT);

@@ -1,4 +1,4 @@
-//! The programs that are compared: how they are built, configured and started.
+//! The compared programs: building, configuring and starting them.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -14,22 +14,22 @@ use crate::cores::Cores;
 use crate::load::{Http1, connect};
 use crate::request::Request;
 
-/// How long a server may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit for the first response of a server.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often a server that starts is asked.
+/// The interval between requests to a server that is starting.
 const POLL: Duration = Duration::from_micros(250);
 
-/// What can be measured.
+/// A kind of program that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// This repository's server.
     Keyway,
     /// Another build of it.
     Before,
-    /// TLS and HTTP alone.
+    /// Only TLS and HTTP.
     Floor,
-    /// The server that Keyway takes the place of.
+    /// The server that Keyway replaces.
     Kes,
 }
 
@@ -41,33 +41,33 @@ pub(crate) struct Program {
     path: PathBuf,
 }
 
-/// What a server is started with. The floor has no use for it.
+/// The configuration of a server. The floor uses only the threads.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// YAML under `keystore:`; `@dir@` is the server's directory.
+    /// The YAML under `keystore:`; `@dir@` stands for the directory of the server.
     pub(crate) keystore: String,
-    /// YAML of policies.
+    /// The YAML of the policies.
     pub(crate) policies: String,
-    /// Threads, and as many cores.
+    /// The number of threads and of cores.
     pub(crate) threads: usize,
 }
 
 /// A running server, which is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Which program it runs.
+    /// The program.
     pub(crate) kind: Kind,
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// From its start to its first answer.
+    /// The time from its start to its first response.
     pub(crate) started_in: Duration,
-    /// Threads that it serves with.
+    /// Its number of threads.
     pub(crate) threads: usize,
     child: Child,
 }
 
 impl Kind {
-    /// What tables call it.
+    /// Its name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Keyway => "keyway",
@@ -77,19 +77,19 @@ impl Kind {
         }
     }
 
-    /// The program that tables call so. They show programs in the order of this type.
+    /// The kind with this name. Tables show programs in the order of this type.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         [Self::Keyway, Self::Before, Self::Floor, Self::Kes].into_iter().find(|kind| kind.name() == name)
     }
 }
 
 impl Setup {
-    /// On a keystore, with one thread and without policies.
+    /// With this keystore, one thread and no policies.
     pub(crate) fn on(keystore: &str) -> Self {
         Self { keystore: keystore.to_owned(), policies: String::new(), threads: 1 }
     }
 
-    /// Keys in files, which KES has too.
+    /// Keys in files, which KES supports too.
     pub(crate) fn fs() -> Self {
         Self::on("fs:\n    path: '@dir@/keys'")
     }
@@ -111,7 +111,7 @@ impl Setup {
             key.display(),
             cert.display()
         );
-        // Nothing expires while it is measured; loads are a section of their own.
+        // Nothing expires during a measurement; loads from the store have their own section.
         yaml.push_str("cache:\n  expiry:\n    any: 1h\n    unused: 1h\n");
         if kind != Kind::Kes {
             yaml.push_str("  max_entries: 2000000\nlimits:\n  connections: 20000\n  requests: 20000\n");
@@ -123,9 +123,9 @@ impl Setup {
 }
 
 impl Program {
-    /// Builds this repository's programs, quietly.
+    /// Builds the programs of this repository, without output.
     pub(crate) fn build() -> anyhow::Result<Vec<Self>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has no folder around it")?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has no parent directory")?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.current_dir(root).args(["build", "--release", "--quiet", "-p", "keyway", "-p", "bench", "--bins"]);
@@ -141,28 +141,28 @@ impl Program {
             .collect()
     }
 
-    /// A program that is there already.
+    /// An existing program.
     pub(crate) fn at(kind: Kind, path: PathBuf) -> anyhow::Result<Self> {
         if !path.is_file() {
-            bail!("{}: there is no such program", path.display());
+            bail!("{} does not exist or is not a file", path.display());
         }
         Ok(Self { kind, path })
     }
 
-    /// What the program says of its version.
+    /// The version that the program prints.
     pub(crate) fn version(&self) -> String {
         if self.kind == Kind::Floor {
             return env!("CARGO_PKG_VERSION").to_owned();
         }
-        let said = Command::new(&self.path).arg("--version").output();
-        let text = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let output = Command::new(&self.path).arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").trim().to_owned()
     }
 
-    /// Starts a server whose keys and files are in `directory`, and waits for its first answer.
+    /// Starts a server with its keys and files in `directory`, and waits for its first response.
     ///
     /// # Errors
-    /// What the server says when it ends, or that it does not answer.
+    /// The output of the server if it exits, or that it does not respond.
     pub(crate) fn start(
         &self,
         setup: &Setup,
@@ -197,17 +197,19 @@ impl Program {
         let mut server = Server { kind: self.kind, address, started_in: Duration::ZERO, threads: setup.threads, child };
         let first = Request::get("/version").http1(0);
         loop {
-            let asked: anyhow::Result<u16> =
+            let status: anyhow::Result<u16> =
                 runtime.block_on(async { Http1::new(connect(address, tls.clone()).await?).exchange(&first).await });
-            match asked {
+            match status {
                 Ok(200) => break,
-                Ok(status) => bail!("{}: the first answer is {status}", self.kind.name()),
-                Err(error) if start.elapsed() > PATIENCE => return Err(error.context("the server does not answer")),
+                Ok(status) => bail!("{}: the first response has status {status}", self.kind.name()),
+                Err(error) if start.elapsed() > START_TIMEOUT => {
+                    return Err(error.context("the server does not respond"));
+                }
                 Err(_) => std::thread::sleep(POLL),
             }
             if let Some(status) = server.child.try_wait()? {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                bail!("{} ended with {status} instead of serving:\n{said}", self.kind.name());
+                let output = fs::read_to_string(&log).unwrap_or_default();
+                bail!("{} exited with {status} during its start:\n{output}", self.kind.name());
             }
         }
         server.started_in = start.elapsed();
@@ -216,7 +218,7 @@ impl Program {
 }
 
 impl Server {
-    /// Its process.
+    /// Its process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -224,7 +226,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.kill(); // it may have exited
         let _ = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! All figures of a run: what the JSON holds, and what table and plot are made of.
+//! All figures of a run: the content of the JSON file, and the source of table and plot.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,42 +6,42 @@ use crate::machine::Machine;
 use crate::program::Kind;
 use crate::sample::{CPU, Sample};
 
-/// A run.
+/// The figures of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Where it ran.
+    /// The machine that it ran on.
     pub(crate) machine: Machine,
-    /// How long each measurement took, in seconds.
+    /// The duration of each measurement in seconds.
     pub(crate) seconds: f64,
-    /// How often each was made.
+    /// The number of rounds.
     pub(crate) rounds: usize,
-    /// The figures, in the order in which they were first taken.
+    /// The figures, in the order in which they were first measured.
     pub(crate) rows: Vec<Row>,
 }
 
-/// One thing that was measured, for one program.
+/// One case, for one program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Which part of the bench.
+    /// The section of the benchmark.
     pub(crate) section: String,
-    /// What was asked.
+    /// The case.
     pub(crate) case: String,
-    /// How: `HTTP/1.1`, `HTTP/2`.
+    /// The protocol: `HTTP/1.1` or `HTTP/2`.
     pub(crate) protocol: String,
-    /// Of whom.
+    /// The program.
     pub(crate) program: String,
     /// The figures of each round.
     pub(crate) samples: Vec<Sample>,
 }
 
-/// Smallest, middle and largest of some figures.
+/// Minimum, median and maximum of some figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
-    /// The smallest.
+    /// The minimum.
     pub(crate) min: f64,
-    /// The middle one, or the mean of the middle two.
+    /// The middle figure, or the mean of the middle two.
     pub(crate) median: f64,
-    /// The largest.
+    /// The maximum.
     pub(crate) max: f64,
 }
 
@@ -72,14 +72,14 @@ impl Report {
             program: program.to_owned(),
             samples: vec![sample],
         };
-        // Programs stand together under what they were asked, always in one order.
+        // The programs of a case are adjacent, always in the same order.
         let is_before = |row: &Row| row.is_at(place) && Kind::of_name(&row.program) < Kind::of_name(program);
         let first = self.rows.iter().position(|row| row.is_at(place)).unwrap_or(self.rows.len());
         let at = self.rows.iter().rposition(is_before).map_or(first, |last| last + 1);
         self.rows.insert(at, row);
     }
 
-    /// What another program did under the same.
+    /// The figures of another program for the same case.
     pub(crate) fn other(&self, row: &Row, program: Kind) -> Option<&Row> {
         self.rows.iter().find(|other| other.is_at(row.place()) && other.program == program.name())
     }
@@ -100,8 +100,8 @@ impl Row {
         Spread::of(self.samples.iter().filter_map(|sample| sample.get(figure).copied()))
     }
 
-    /// How many times the CPU time of `other` this takes, round by round: what else the machine does changes from one
-    /// round to the next, and hits both alike.
+    /// The ratio of CPU time to that of `other`, calculated for each round: other activity on the machine changes
+    /// between rounds, and affects both programs alike.
     pub(crate) fn times(&self, other: &Self) -> Option<Spread> {
         let pairs = self.samples.iter().zip(&other.samples);
         Spread::of(pairs.filter_map(|(own, other)| Some(own.get(CPU)? / other.get(CPU)?)))
@@ -109,7 +109,7 @@ impl Row {
 }
 
 impl Spread {
-    /// The spread of these, unless there are none.
+    /// The spread of these figures; `None` if there are none.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<_> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rounds_of_one_case_come_together_and_programs_stand_side_by_side() {
+    fn rounds_of_a_case_are_grouped_and_programs_are_adjacent() {
         let report = report();
         let rows: Vec<_> = report.rows.iter().map(|row| (row.protocol.as_str(), row.program.as_str())).collect();
         assert_eq!(rows, [("HTTP/1.1", "keyway"), ("HTTP/1.1", "floor"), ("HTTP/2", "keyway"), ("HTTP/2", "floor")]);
@@ -158,13 +158,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle_one() {
+    fn the_median_is_the_middle_figure() {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
         assert_eq!(Spread::of([f64::NAN]), None);
     }
 
     #[test]
-    fn a_report_is_the_same_after_a_way_through_json() {
+    fn a_report_survives_a_round_trip_through_json() {
         let text = serde_json::to_string(&report()).unwrap();
         let again: Report = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&again).unwrap(), text);

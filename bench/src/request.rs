@@ -1,4 +1,4 @@
-//! What is asked, and how it is written in HTTP/1.1.
+//! The requests, and their encoding in HTTP/1.1.
 
 use std::borrow::Cow;
 
@@ -6,25 +6,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-/// One request, or many that differ in a number at the end of the path.
+/// One request, or many that differ only in a number at the end of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     /// The method.
     pub(crate) method: &'static str,
     /// The path, without the number.
     pub(crate) path: String,
-    /// The body; no header tells of an empty one of a GET.
+    /// The body. A GET without one has no headers about it.
     pub(crate) body: Bytes,
-    /// How many numbers there are.
+    /// The number of names, if there is more than one.
     pub(crate) names: Option<u64>,
-    /// From one number to the next.
+    /// The distance from one number to the next.
     stride: u64,
 }
 
-/// A stride that meets every name once, in an order that no cache of pages likes: a prime that divides no round number.
+/// A stride that visits every name once, in an order with poor locality: a prime that does not divide a round number.
 const SCATTERED: u64 = 7_919;
 
-/// The context that data keys and ciphertexts are bound to: 32 bytes.
+/// The context of data keys and ciphertexts: 32 bytes.
 const CONTEXT: [u8; 32] = [7; 32];
 
 impl Request {
@@ -33,17 +33,17 @@ impl Request {
         Self { method: "GET", path: path.into(), body: Bytes::new(), names: None, stride: 1 }
     }
 
-    /// A request with JSON, or with nothing.
+    /// A request with a JSON body or none.
     pub(crate) fn put(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self { method: "PUT", path: path.into(), body: body.into(), names: None, stride: 1 }
     }
 
-    /// Makes a key.
+    /// Creates a key.
     pub(crate) fn create(name: &str) -> Self {
         Self::put(format!("/v1/key/create/{name}"), "")
     }
 
-    /// Asks for a data key.
+    /// Generates a data key.
     pub(crate) fn generate(name: &str) -> Self {
         Self::put(format!("/v1/key/generate/{name}"), format!(r#"{{"context":"{}"}}"#, STANDARD.encode(CONTEXT)))
     }
@@ -55,7 +55,7 @@ impl Request {
         Self::put(format!("/v1/key/encrypt/{name}"), format!(r#"{{"plaintext":"{plaintext}","context":"{context}"}}"#))
     }
 
-    /// Decrypts what an encrypt has given, in base64.
+    /// Decrypts a ciphertext in base64.
     pub(crate) fn decrypt(name: &str, ciphertext: &str) -> Self {
         let context = STANDARD.encode(CONTEXT);
         Self::put(
@@ -64,17 +64,17 @@ impl Request {
         )
     }
 
-    /// Asks for an HMAC of 32 bytes.
+    /// Computes the HMAC of 32 bytes.
     pub(crate) fn hmac(name: &str) -> Self {
         Self::put(format!("/v1/key/hmac/{name}"), format!(r#"{{"message":"{}"}}"#, STANDARD.encode(CONTEXT)))
     }
 
-    /// The same for `names` names, each with a number behind.
+    /// The same for `names` names, each ending in a number.
     pub(crate) fn numbered(self, names: u64) -> Self {
         Self { names: Some(names), ..self }
     }
 
-    /// The same in an order in which neighbours are far apart.
+    /// The same in an order in which consecutive names are far apart.
     pub(crate) fn scattered(self) -> Self {
         Self { stride: SCATTERED, ..self }
     }
@@ -87,15 +87,15 @@ impl Request {
         }
     }
 
-    /// The `n`-th request as it goes over the wire.
+    /// The `n`-th request, encoded for the wire.
     pub(crate) fn http1(&self, n: u64) -> Vec<u8> {
         let (method, path, length) = (self.method, self.path(n), self.body.len());
-        let about_body = match (method, length) {
+        let body_headers = match (method, length) {
             ("GET", 0) => String::new(),
             (_, 0) => "Content-Length: 0\r\n".to_owned(),
             _ => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
         };
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{about_body}\r\n").into_bytes();
+        let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{body_headers}\r\n").into_bytes();
         bytes.extend_from_slice(&self.body);
         bytes
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_written_as_http_1_says() {
+    fn a_request_is_encoded_as_http_1() {
         let request = Request::put("/a", "{}");
         let text =
             "PUT /a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
@@ -118,21 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_begin_again_after_the_last_name() {
+    fn numbers_wrap_around_after_the_last_name() {
         let request = Request::create("k-").numbered(10);
         assert_eq!(request.path(3), "/v1/key/create/k-0000003");
         assert_eq!(request.path(13), request.path(3));
     }
 
     #[test]
-    fn scattered_names_are_each_met_once() {
+    fn scattered_names_are_each_visited_once() {
         let request = Request::create("k-").numbered(1000).scattered();
-        let met: std::collections::BTreeSet<_> = (0..1000).map(|n| request.path(n).into_owned()).collect();
-        assert_eq!(met.len(), 1000);
+        let visited: std::collections::BTreeSet<_> = (0..1000).map(|n| request.path(n).into_owned()).collect();
+        assert_eq!(visited.len(), 1000);
     }
 
     #[test]
-    fn the_body_of_an_encrypt_holds_as_many_bytes_as_asked_for() {
+    fn the_plaintext_of_an_encrypt_has_the_requested_length() {
         let body: serde_json::Value = serde_json::from_slice(&Request::encrypt("k", 4096).body).unwrap();
         assert_eq!(STANDARD.decode(body["plaintext"].as_str().unwrap()).unwrap().len(), 4096);
     }

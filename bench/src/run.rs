@@ -1,4 +1,4 @@
-//! What all sections work with: the programs, the clients, a directory, and the report that they fill.
+//! The state shared by all sections: the programs, the clients, a directory, and the report.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,48 +15,48 @@ use crate::request::Request;
 use crate::sample::{CPU, P50, RATE, Sample};
 use crate::table::short;
 
-/// Connections of HTTP/1.1 where nothing else is said.
+/// The default number of HTTP/1.1 connections.
 pub(crate) const HTTP1: Shape = Shape::Http1(64);
 
-/// Connections and streams of HTTP/2.
+/// The default number of HTTP/2 connections, and of streams on each.
 pub(crate) const HTTP2: Shape = Shape::Http2(8, 16);
 
-/// The key that is used where one is enough.
+/// The key for cases that need only one.
 pub(crate) const KEY: &str = "bench";
 
-/// A run of the bench.
+/// A run of the benchmark.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// The programs, Keyway first.
     pub(crate) programs: Vec<Program>,
     /// The clients.
     pub(crate) certificates: Certificates,
-    /// Where servers and load run.
+    /// The cores of servers and load.
     pub(crate) cores: Cores,
-    /// How often everything is measured.
+    /// The number of rounds.
     pub(crate) rounds: usize,
-    /// For how long.
+    /// The duration of each measurement.
     pub(crate) time: Duration,
-    /// Names of cases and sections; none: all.
+    /// The requested cases and sections; empty for all.
     pub(crate) only: Vec<String>,
-    /// What came of it.
+    /// The figures.
     pub(crate) report: Report,
-    /// Directories of servers.
+    /// The parent directory of the servers' directories.
     pub(crate) directory: TempDir,
 }
 
 impl Run {
-    /// Whether `name`, a case or a section, was asked for.
+    /// Whether `name`, a case or a section, was requested.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
     }
 
-    /// The program of this kind, if it takes part.
+    /// The program of this kind, if it is part of this run.
     pub(crate) fn program(&self, kind: Kind) -> Option<&Program> {
         self.programs.iter().find(|program| program.kind == kind)
     }
 
-    /// A directory for a server.
+    /// The directory of a server.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -66,7 +66,7 @@ impl Run {
         program.start(setup, &self.directory(name), &self.certificates, &self.cores)
     }
 
-    /// A load of the admin, for the time that everything is measured.
+    /// A load by the admin, for the duration of a measurement.
     pub(crate) fn load(&self, server: &Server, shape: Shape, request: Request) -> anyhow::Result<Load> {
         let warm_up = (self.time / 4).clamp(Duration::from_millis(300), Duration::from_secs(2));
         Ok(Load {
@@ -81,13 +81,13 @@ impl Run {
         })
     }
 
-    /// The same for each of so many names, once.
+    /// One request for each of `names` names.
     pub(crate) fn each(&self, server: &Server, request: Request, names: u64) -> anyhow::Result<Sample> {
         let load = self.load(server, HTTP1, request.numbered(names).scattered())?;
         Load { end: End::Count(names), ..load }.run()
     }
 
-    /// Notes a sample, and says so.
+    /// Adds a sample to the report, and prints it.
     pub(crate) fn note(&mut self, place: Place<'_>, program: Kind, sample: Sample) {
         let figures = [CPU, RATE, P50].map(|name| Some(format!("{name} {}", short(*sample.get(name)?))));
         let figures: Vec<_> = figures.into_iter().flatten().collect();
@@ -97,7 +97,7 @@ impl Run {
     }
 }
 
-/// Tells whoever waits.
+/// Prints a line of progress.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}"); // nobody may listen
+    let _ = writeln!(std::io::stderr(), "{line}"); // standard error may be closed
 }

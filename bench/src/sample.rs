@@ -1,35 +1,35 @@
-//! What one measurement gives, and how latencies become percentiles.
+//! The figures of one measurement, and the calculation of percentiles.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Figures by name, one of the constants below.
+/// Figures by name. The names are the constants below.
 pub(crate) type Sample = BTreeMap<String, f64>;
 
-/// CPU time of the server for each request, in microseconds.
+/// CPU time of the server per request, in microseconds.
 pub(crate) const CPU: &str = "cpu_us";
-/// Requests a second.
+/// Requests per second.
 pub(crate) const RATE: &str = "requests_per_second";
-/// Latencies in milliseconds.
+/// Median latency in milliseconds.
 pub(crate) const P50: &str = "p50_ms";
-/// See [`P50`].
+/// 99th percentile of the latency, in milliseconds.
 pub(crate) const P99: &str = "p99_ms";
-/// See [`P50`].
+/// 99.9th percentile of the latency, in milliseconds.
 pub(crate) const P999: &str = "p99.9_ms";
 /// Resident memory of the server at the end, in MiB.
 pub(crate) const RESIDENT: &str = "resident_mib";
-/// The most that was resident meanwhile, in MiB.
+/// Peak resident memory during the measurement, in MiB.
 pub(crate) const PEAK: &str = "peak_mib";
-/// How much of the time the server was running, in percent of one core.
+/// CPU usage of the server, in percent of one core.
 pub(crate) const BUSY: &str = "busy_percent";
-/// CPU time of the load generator for each request, in microseconds.
+/// CPU time of the load generator per request, in microseconds.
 pub(crate) const LOAD_CPU: &str = "load_cpu_us";
-/// Requests that were measured.
+/// The number of measured requests.
 pub(crate) const REQUESTS: &str = "requests";
-/// How many of the handshakes resumed a session, in percent.
+/// The share of handshakes that resumed a session, in percent.
 pub(crate) const RESUMED: &str = "resumed_percent";
 
-/// The figures of requests with these latencies, which took `elapsed` together and cost the server `cpu`.
+/// The figures of requests with these latencies, a total duration of `elapsed`, and `cpu` used by the server.
 pub(crate) fn sample(latencies: &mut [Duration], elapsed: Duration, cpu: Duration) -> Sample {
     latencies.sort_unstable();
     let count = float(latencies.len());
@@ -45,14 +45,14 @@ pub(crate) fn sample(latencies: &mut [Duration], elapsed: Duration, cpu: Duratio
     sample
 }
 
-/// The smallest of the sorted values that at least `per_mille` thousandths of all do not exceed.
+/// The smallest value that is not exceeded by at least `per_mille` thousandths of the sorted values.
 fn percentile(sorted: &[Duration], per_mille: usize) -> Duration {
     let rank = (sorted.len() * per_mille).div_ceil(1000).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
-/// A count as a number to calculate with.
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
+/// A count as a floating-point number.
+#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^53")]
 pub(crate) fn float(count: usize) -> f64 {
     count as f64
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_a_latency_that_was_measured() {
+    fn a_percentile_is_one_of_the_measured_latencies() {
         let thousand: Vec<_> = (1..=1000).map(Duration::from_millis).collect();
         for (per_mille, expected) in [(500, 500), (990, 990), (999, 999), (1000, 1000), (0, 1)] {
             assert_eq!(percentile(&thousand, per_mille), Duration::from_millis(expected));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_and_rate_are_those_of_one_request() {
+    fn cpu_time_is_per_request_and_rate_per_second() {
         let mut latencies = vec![Duration::from_millis(3), Duration::from_millis(1)];
         let sample = sample(&mut latencies, Duration::from_secs(4), Duration::from_micros(60));
         assert_eq!((sample[CPU], sample[RATE], sample[P50]), (30.0, 0.5, 1.0));

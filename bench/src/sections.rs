@@ -1,4 +1,4 @@
-//! The parts of the bench.
+//! The sections of the benchmark.
 
 pub(crate) mod cold;
 pub(crate) mod many_keys;
@@ -7,5 +7,5 @@ pub(crate) mod side_by_side;
 pub(crate) mod start_up;
 mod stores;
 
-/// The section that the plot is made of.
+/// The section shown in the plot.
 pub(crate) const SIDE_BY_SIDE: &str = "side by side";

@@ -1,4 +1,4 @@
-//! One client that asks one thing after another: for what a measurement needs, and for pages.
+//! A client that sends one request at a time, to prepare measurements and to read listings.
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
@@ -24,11 +24,11 @@ impl Session {
         Ok(Self { runtime, connection: Http1::new(connection) })
     }
 
-    /// The body of the answer.
+    /// Sends a request and returns the body of the response.
     ///
     /// # Errors
-    /// Whatever is not 200.
-    pub(crate) fn ask(&mut self, request: &Request) -> anyhow::Result<&[u8]> {
+    /// Every status other than 200.
+    pub(crate) fn send(&mut self, request: &Request) -> anyhow::Result<&[u8]> {
         let status = self.runtime.block_on(self.connection.exchange(&request.http1(0)))?;
         let body = self.connection.body();
         anyhow::ensure!(
@@ -41,11 +41,11 @@ impl Session {
         Ok(body)
     }
 
-    /// One field of the answer, empty when it is not there.
+    /// One field of the response, empty if it is absent.
     pub(crate) fn field(&mut self, request: &Request, field: &str) -> anyhow::Result<String> {
-        let body = self.ask(request)?;
-        let answer: serde_json::Value =
+        let body = self.send(request)?;
+        let response: serde_json::Value =
             serde_json::from_slice(body).with_context(|| format!("{}: not JSON", request.path(0)))?;
-        Ok(answer.get(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+        Ok(response.get(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
     }
 }

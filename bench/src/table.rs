@@ -1,4 +1,4 @@
-//! The table for people: one line for each program and case, each figure as smallest/middle/largest over the rounds.
+//! The printed table: one line for each program and case, each figure as minimum/median/maximum over the rounds.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::program::Kind;
 use crate::report::{Report, Row, Spread};
 use crate::sample::{BUSY, CPU, LOAD_CPU, P50, P99, P999, PEAK, RATE, RESIDENT};
 
-/// Figures of a line, with the heads of their columns.
+/// The figures of a line, with the headers of their columns.
 const COLUMNS: [(&str, &str); 9] = [
     (CPU, "CPU us/request"),
     (RATE, "requests/s"),
@@ -19,18 +19,18 @@ const COLUMNS: [(&str, &str); 9] = [
     (LOAD_CPU, "load us/request"),
 ];
 
-/// A figure that was not taken.
+/// A figure that was not measured.
 const NOTHING: &str = "-";
 
-/// Programs that others are compared with, and the head of that column.
+/// The programs that others are compared with, and the headers of these columns.
 const COMPARED: [(Kind, &str); 3] = [(Kind::Before, "x before"), (Kind::Floor, "x floor"), (Kind::Kes, "x KES")];
 
-/// The whole table, with what it was measured on above it.
+/// The whole table, below a description of the machine.
 pub(crate) fn table(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
         "{}, {} cores ({}), {} MiB, {}, {}, load average {} at the start, commit {}\n{}\n{} rounds of {} s; \
-         smallest/median/largest over the rounds\n",
+         minimum/median/maximum over the rounds\n",
         machine.cpu,
         machine.cores,
         machine.placement,
@@ -47,14 +47,14 @@ pub(crate) fn table(report: &Report) -> String {
     sections.dedup();
     for section in sections {
         let rows = report.rows.iter().filter(|row| row.section == section);
-        let head = ["case", "", "program"]
+        let header = ["case", "", "program"]
             .into_iter()
             .chain(COLUMNS.map(|(_, head)| head))
             .chain(COMPARED.map(|(_, head)| head));
-        let mut lines = vec![head.map(str::to_owned).collect()];
+        let mut lines = vec![header.map(str::to_owned).collect()];
         lines.extend(rows.map(|row| line(report, row)));
         drop_empty_columns(&mut lines);
-        let _ = write!(text, "\n{section}\n{}", aligned(&lines)); // a String takes all
+        let _ = write!(text, "\n{section}\n{}", aligned(&lines)); // writing to a String cannot fail
     }
     text
 }
@@ -77,7 +77,7 @@ fn cell(spread: Option<Spread>) -> String {
     }
 }
 
-/// Three digits, or as many as there are before the point.
+/// Three significant digits, or all digits before the decimal point.
 pub(crate) fn short(figure: f64) -> String {
     let decimals = match figure.abs() {
         0.0..9.995 => 2,
@@ -87,7 +87,7 @@ pub(crate) fn short(figure: f64) -> String {
     format!("{figure:.decimals$}")
 }
 
-/// Takes out the columns in which no line has anything.
+/// Removes the columns without any figures.
 fn drop_empty_columns(lines: &mut [Vec<String>]) {
     let is_empty = |column: usize| lines.iter().skip(1).all(|line| line.get(column).is_none_or(|cell| cell == NOTHING));
     let columns = lines.first().map_or(0, Vec::len);
@@ -98,9 +98,9 @@ fn drop_empty_columns(lines: &mut [Vec<String>]) {
     }
 }
 
-/// Columns as wide as their widest cell; those with figures on the right.
+/// Pads all columns to their widest cell; figures are right-aligned.
 fn aligned(lines: &[Vec<String>]) -> String {
-    /// Columns of words.
+    /// The number of text columns.
     const WORDS: usize = 3;
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
     let mut text = String::new();

@@ -1,13 +1,14 @@
-//! Messages under an AES256 key: AES-256-GCM under a sub-key of the message's own.
+//! Encryption with an AES256 key: AES-256-GCM with a subkey for each message.
 //!
-//! sub-key = HMAC-SHA-256(key, iv), then AES-256-GCM (NIST SP 800-38D; RFC 5116 section 5.2) with `nonce`.
+//! subkey = HMAC-SHA-256(key, iv), then AES-256-GCM (NIST SP 800-38D; RFC 5116 section 5.2) with `nonce`.
 //!
-//! Why it is safe: HMAC-SHA-256 is a pseudo-random function, so the sub-keys of different ivs are independent keys.
-//! GCM breaks when a nonce repeats under one key; here iv *and* nonce, 28 random bytes, would have to repeat.
-//! Not here: the layout of a ciphertext (`ciphertext.rs`), and where iv and nonce come from (`key.rs`).
+//! Why this is safe: HMAC-SHA-256 is a pseudorandom function, so different ivs give independent subkeys. GCM breaks if
+//! a nonce repeats under the same key; here both iv *and* nonce, 28 random bytes, would have to repeat.
 //!
-//! Short messages, data keys above all, go through `aes-gcm`; long ones through AWS-LC, which is several times faster on
-//! CPUs with wide vectors, and whose keys cost an allocation. The tests hold the two against each other.
+//! Short messages, mostly data keys, are encrypted by `aes-gcm`; long ones by AWS-LC, which is several times faster on
+//! CPUs with wide vectors but allocates for each key. Tests check that both give the same results.
+//!
+//! Not here: the ciphertext formats (`ciphertext.rs`), and the generation of iv and nonce (`key.rs`).
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit};
@@ -18,10 +19,10 @@ use super::error::{EncryptError, NotAuthentic};
 use super::hmac::hmac_sha256;
 use super::secret::Secret;
 
-/// Length in bytes from which a message is a long one.
+/// Messages of at least this many bytes are encrypted by AWS-LC.
 const LONG: usize = 2048;
 
-/// Encrypts `buffer` in place and appends the tag of 16 bytes, for which it should have room.
+/// Encrypts `buffer` in place and appends the 16-byte tag, for which it should have capacity.
 ///
 /// # Errors
 /// [`EncryptError::TooLong`] above 2^36 - 32 bytes (NIST SP 800-38D section 5.2.1.1).
@@ -40,10 +41,10 @@ pub(super) fn seal(
     cipher(key, iv).encrypt_in_place(nonce.into(), context, buffer).map_err(|_| EncryptError::TooLong)
 }
 
-/// Decrypts `buffer` in place and cuts the tag off.
+/// Decrypts `buffer` in place and removes the tag.
 ///
 /// # Errors
-/// [`NotAuthentic`]; what is in `buffer` is then worthless.
+/// [`NotAuthentic`]; the content of `buffer` is then unspecified.
 pub(super) fn open(
     key: &Secret,
     iv: &[u8; IV_LEN],
@@ -65,7 +66,7 @@ fn cipher(key: &Secret, iv: &[u8; IV_LEN]) -> Aes256Gcm {
     Aes256Gcm::new(hmac_sha256(key, iv).as_bytes().into())
 }
 
-/// The same for long messages; nothing only for a key of another length, which a [`Secret`] is not.
+/// The same for long messages. Never `None`: a [`Secret`] has the right length.
 fn long(key: &Secret, iv: &[u8; IV_LEN]) -> Option<LessSafeKey> {
     UnboundKey::new(&AES_256_GCM, hmac_sha256(key, iv).as_bytes()).ok().map(LessSafeKey::new)
 }
@@ -79,9 +80,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_implementations_agree(key: [u8; 32], iv: [u8; 16], nonce: [u8; 12], context: Vec<u8>, message: Vec<u8>) {
-            let sub_key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &iv);
-            let other = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, sub_key.as_ref()).unwrap());
+        fn another_implementation_gives_the_same_result(
+            key: [u8; 32],
+            iv: [u8; 16],
+            nonce: [u8; 12],
+            context: Vec<u8>,
+            message: Vec<u8>,
+        ) {
+            let subkey = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &iv);
+            let other = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, subkey.as_ref()).unwrap());
             let mut expected = message.clone();
             other
                 .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&context), &mut expected)
@@ -96,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn long_and_short_messages_are_encrypted_alike(
+        fn both_implementations_agree_around_the_length_limit(
             key: [u8; 32],
             iv: [u8; 16],
             nonce: [u8; 12],

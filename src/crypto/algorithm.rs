@@ -1,24 +1,25 @@
-//! The ciphers a key can be for, and their names.
+//! The ciphers that a key can be used with, and their names.
 
 use std::fmt;
 
 /// The cipher of a key. Both take a key of 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Algorithm {
-    /// AES-256-GCM under sub-keys by HMAC-SHA-256.
+    /// AES-256-GCM with subkeys derived by HMAC-SHA-256.
     Aes256,
-    /// ChaCha20-Poly1305 under sub-keys by `HChaCha20`.
+    /// ChaCha20-Poly1305 with subkeys derived by `HChaCha20`.
     ChaCha20,
 }
 
 impl Algorithm {
-    /// The algorithm of new keys: AES where the CPU has instructions for it (and for GCM's multiplication), and
-    /// ChaCha20 elsewhere, where AES would be slow and leak its key through the timing of table look-ups.
+    /// The algorithm for new keys: AES if the CPU has instructions for it and for the multiplication of GCM, otherwise
+    /// ChaCha20, because AES in software is slow and leaks its key through the timing of table lookups.
     pub fn preferred() -> Self {
         if has_aes_instructions() { Self::Aes256 } else { Self::ChaCha20 }
     }
 
-    /// The algorithm of a name, in the spelling of KES since 2023 or the one before it; `None` for any other text.
+    /// The algorithm with this name, in the spelling that KES has used since 2023 or the earlier one; `None` for any
+    /// other text.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "AES256" | "AES256-GCM_SHA256" => Some(Self::Aes256),
@@ -47,7 +48,7 @@ fn has_aes_instructions() -> bool {
     std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
 }
 
-/// Rust's feature `aes` of AArch64 stands for AES and PMULL together.
+/// On AArch64, Rust's feature `aes` covers both AES and PMULL.
 #[cfg(target_arch = "aarch64")]
 fn has_aes_instructions() -> bool {
     std::arch::is_aarch64_feature_detected!("aes")
@@ -71,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn the_older_names_are_understood() {
+    fn the_older_names_are_parsed() {
         assert_eq!(Algorithm::parse("AES256-GCM_SHA256"), Some(Algorithm::Aes256));
         assert_eq!(Algorithm::parse("XCHACHA20-POLY1305"), Some(Algorithm::ChaCha20));
     }
 
     #[test]
-    fn other_texts_name_no_algorithm() {
+    fn other_texts_are_not_names_of_algorithms() {
         for name in ["", "aes256", "AES-256", "AES256 ", "ChaCha20Poly1305", "DES"] {
             assert_eq!(Algorithm::parse(name), None, "{name:?}");
         }

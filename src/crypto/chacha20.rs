@@ -1,12 +1,13 @@
-//! Messages under a ChaCha20 key: ChaCha20-Poly1305 under a sub-key of the message's own.
+//! Encryption with a ChaCha20 key: ChaCha20-Poly1305 with a subkey for each message.
 //!
-//! sub-key = HChaCha20(key, iv) (draft-irtf-cfrg-xchacha-03 section 2.2), then ChaCha20-Poly1305 (RFC 8439 section
+//! subkey = HChaCha20(key, iv) (draft-irtf-cfrg-xchacha-03 section 2.2), then ChaCha20-Poly1305 (RFC 8439 section
 //! 2.8) with `nonce`.
 //!
-//! Why it is safe: it is XChaCha20-Poly1305 (the draft's section 2.3, and 3.1 for the proof) with the remaining nonce
-//! of 12 random bytes instead of 4 zero and 8 random ones: 28 random bytes would have to repeat before a key stream
-//! does.
-//! Not here: the layout of a ciphertext (`ciphertext.rs`), and where iv and nonce come from (`key.rs`).
+//! Why this is safe: it is XChaCha20-Poly1305 (section 2.3 of the draft; 3.1 for the proof), except that the remaining
+//! nonce is 12 random bytes instead of 4 zero bytes and 8 random ones: a key stream repeats only if all 28 random bytes
+//! repeat.
+//!
+//! Not here: the ciphertext formats (`ciphertext.rs`), and the generation of iv and nonce (`key.rs`).
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
@@ -16,7 +17,7 @@ use super::ciphertext::{IV_LEN, NONCE_LEN};
 use super::error::{EncryptError, NotAuthentic};
 use super::secret::Secret;
 
-/// Encrypts `buffer` in place and appends the tag of 16 bytes.
+/// Encrypts `buffer` in place and appends the 16-byte tag.
 ///
 /// # Errors
 /// [`EncryptError::TooLong`] above 2^38 - 64 bytes (RFC 8439 section 2.8).
@@ -33,10 +34,10 @@ pub(super) fn seal(
         .map_err(|_| EncryptError::TooLong)
 }
 
-/// Decrypts `buffer` in place and cuts the tag off.
+/// Decrypts `buffer` in place and removes the tag.
 ///
 /// # Errors
-/// [`NotAuthentic`]; what is in `buffer` is then worthless.
+/// [`NotAuthentic`]; the content of `buffer` is then unspecified.
 pub(super) fn open(
     key: &Secret,
     iv: &[u8; IV_LEN],
@@ -58,10 +59,10 @@ fn cipher(key: &Secret, iv: &[u8; IV_LEN]) -> Result<LessSafeKey, Unspecified> {
 
 fn hchacha20(key: &Secret, iv: &[u8; IV_LEN]) -> Secret {
     let mut derived = ::chacha20::hchacha::<::chacha20::R20>(key.as_bytes().into(), iv.into());
-    let mut sub_key = Secret::zero();
-    sub_key.as_mut_bytes().copy_from_slice(&derived);
+    let mut subkey = Secret::zero();
+    subkey.as_mut_bytes().copy_from_slice(&derived);
     derived.zeroize();
-    sub_key
+    subkey
 }
 
 #[cfg(test)]
@@ -76,20 +77,21 @@ mod tests {
     }
 
     #[test]
-    fn hchacha20_gives_the_sub_key_of_the_draft() {
+    fn hchacha20_derives_the_subkey_of_the_draft() {
         // draft-irtf-cfrg-xchacha-03 section 2.2.1
         let iv = [0, 0, 0, 0x09, 0, 0, 0, 0x4a, 0, 0, 0, 0, 0x31, 0x41, 0x59, 0x27];
-        let sub_key = hchacha20(&Secret::copy_of(&counting::<32>(0)).unwrap(), &iv);
+        let subkey = hchacha20(&Secret::copy_of(&counting::<32>(0)).unwrap(), &iv);
         let expected = [
             0x82, 0x41, 0x3b, 0x42, 0x27, 0xb2, 0x7b, 0xfe, 0xd3, 0x0e, 0x42, 0x50, 0x8a, 0x87, 0x7d, 0x73, 0xa0, 0xf9,
             0xe4, 0xd5, 0x8a, 0x74, 0xa8, 0x53, 0xc1, 0x2e, 0xc4, 0x13, 0x26, 0xd3, 0xec, 0xdc,
         ];
-        assert_eq!(sub_key.as_bytes(), &expected);
+        assert_eq!(subkey.as_bytes(), &expected);
     }
 
     #[test]
     fn a_message_is_sealed_as_in_the_draft() {
-        // draft-irtf-cfrg-xchacha-03 appendix A.3.1; XChaCha20's nonce is our iv, then 4 zeros and its last 8 bytes.
+        // draft-irtf-cfrg-xchacha-03 appendix A.3.1; The nonce of XChaCha20 is our iv followed by the last 8 bytes of
+        // our nonce, whose first 4 are zero.
         let message = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
             sunscreen would be it.";
         let context = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];

@@ -1,16 +1,17 @@
-//! The layout of ciphertexts: one format is written, three are read.
+//! The ciphertext formats: one is written, three are read.
 //!
 //! | format | first byte | layout |
 //! |---|---|---|
 //! | written | any | AEAD output, then iv (16), then nonce (12) |
-//! | JSON | `{` | `{"aead","iv","nonce","bytes"}`, values in base64 |
-//! | MessagePack | 0x95 | array of 5: algorithm, key id, iv, nonce, AEAD output |
+//! | JSON | `{` | `{"aead","iv","nonce","bytes"}`, the last three in base64 |
+//! | MessagePack | 0x95 | array of 5: algorithm, key ID, iv, nonce, AEAD output |
 //!
-//! AEAD output is the encrypted message and its tag (16). The written format may begin with any byte, so what looks
-//! like another format and does not parse is the written one. That it could parse by chance is no danger: it would
-//! have to hold its own length and an algorithm's name, and the tag decides in any case.
+//! AEAD output is the encrypted message followed by its tag (16). The written format may begin with any byte, so a
+//! ciphertext that looks like another format but does not parse as one is in the written format. Parsing by accident is
+//! harmless: the ciphertext would have to contain its own length and the name of an algorithm, and its tag is verified
+//! in any case.
 //!
-//! Source: vectors in `tests/vectors/kes.json`, made with KES. Not here: ciphers and keys.
+//! Source: the vectors in `tests/vectors/kes.json`, created with KES. Not here: ciphers and keys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,13 +22,13 @@ use serde::Deserialize;
 
 use super::algorithm::Algorithm;
 
-/// Length in bytes of the iv, from which the sub-key of a message is derived.
+/// Length in bytes of the iv, from which the subkey of a message is derived.
 pub(super) const IV_LEN: usize = 16;
 /// Length in bytes of the nonce (RFC 5116 section 5.2, RFC 8439 section 2.8).
 pub(super) const NONCE_LEN: usize = 12;
 /// Length in bytes of the authentication tag (the same sections).
 const TAG_LEN: usize = 16;
-/// Bytes by which a written ciphertext is longer than its plaintext: 44.
+/// The number of bytes that a written ciphertext is longer than its plaintext: 44.
 pub(super) const OVERHEAD: usize = TAG_LEN + IV_LEN + NONCE_LEN;
 
 /// First byte of the JSON format.
@@ -37,25 +38,25 @@ const ARRAY_OF_5: u8 = 0x95;
 
 /// The parts of a ciphertext.
 pub(super) struct Ciphertext {
-    /// The algorithm that the format names; the written format names none.
+    /// The algorithm named by the format; the written format names none.
     pub(super) algorithm: Option<Algorithm>,
-    /// What the AEAD put out: the encrypted message and its tag, 16 bytes at least.
+    /// The AEAD output: the encrypted message and its tag, at least 16 bytes.
     pub(super) sealed: Sealed,
-    /// From which the sub-key is derived.
+    /// The iv from which the subkey is derived.
     pub(super) iv: [u8; IV_LEN],
-    /// The nonce under the sub-key.
+    /// The nonce for the subkey.
     pub(super) nonce: [u8; NONCE_LEN],
 }
 
 /// Where the AEAD's output is.
 pub(super) enum Sealed {
-    /// In this part of the ciphertext.
+    /// In this range of the ciphertext.
     Within(Range<usize>),
-    /// Decoded from it.
+    /// Decoded from the ciphertext.
     Apart(Vec<u8>),
 }
 
-/// The written format: appends iv and nonce to `sealed`.
+/// Writes the written format: appends iv and nonce to `sealed`.
 pub(super) fn write(mut sealed: Vec<u8>, iv: &[u8; IV_LEN], nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
     sealed.extend_from_slice(iv);
     sealed.extend_from_slice(nonce);
@@ -63,9 +64,9 @@ pub(super) fn write(mut sealed: Vec<u8>, iv: &[u8; IV_LEN], nonce: &[u8; NONCE_L
 }
 
 impl Ciphertext {
-    /// Takes a ciphertext of any format apart; `None` when it is too short for one. Nothing is verified yet.
+    /// Parses a ciphertext of any format; `None` if it is too short. Nothing is authenticated yet.
     ///
-    /// Allocates for the JSON format alone, and no more than the length of its text.
+    /// Allocates only for the JSON format, and not more than the length of the text.
     pub(super) fn parse(ciphertext: &[u8]) -> Option<Self> {
         let named = match *ciphertext.first()? {
             JSON => Self::json(ciphertext),
@@ -105,11 +106,11 @@ impl Ciphertext {
     }
 
     fn message_pack<'a>(ciphertext: &'a [u8]) -> Option<Self> {
-        // All borrowed: a length field in the input that lies is an error, and never an allocation.
+        // Everything is borrowed: a wrong length field in the input causes an error, never an allocation.
         type Array<'a> = (&'a str, &'a str, &'a [u8], &'a [u8], &'a [u8]);
         let (algorithm, _key_id, iv, nonce, sealed): Array<'a> = rmp_serde::from_slice(ciphertext).ok()?;
-        // rmp-serde does not mind what follows. The last value has to end where the ciphertext ends, or a ciphertext
-        // could be changed without its tag noticing.
+        // rmp-serde ignores trailing bytes. The last value must end where the ciphertext ends, or bytes could be
+        // appended to a ciphertext without being detected by its tag.
         if sealed.as_ptr_range().end != ciphertext.as_ptr_range().end {
             return None;
         }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_than_44_bytes_are_no_ciphertext() {
+    fn fewer_than_44_bytes_are_not_a_ciphertext() {
         for first in [0, JSON, ARRAY_OF_5] {
             for len in 0..100 {
                 let mut bytes = vec![0; len];
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn message_pack_is_read_when_every_length_is_right_and_nothing_follows() {
+    fn message_pack_is_parsed_only_with_correct_lengths_and_without_trailing_bytes() {
         let is_named = |bytes: &[u8]| Ciphertext::parse(bytes).is_some_and(|parsed| parsed.algorithm.is_some());
         let whole = named("AES256", 16, 12, 16);
         assert!(is_named(&whole));
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_field_that_lies_is_the_written_format() {
+    fn a_wrong_length_field_means_the_written_format() {
         // str 32, bin 32 and array 32 with lengths of 4 GiB.
         for marker in [0xdb, 0xc6, 0xdd] {
             let lie = [vec![ARRAY_OF_5, marker, 0xff, 0xff, 0xff, 0xff], vec![0x95; 60]].concat();

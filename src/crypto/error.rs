@@ -1,15 +1,15 @@
-//! Why keys could not be imported or messages not encrypted or decrypted. None of these errors says anything about a key.
+//! Errors of import, encryption and decryption. None of them reveals anything about a key.
 
 use super::random::RandomError;
 use super::secret::Secret;
 
-/// Why bytes did not become a key.
+/// Why bytes could not be imported as a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ImportError {
-    /// There are not exactly 32 bytes.
-    #[error("a key has exactly {} bytes", Secret::LEN)]
+    /// Their number is not 32.
+    #[error("a key must have exactly {} bytes", Secret::LEN)]
     KeySize,
-    /// There was no randomness for the HMAC secret.
+    /// No random bytes were available for the HMAC secret.
     #[error("{RandomError}")]
     Random,
 }
@@ -17,16 +17,16 @@ pub enum ImportError {
 /// Why a message was not encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EncryptError {
-    /// There was no randomness for iv, nonce or data key.
+    /// No random bytes were available for iv, nonce or data key.
     #[error("{RandomError}")]
     Random,
-    /// The message is longer than the cipher allows, which is 64 GiB (AES256) or 256 GiB (ChaCha20).
-    #[error("the message is longer than the cipher allows")]
+    /// The message exceeds the limit of the cipher: 64 GiB (AES256) or 256 GiB (ChaCha20).
+    #[error("the message exceeds the maximum length of the cipher")]
     TooLong,
 }
 
-/// A ciphertext was not made with this key and this context. It says no more on purpose: whatever a decryption tells
-/// about its failure can help to forge the next ciphertext.
+/// A ciphertext was not created with this key and this context. Deliberately without details: anything that a failed
+/// decryption reveals can help to forge a ciphertext.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("ciphertext is not authentic")]
 pub struct NotAuthentic;

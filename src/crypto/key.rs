@@ -1,8 +1,7 @@
-//! The keys that clients use by name, and all that can be done with one.
+//! The keys that clients use by name, and their operations.
 //!
-//! A [`Key`] holds a secret for one cipher, mostly a second secret for HMAC, and says when and by whom it was made.
-//! This file joins the parts: which cipher, which random bytes, which format. Not here: the name of a key and where
-//! it is kept (`keys.rs`).
+//! A [`Key`] holds a secret for one cipher, usually a second secret for HMAC, and when and by whom it was created. This
+//! file combines the parts: cipher, random bytes, format. Not here: the names of keys and their storage (`keys.rs`).
 
 use std::fmt;
 
@@ -18,9 +17,9 @@ use super::secret::Secret;
 pub use super::wiped::Wiped;
 use super::{aes256, chacha20, random};
 
-/// A key: 32 secret bytes for one cipher, and 32 more for HMAC unless it is older than KES's HMAC API.
+/// A key: 32 secret bytes for one cipher, and 32 more for HMAC unless the key predates KES's HMAC API.
 ///
-/// Secrets are wiped when it is dropped, and `Debug` prints none of them.
+/// Its secrets are wiped on drop, and `Debug` prints none of them.
 pub struct Key {
     pub(super) algorithm: Algorithm,
     pub(super) secret: Secret,
@@ -29,11 +28,11 @@ pub struct Key {
     pub(super) created_by: String,
 }
 
-/// A data key: for the client to encrypt with, and sealed, for the client to keep.
+/// A data key: in plaintext, for the client to encrypt with, and encrypted, for the client to store.
 pub struct DataKey {
     /// 32 random bytes.
     pub plaintext: Zeroizing<[u8; Key::LEN]>,
-    /// The same, encrypted under the key and the context: 76 bytes.
+    /// The data key, encrypted under the key and bound to the context: 76 bytes.
     pub ciphertext: Vec<u8>,
 }
 
@@ -41,13 +40,13 @@ impl Key {
     /// Length of a key in bytes, for either algorithm.
     pub const LEN: usize = Secret::LEN;
 
-    /// Bytes by which a ciphertext is longer than its message.
+    /// The number of bytes that a ciphertext is longer than its message.
     pub const OVERHEAD: usize = ciphertext::OVERHEAD;
 
-    /// Makes a key of random bytes.
+    /// Generates a random key.
     ///
     /// # Errors
-    /// [`RandomError`] when the system gives none.
+    /// [`RandomError`] if no random bytes are available.
     pub fn generate(algorithm: Algorithm, created_at: OffsetDateTime, created_by: &str) -> Result<Self, RandomError> {
         Ok(Self {
             algorithm,
@@ -58,8 +57,8 @@ impl Key {
         })
     }
 
-    /// Makes a key of bytes from elsewhere. Its HMAC secret is random: the same bytes imported twice decrypt each
-    /// other's ciphertexts and give different HMACs, as with KES.
+    /// Creates a key from existing bytes. Its HMAC secret is random: if the same bytes are imported twice, the two keys
+    /// decrypt each other's ciphertexts but give different HMACs, as with KES.
     ///
     /// # Errors
     /// [`ImportError::KeySize`] unless `secret` has [`Key::LEN`] bytes; [`ImportError::Random`].
@@ -78,23 +77,23 @@ impl Key {
         })
     }
 
-    /// The cipher that the key is for.
+    /// The cipher of the key.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// When the key was made; `None` when the store does not say.
+    /// When the key was created; `None` if the stored key has no creation time.
     pub fn created_at(&self) -> Option<OffsetDateTime> {
         self.created_at
     }
 
-    /// The identity that made the key; empty when the store does not say.
+    /// The identity that created the key; empty if the stored key has none.
     pub fn created_by(&self) -> &str {
         &self.created_by
     }
 
-    /// Encrypts and authenticates `message`, and authenticates `context` with it. The ciphertext is
-    /// [`Key::OVERHEAD`] bytes longer, and takes the place of the message where that has room for it.
+    /// Encrypts and authenticates `message`, and authenticates `context`. The ciphertext is [`Key::OVERHEAD`] bytes
+    /// longer, and reuses the buffer of the message if its capacity is sufficient.
     ///
     /// # Errors
     /// [`EncryptError::Random`]; [`EncryptError::TooLong`].
@@ -106,7 +105,7 @@ impl Key {
         self.seal(message.into(), context, iv, nonce)
     }
 
-    /// Encrypts under an iv and a nonce, which must be random and never used before.
+    /// Encrypts with this iv and nonce, which must be random and unused.
     fn seal(
         &self,
         message: Wiped,
@@ -114,7 +113,7 @@ impl Key {
         iv: &[u8; IV_LEN],
         nonce: &[u8; NONCE_LEN],
     ) -> Result<Vec<u8>, EncryptError> {
-        // Room for the whole ciphertext: growing later would leave a copy of the message behind.
+        // Capacity for the whole ciphertext: growing later would leave a copy of the message behind.
         let mut buffer = message.with_room_for(Self::OVERHEAD);
         match self.algorithm {
             Algorithm::Aes256 => aes256::seal(&self.secret, iv, nonce, context, buffer.as_mut_vec())?,
@@ -123,14 +122,14 @@ impl Key {
         Ok(ciphertext::write(buffer.into_inner(), iv, nonce))
     }
 
-    /// Decrypts a ciphertext of any of the three formats that KES has written. The message takes its place.
+    /// Decrypts a ciphertext in any of the three formats that KES has written, reusing its buffer.
     ///
     /// # Errors
-    /// [`NotAuthentic`] for everything but a ciphertext made with this key, its algorithm and this context.
+    /// [`NotAuthentic`] unless the ciphertext was created with this key, its algorithm and this context.
     pub fn decrypt(&self, ciphertext: impl Into<Wiped>, context: &[u8]) -> Result<Wiped, NotAuthentic> {
         let mut buffer = ciphertext.into();
         let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(&buffer).ok_or(NotAuthentic)?;
-        // A format that names its algorithm must name ours: one secret never serves two ciphers.
+        // If the format names an algorithm, it must be that of the key: one secret is never used with two ciphers.
         if algorithm.is_some_and(|named| named != self.algorithm) {
             return Err(NotAuthentic);
         }
@@ -148,17 +147,17 @@ impl Key {
         Ok(buffer)
     }
 
-    /// HMAC-SHA-256 of `message`; `None` when the key has no HMAC secret.
+    /// The HMAC-SHA-256 of `message`; `None` if the key has no HMAC secret.
     pub fn hmac(&self, message: &[u8]) -> Option<[u8; 32]> {
         self.hmac_secret.as_ref().map(|secret| *hmac_sha256(secret, message).as_bytes())
     }
 
-    /// Makes a random data key and encrypts it under `context`.
+    /// Generates a random data key and encrypts it, bound to `context`.
     ///
     /// # Errors
     /// [`EncryptError::Random`].
     pub fn generate_data_key(&self, context: &[u8]) -> Result<DataKey, EncryptError> {
-        // All at once: each call of the generator costs as much as an encryption.
+        // In a single call: each call of the generator costs as much as an encryption.
         let mut random = Zeroizing::new([0; Self::LEN + IV_LEN + NONCE_LEN]);
         random::fill(random.as_mut_slice())?;
         let (data_key, rest) = random.split_first_chunk::<{ Self::LEN }>().ok_or(EncryptError::Random)?;
@@ -197,7 +196,7 @@ mod tests {
         Key::generate(algorithm, OffsetDateTime::UNIX_EPOCH, "someone").unwrap()
     }
 
-    /// Two keys of the same secret bytes, for either algorithm.
+    /// Two keys with the same secret bytes, one for each algorithm.
     fn twins() -> [Key; 2] {
         BOTH.map(|algorithm| Key::import(algorithm, &[7; 32], OffsetDateTime::UNIX_EPOCH, "").unwrap())
     }
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mebibyte_comes_back() {
+    fn a_mebibyte_is_encrypted_and_decrypted() {
         let plaintext: Vec<u8> = (0..1 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
         for key in BOTH.map(key) {
             let ciphertext = key.encrypt(&plaintext, b"context").unwrap();
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_encrypted_and_decrypted_where_it_is_when_there_is_room() {
+    fn encryption_and_decryption_reuse_a_buffer_with_enough_capacity() {
         for key in BOTH.map(key) {
             let mut message = Vec::with_capacity(1000 + Key::OVERHEAD);
             message.resize(1000, 1);
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_is_32_bytes_and_its_ciphertext_holds_them() {
+    fn a_data_key_has_32_bytes_and_its_ciphertext_decrypts_to_them() {
         for key in BOTH.map(key) {
             let data_key = key.generate_data_key(b"context").unwrap();
             assert_eq!(data_key.ciphertext.len(), 76);
@@ -252,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_secret_for_another_algorithm_decrypts_nothing() {
+    fn a_key_with_the_same_secret_for_another_algorithm_cannot_decrypt() {
         let [aes256, chacha20] = twins();
         assert!(chacha20.decrypt(aes256.encrypt(b"message", b"").unwrap(), b"").is_err());
         assert!(aes256.decrypt(chacha20.encrypt(b"message", b"").unwrap(), b"").is_err());
     }
 
     #[test]
-    fn a_key_of_the_same_algorithm_decrypts_nothing_of_another() {
+    fn another_key_of_the_same_algorithm_cannot_decrypt() {
         for algorithm in BOTH {
             let ciphertext = key(algorithm).encrypt(b"message", b"").unwrap();
             assert_eq!(key(algorithm).decrypt(&ciphertext, b""), Err(NotAuthentic));
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_secret_decrypts_what_its_twin_encrypted_and_has_its_own_hmac() {
+    fn keys_imported_from_the_same_bytes_share_ciphertexts_but_not_hmacs() {
         for (one, other) in twins().iter().zip(&twins()) {
             let ciphertext = one.encrypt(b"message", b"").unwrap();
             assert_eq!(other.decrypt(&ciphertext, b"").unwrap().as_slice(), b"message");
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_holds_no_key_bytes() {
+    fn debug_output_has_no_key_bytes() {
         for key in twins() {
             let text = format!("{key:?} {:?}", key.generate_data_key(b"").unwrap());
             assert!(!text.contains("7, 7") && !text.contains("0707") && !text.contains("plaintext"), "{text}");
@@ -296,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encrypted_decrypts_under_the_same_context_alone(
+        fn a_ciphertext_decrypts_only_with_the_same_context(
             plaintext: Vec<u8>, context: Vec<u8>, other: Vec<u8>
         ) {
             for key in BOTH.map(key) {
@@ -308,7 +307,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_not_authentic(start in "\\{|\\x15|", bytes: Vec<u8>) {
-            // 0x15 stands for 0x95, which is no character of its own.
+            // 0x15 stands for 0x95, which cannot be written in a regular expression over text.
             let start = start.as_bytes().iter().map(|byte| if *byte == 0x15 { 0x95 } else { *byte });
             let ciphertext: Vec<u8> = start.chain(bytes).collect();
             for key in BOTH.map(key) {

@@ -1,14 +1,14 @@
-//! Random bytes: AWS-LC's generator, which the operating system seeds.
+//! Random bytes from AWS-LC's generator, which is seeded by the operating system.
 
-/// The system gives no random bytes. Seen only where the operating system is broken or a sandbox forbids it.
+/// No random bytes are available. Happens only if the operating system is broken or a sandbox denies access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the system gives no random bytes")]
+#[error("the operating system provides no random bytes")]
 pub struct RandomError;
 
 /// Overwrites `bytes` with random ones.
 ///
 /// # Errors
-/// [`RandomError`] when the system gives none.
+/// [`RandomError`] if none are available.
 pub(super) fn fill(bytes: &mut [u8]) -> Result<(), RandomError> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| RandomError)
 }
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_calls_give_the_same_bytes() {
+    fn every_call_gives_different_bytes() {
         let mut bytes = [[0; 16]; 2];
         for bytes in &mut bytes {
             fill(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! 32 secret bytes: what every key, HMAC key and sub-key is.
+//! 32 secret bytes: the form of every key, HMAC key and subkey.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use super::random::{self, RandomError};
 
 /// 32 secret bytes, wiped when dropped; `Debug` prints none of them.
 ///
-/// They are boxed so that moving the owner moves a pointer and leaves no copies on the stack.
+/// They are boxed, so that a move copies only a pointer and leaves no copies of the secret on the stack.
 pub(super) struct Secret(Box<[u8; Self::LEN]>);
 
 impl Secret {
     /// Length in bytes.
     pub(super) const LEN: usize = 32;
 
-    /// 32 zero bytes, for a derivation to write to.
+    /// 32 zero bytes, to be overwritten by a derivation.
     pub(super) fn zero() -> Self {
         Self(Box::new([0; Self::LEN]))
     }
@@ -23,14 +23,14 @@ impl Secret {
     /// A secret of random bytes.
     ///
     /// # Errors
-    /// [`RandomError`] when the system gives none.
+    /// [`RandomError`] if none are available.
     pub(super) fn random() -> Result<Self, RandomError> {
         let mut secret = Self::zero();
         random::fill(secret.as_mut_bytes())?;
         Ok(secret)
     }
 
-    /// A copy of `bytes`; `None` unless they are 32.
+    /// A copy of `bytes`; `None` unless there are exactly 32.
     pub(super) fn copy_of(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let mut secret = Self::zero();
@@ -43,7 +43,7 @@ impl Secret {
         &self.0
     }
 
-    /// The bytes, to be written to.
+    /// The bytes, for writing.
     pub(super) fn as_mut_bytes(&mut self) -> &mut [u8; Self::LEN] {
         &mut self.0
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_has_32_bytes_and_no_other_number() {
+    fn a_secret_has_exactly_32_bytes() {
         for len in [0, 1, 31, 33, 64] {
             assert!(Secret::copy_of(&vec![1; len]).is_none(), "{len}");
         }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_prints_nothing() {
+    fn debug_output_has_none_of_the_bytes() {
         assert_eq!(format!("{:?}", Secret::copy_of(&[7; 32]).unwrap()), "Secret(..)");
     }
 }

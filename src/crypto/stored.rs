@@ -1,11 +1,12 @@
-//! The form a key has in a store. It must stay byte for byte what KES writes: operators switch in place, and back.
+//! The encoding of a key in a store. It must remain byte for byte what KES writes: operators switch to Keyway in place,
+//! and back.
 //!
-//! Written: base64 (RFC 4648 section 4, padded, one line) of the protobuf message `KeyVersion` below. Read also: the
-//! JSON object `{"bytes","algorithm","created_at","created_by"}` of older releases, which has no HMAC secret. A value
-//! that begins with `{` is JSON. Line breaks anywhere and white space at either end are ignored, because editors and
-//! `echo` add them. Unknown fields are ignored.
+//! Keys are written as base64 (RFC 4648 section 4, padded, one line) of the protobuf message `KeyVersion` below. They
+//! are also read from the JSON object `{"bytes","algorithm","created_at","created_by"}` of older releases, which has no
+//! HMAC secret. A value that begins with `{` is JSON. Line breaks anywhere and white space at either end are ignored,
+//! because editors and `echo` add them. Unknown fields are ignored.
 //!
-//! Source: vectors in `tests/vectors/kes.json`, made with KES. Not here: sealing of values (the backends do that).
+//! Source: the vectors in `tests/vectors/kes.json`, created with KES. Not here: sealing of values (`backends`).
 
 use std::borrow::Cow;
 
@@ -21,32 +22,32 @@ use super::algorithm::Algorithm;
 use super::key::Key;
 use super::secret::Secret;
 
-/// Largest stored value that is looked at, in bytes. KES writes about 200; only `created_by` has no fixed size.
+/// Maximum length of a stored value in bytes. KES writes about 200; only `created_by` has no fixed size.
 const MAX_LEN: usize = 64 * 1024;
 
-/// Number of HMAC-SHA-256 in the field `hash`.
+/// The number of HMAC-SHA-256 in the field `hash`.
 const SHA256: u32 = 1;
 
-/// What is wrong with a stored key. It holds nothing of the value but sizes and numbers of algorithms.
+/// What is wrong with a stored key. Contains nothing of the value except sizes and numbers of algorithms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damaged {
-    /// Nothing, or white space alone: perhaps a write that was cut off.
+    /// Empty, or only white space: possibly an interrupted write.
     #[error("it is empty")]
     Empty,
-    /// More than any key needs: perhaps not a key at all.
-    #[error("it has {0} bytes, more than the {MAX_LEN} that a key may have")]
+    /// Longer than any key: probably not a key at all.
+    #[error("it has {0} bytes, but a key has at most {MAX_LEN}")]
     TooLong(usize),
     /// Neither base64 nor JSON.
-    #[error("it is neither base64 nor JSON, or it is cut off")]
+    #[error("it is neither base64 nor JSON, or it is truncated")]
     Encoding,
     /// Base64 of something else.
-    #[error("it is base64 of something that is not a key, or it is cut off")]
+    #[error("it is base64, but does not contain a key, or it is truncated")]
     Protobuf,
     /// JSON, but of something else.
-    #[error("it begins like a key in JSON but is not one, or it is cut off")]
+    #[error("it begins like a key in JSON but is not one, or it is truncated")]
     Json,
     /// A key without secret bytes.
-    #[error("it holds no key bytes")]
+    #[error("it contains no key bytes")]
     NoKey,
     /// A secret of another size.
     #[error("its key has {0} bytes instead of {len}", len = Key::LEN)]
@@ -54,27 +55,27 @@ pub enum Damaged {
     /// An HMAC secret of another size.
     #[error("its HMAC key has {0} bytes instead of {len}", len = Key::LEN)]
     HmacKeySize(usize),
-    /// A key for a cipher that has this number, or in JSON a name instead.
-    #[error("its key is for an algorithm that is neither AES256 nor ChaCha20")]
+    /// A key for an unknown algorithm.
+    #[error("its algorithm is neither AES256 nor ChaCha20")]
     Algorithm,
-    /// An HMAC key for another hash.
-    #[error("its HMAC key is for hash function {0}, which is not SHA-256")]
+    /// An HMAC key for another hash function.
+    #[error("its HMAC key is for hash function {0}, not for SHA-256")]
     Hash(u32),
-    /// A time that no calendar has, or in JSON not one of RFC 3339.
-    #[error("its time of creation is not a valid time")]
+    /// A time that is out of range, or in JSON not in the format of RFC 3339.
+    #[error("its creation time is not valid")]
     CreatedAt,
 }
 
 impl Key {
-    /// The key as a store holds it, byte for byte as KES writes it.
+    /// The key as a stored value, byte for byte as KES writes it.
     pub fn to_stored(&self) -> Zeroizing<Vec<u8>> {
         write(self)
     }
 
-    /// The key in a value of a store, in either of the forms that KES has written.
+    /// The key in a stored value, in any encoding that KES has written.
     ///
     /// # Errors
-    /// [`Damaged`] says what is wrong with the value, without a byte of it.
+    /// [`Damaged`] says what is wrong with the value, without revealing any of it.
     pub fn from_stored(value: &[u8]) -> Result<Self, Damaged> {
         read(value)
     }
@@ -132,7 +133,7 @@ fn read_json(text: &[u8]) -> Result<Key, Damaged> {
         created_at: Option<String>,
         created_by: Option<String>,
     }
-    // The error of serde_json can quote the value: it is dropped.
+    // The error of serde_json may quote the value, so it is dropped.
     let json: Json<'_> = serde_json::from_slice(text).map_err(|_| Damaged::Json)?;
     let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(json.bytes.len())]);
     let len = BASE64_STANDARD.decode_slice(&*json.bytes, &mut bytes).map_err(|_| Damaged::Json)?;
@@ -174,7 +175,7 @@ fn created_at(time: &Timestamp) -> Result<OffsetDateTime, Damaged> {
         .map_err(|_| Damaged::CreatedAt)
 }
 
-/// In UTC, whatever the offset of the text; `None` when that would be before the year -9999 or after 9999.
+/// The time in UTC, whatever the offset in the text; `None` if that is before the year -9999 or after 9999.
 fn rfc3339(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)
 }
@@ -190,7 +191,7 @@ fn algorithm(number_read: u32) -> Option<Algorithm> {
     [Algorithm::Aes256, Algorithm::ChaCha20].into_iter().find(|algorithm| number(*algorithm) == number_read)
 }
 
-/// What KES stores. None of these messages has `Debug`: it would print the key.
+/// The message that KES stores. None of these messages has `Debug`, which would print the key.
 #[derive(Message)]
 #[prost(skip_debug)]
 struct KeyVersion {
@@ -224,13 +225,13 @@ struct HmacKey {
     hash: u32,
 }
 
-/// `google.protobuf.Timestamp`: since 1970-01-01T00:00:00Z.
+/// `google.protobuf.Timestamp`: the time since 1970-01-01T00:00:00Z.
 #[derive(Message)]
 #[prost(skip_debug)]
 struct Timestamp {
     #[prost(int64, tag = "1")]
     seconds: i64,
-    /// 0 to 999,999,999, also before 1970.
+    /// 0 to 999,999,999, before 1970 as well.
     #[prost(int32, tag = "2")]
     nanos: i32,
 }

@@ -1,4 +1,4 @@
-//! Tests against `tests/vectors/kes.json`: keys, ciphertexts and HMACs that were made with KES.
+//! Tests against `tests/vectors/kes.json`: keys, ciphertexts and HMACs created with KES.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,13 +13,13 @@ use super::key::{Algorithm, Key, NotAuthentic};
 struct Vector {
     name: String,
     algorithm: String,
-    /// The key in each stored form.
+    /// The key in each stored encoding.
     stored: BTreeMap<String, String>,
     ciphertexts: Vec<Encrypted>,
     hmacs: Vec<Authenticated>,
 }
 
-/// One ciphertext; all but the format in base64.
+/// One ciphertext; all fields except the format are in base64.
 #[derive(Deserialize)]
 struct Encrypted {
     format: String,
@@ -65,7 +65,7 @@ fn for_each_ciphertext(check: impl Fn(&Key, &[u8], &[u8], &[u8], &str)) {
 }
 
 #[test]
-fn the_file_covers_both_algorithms_every_stored_form_and_every_ciphertext_format() {
+fn the_file_covers_both_algorithms_every_stored_encoding_and_every_ciphertext_format() {
     let vectors = vectors();
     let any = |holds: &dyn Fn(&Vector) -> bool| vectors.iter().any(holds);
     for algorithm in [Algorithm::Aes256, Algorithm::ChaCha20] {
@@ -79,7 +79,7 @@ fn the_file_covers_both_algorithms_every_stored_form_and_every_ciphertext_format
 }
 
 #[test]
-fn every_stored_form_is_read_and_protobuf_is_written_back_byte_for_byte() {
+fn every_stored_encoding_is_read_and_protobuf_is_written_back_byte_for_byte() {
     for vector in vectors() {
         for (form, value) in &vector.stored {
             let key = Key::from_stored(value.as_bytes()).unwrap();
@@ -87,7 +87,7 @@ fn every_stored_form_is_read_and_protobuf_is_written_back_byte_for_byte() {
             if form == "protobuf" {
                 assert_eq!(*key.to_stored(), value.as_bytes(), "{}", vector.name);
             } else {
-                // What was read from JSON is the same key when it has been through our own form.
+                // A key read from JSON stays the same when it is written as protobuf and read again.
                 let again = Key::from_stored(&key.to_stored()).unwrap();
                 assert_eq!(format!("{again:?}"), format!("{key:?}"), "{} {form}", vector.name);
                 assert!(again.hmac(b"").is_none());
@@ -97,14 +97,14 @@ fn every_stored_form_is_read_and_protobuf_is_written_back_byte_for_byte() {
 }
 
 #[test]
-fn time_and_maker_are_read_from_either_form_and_absent_in_the_oldest() {
+fn creation_time_and_creator_are_read_from_both_encodings_and_absent_in_the_oldest() {
     let vector = vectors().remove(0);
     let read = |form: &str| Key::from_stored(vector.stored[form].as_bytes()).unwrap();
-    let maker = "56a07fbc23a161bd584a959655233c31942881b49823449d8b3719990474ed80";
+    let creator = "56a07fbc23a161bd584a959655233c31942881b49823449d8b3719990474ed80";
     let facts = |key: &Key| -> (Option<OffsetDateTime>, String) { (key.created_at(), key.created_by().to_owned()) };
     let time = |text| Some(OffsetDateTime::parse(text, &Rfc3339).unwrap());
-    assert_eq!(facts(&read("json")), (time("2023-03-24T12:37:33.123456Z"), maker.to_owned()));
-    assert_eq!(facts(&read("protobuf")), (time("2024-05-27T08:53:20.123456789Z"), maker.to_owned()));
+    assert_eq!(facts(&read("json")), (time("2023-03-24T12:37:33.123456Z"), creator.to_owned()));
+    assert_eq!(facts(&read("protobuf")), (time("2024-05-27T08:53:20.123456789Z"), creator.to_owned()));
     assert_eq!(facts(&read("json-oldest")), (None, String::new()));
 }
 
@@ -116,7 +116,7 @@ fn every_ciphertext_of_every_format_decrypts() {
 }
 
 #[test]
-fn every_ciphertext_decrypts_with_every_stored_form_of_its_key() {
+fn every_ciphertext_decrypts_with_every_stored_encoding_of_its_key() {
     for vector in vectors() {
         for value in vector.stored.values() {
             let key = Key::from_stored(value.as_bytes()).unwrap();
@@ -130,7 +130,7 @@ fn every_ciphertext_decrypts_with_every_stored_form_of_its_key() {
 #[test]
 fn a_flipped_bit_anywhere_is_not_authentic() {
     for_each_ciphertext(|key, _, context, ciphertext, label| {
-        // Every bit of short ciphertexts, every 61st (a prime, so that all bits of a byte get their turn) of long ones.
+        // Every bit of short ciphertexts; every 61st of long ones (a prime, so that all bit positions of a byte occur).
         let step = if ciphertext.len() <= 300 { 1 } else { 61 };
         for bit in (0..ciphertext.len() * 8).step_by(step) {
             let mut changed = ciphertext.to_vec();
@@ -141,7 +141,7 @@ fn a_flipped_bit_anywhere_is_not_authentic() {
 }
 
 #[test]
-fn a_ciphertext_cut_anywhere_or_continued_is_not_authentic() {
+fn a_truncated_or_extended_ciphertext_is_not_authentic() {
     for_each_ciphertext(|key, _, context, ciphertext, label| {
         for len in 0..ciphertext.len() {
             assert_eq!(key.decrypt(&ciphertext[..len], context), Err(NotAuthentic), "{label}, {len} bytes");
@@ -161,7 +161,7 @@ fn another_context_or_another_key_is_not_authentic() {
 }
 
 #[test]
-fn the_same_secret_for_the_other_algorithm_decrypts_no_format() {
+fn the_same_secret_for_the_other_algorithm_cannot_decrypt_any_format() {
     for vector in vectors() {
         let other = match vector.algorithm() {
             Algorithm::Aes256 => Algorithm::ChaCha20,
@@ -192,7 +192,7 @@ fn a_ciphertext_that_names_the_other_algorithm_is_not_authentic() {
 }
 
 #[test]
-fn every_hmac_is_the_same() {
+fn every_hmac_matches() {
     for vector in vectors() {
         for one in &vector.hmacs {
             let hmac = vector.key().hmac(&bytes(&one.message)).unwrap();

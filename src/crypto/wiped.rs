@@ -1,12 +1,12 @@
-//! Bytes of any length that are wiped when they are dropped.
+//! Byte buffers of any length that are wiped when dropped.
 
 use std::fmt;
 use std::ops::Deref;
 
 use super::ciphertext::OVERHEAD;
 
-/// Bytes that are wiped on drop, in one sweep: `Zeroizing<Vec<u8>>` writes them one by one and twice, which takes a third
-/// of the time of encrypting a large message. `Debug` prints the length alone.
+/// Bytes that are wiped on drop, in one pass: `Zeroizing<Vec<u8>>` overwrites them byte by byte and twice, which takes
+/// a third of the time of encrypting a large message. `Debug` prints only the length.
 #[derive(Default, PartialEq, Eq)]
 pub struct Wiped(Vec<u8>);
 
@@ -16,7 +16,7 @@ impl From<Vec<u8>> for Wiped {
     }
 }
 
-/// A copy, with room for what a cipher appends.
+/// A copy, with capacity for what a cipher appends.
 impl<T: AsRef<[u8]> + ?Sized> From<&T> for Wiped {
     fn from(bytes: &T) -> Self {
         let bytes = bytes.as_ref();
@@ -27,7 +27,7 @@ impl<T: AsRef<[u8]> + ?Sized> From<&T> for Wiped {
 }
 
 impl Wiped {
-    /// No bytes yet, and memory for so many: growing beyond would leave a copy behind.
+    /// An empty buffer of this capacity. Do not grow it further: that would leave an unwiped copy behind.
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
@@ -37,7 +37,7 @@ impl Wiped {
         &self.0
     }
 
-    /// The same bytes in memory that has room for so many more; they move when theirs has not.
+    /// The same bytes with capacity for `more`, moved to a larger buffer if necessary.
     pub(super) fn with_room_for(self, more: usize) -> Self {
         if self.0.capacity() - self.0.len() >= more {
             return self;
@@ -47,12 +47,12 @@ impl Wiped {
         Self(larger)
     }
 
-    /// The bytes, which are no secret any more: they will not be wiped.
+    /// The bytes, which are no longer secret: they will not be wiped.
     pub(super) fn into_inner(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 
-    /// The bytes, to be changed in place: growing would leave a copy behind.
+    /// The bytes, to be changed in place. Do not exceed their capacity: that would leave an unwiped copy behind.
     pub(crate) fn as_mut_vec(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
@@ -63,7 +63,7 @@ impl Drop for Wiped {
         let capacity = self.0.capacity();
         self.0.clear();
         self.0.resize(capacity, 0);
-        // What was written counts as read, so it is not optimized away.
+        // Marks the zeros as read, so that writing them is not optimized away.
         zeroize::optimization_barrier(self.0.as_slice());
     }
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_output_has_the_length_and_nothing_of_the_bytes() {
+    fn debug_output_has_only_the_length() {
         assert_eq!(format!("{:?}", Wiped::from(b"secret".to_vec())), "Wiped(6 bytes)");
     }
 }

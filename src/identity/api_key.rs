@@ -1,8 +1,8 @@
-//! API keys: a client's key pair as one line of text, `kes:v1:` and base64 of 33 bytes.
+//! API keys: the key pair of a client as one line of text, `kes:v1:` followed by 33 bytes in base64.
 //!
-//! The bytes are a zero, which stands for Ed25519, and a seed of 32 (RFC 8032 section 5.1.5). There is no certificate
-//! in it: the client makes one, signed by itself, and the server looks at nothing but the public key, see
-//! [`Identity`]. Here that certificate is always the same for the same API key.
+//! The bytes are a zero, which means Ed25519, and a seed of 32 bytes (RFC 8032 section 5.1.5). An API key contains no
+//! certificate: the client creates a self-signed one, and the server uses only its public key, see [`Identity`]. Here
+//! the same API key always gives the same certificate.
 //!
 //! Not here: identities of certificates from elsewhere (`identity.rs`), and private keys in files
 //! (`tls/private_key.rs`).
@@ -20,51 +20,51 @@ use zeroize::Zeroizing;
 use crate::crypto::key::RandomError;
 use crate::identity::Identity;
 
-/// What every API key begins with: the program that they are for, and the version of the format.
+/// The prefix of every API key: the program that it is for, and the version of the format.
 const PREFIX: &str = "kes:v1:";
 
-/// First of the 33 bytes: the key pair is of the type Ed25519. There is no other.
+/// The first of the 33 bytes: the type of the key pair, Ed25519. There is no other type.
 const ED25519: u8 = 0;
 
 /// Length in bytes of an Ed25519 seed (RFC 8032 section 5.1.5).
 const SEED_LEN: usize = 32;
 
-/// What stands before the seed in PKCS#8 (RFC 8410 section 7): version 0, the OID 1.3.101.112, two OCTET STRINGs.
+/// The bytes before the seed in PKCS#8 (RFC 8410 section 7): version 0, the OID 1.3.101.112, two OCTET STRINGs.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// The key pair of a client, with its identity and its certificate. The seed is wiped when dropped.
+/// The key pair of a client, with its identity and its certificate. The seed is wiped on drop.
 pub struct ApiKey {
-    seed: Box<Zeroizing<[u8; SEED_LEN]>>, // boxed, so that moving it leaves no copies
+    seed: Box<Zeroizing<[u8; SEED_LEN]>>, // boxed, so that a move leaves no copies
     identity: Identity,
     certificate: CertificateDer<'static>,
 }
 
-/// Why there is no API key. It holds nothing of the text.
+/// Why a text is not an API key, or none could be generated. Contains nothing of the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApiKeyError {
-    /// The text is something else.
+    /// The prefix is missing.
     #[error("an API key begins with {PREFIX}")]
     Prefix,
-    /// Damage, mostly by copying.
-    #[error("what follows {PREFIX} in the API key is not base64: was it copied whole?")]
+    /// Not base64, usually because it was copied incompletely.
+    #[error("the API key is not valid base64 after {PREFIX}; check that it was copied completely")]
     Encoding,
     /// The wrong number of bytes.
-    #[error("the API key has {0} bytes instead of {len}: was it copied whole?", len = 1 + SEED_LEN)]
+    #[error("the API key has {0} bytes instead of {len}; check that it was copied completely", len = 1 + SEED_LEN)]
     Length(usize),
-    /// A type of a later version.
-    #[error("the API key is not of the type Ed25519, which is the only one")]
+    /// An unknown type.
+    #[error("the type of the API key is not supported; only Ed25519 is")]
     Type,
-    /// The cryptographic library refused the seed or a signature, which it has no reason to.
-    #[error("the cryptographic library makes no certificate of the API key")]
+    /// The cryptographic library rejected the seed or could not sign, which does not happen in practice.
+    #[error("the cryptographic library cannot create a certificate from the API key")]
     Unusable,
-    /// There was no randomness for a new one.
+    /// No random bytes were available for a new API key.
     #[error("{RandomError}")]
     Random,
 }
 
 impl ApiKey {
-    /// Makes an API key of random bytes.
+    /// Generates a random API key.
     ///
     /// # Errors
     /// [`ApiKeyError::Random`]; [`ApiKeyError::Unusable`].
@@ -74,7 +74,7 @@ impl ApiKey {
         Self::of_seed(seed)
     }
 
-    /// Reads an API key. White space around it is ignored.
+    /// Parses an API key. Surrounding white space is ignored.
     ///
     /// # Errors
     /// [`ApiKeyError`] says what is wrong with the text.
@@ -104,7 +104,7 @@ impl ApiKey {
         Ok(Self { seed, identity, certificate })
     }
 
-    /// The API key as text, as it is given to a client: 51 characters.
+    /// The API key as text, in the form that clients use: 51 characters.
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new(vec![ED25519; 1 + SEED_LEN]);
         for (byte, seed) in bytes.iter_mut().skip(1).zip(self.seed.iter()) {
@@ -116,26 +116,26 @@ impl ApiKey {
         text
     }
 
-    /// The identity that a server gives to a client with this key.
+    /// The identity that a client with this API key has on a server.
     pub fn identity(&self) -> Identity {
         self.identity.clone()
     }
 
-    /// A certificate for TLS with its private key: signed by itself, for clients alone, no CA, and valid always. It is
-    /// the same each time.
+    /// A certificate for TLS with its private key: self-signed, only for client authentication, not a CA, without an
+    /// expiry. Every call returns the same certificate.
     pub fn client_certificate(&self) -> (CertificateDer<'static>, PrivatePkcs8KeyDer<'static>) {
         (self.certificate.clone(), PrivatePkcs8KeyDer::from(pkcs8(&self.seed).to_vec()))
     }
 
-    /// The certificate of [`Self::client_certificate`] in PEM (RFC 7468 section 5).
+    /// The certificate of [`Self::client_certificate`] as PEM (RFC 7468 section 5).
     pub fn certificate_pem(&self) -> String {
         let section = pem::Pem::new("CERTIFICATE", self.certificate.as_ref());
         pem::encode_config(&section, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
     }
 
-    /// The private key of [`Self::client_certificate`] in PEM, PKCS#8 (RFC 7468 section 10), not encrypted.
+    /// The private key of [`Self::client_certificate`] as PEM, unencrypted PKCS#8 (RFC 7468 section 10).
     pub fn key_pem(&self) -> Zeroizing<String> {
-        // 48 bytes are 64 characters of base64: just one line.
+        // 48 bytes are 64 characters of base64: exactly one line.
         let mut text = Zeroizing::new(String::with_capacity(256));
         text.push_str("-----BEGIN PRIVATE KEY-----\n");
         BASE64_STANDARD.encode_string(&*pkcs8(&self.seed), &mut text);
@@ -160,12 +160,12 @@ fn pkcs8(seed: &[u8; SEED_LEN]) -> Zeroizing<Vec<u8>> {
 
 fn certificate(identity: &Identity, key_pair: &KeyPair) -> Result<CertificateDer<'static>, rcgen::Error> {
     let mut parameters = CertificateParams::default();
-    // For who looks at it with openssl; no server reads it.
+    // For display by tools such as openssl; servers ignore it.
     parameters.distinguished_name.push(DnType::CommonName, identity.as_str());
-    // No clock decides whether it is valid: 99991231 says that there is no end (RFC 5280 section 4.1.2.5).
+    // Valid at any time: 99991231 means that there is no expiry (RFC 5280 section 4.1.2.5).
     parameters.not_before = rcgen::date_time_ymd(2000, 1, 1);
     parameters.not_after = rcgen::date_time_ymd(9999, 12, 31);
-    // CA:FALSE in so many words: servers skip certificates of CAs when they look for a client's.
+    // An explicit CA:FALSE: servers ignore CA certificates when they determine the certificate of a client.
     parameters.is_ca = IsCa::ExplicitNoCa;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::tls::private_key::openssl::openssl;
 
-    /// The seed is 0, 1, 2 ... 31.
+    /// The seed is the bytes 0, 1, 2 ... 31.
     const TEXT: &str = "kes:v1:AAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
     /// From `openssl pkey -pubout -outform DER | openssl sha256`, see the test below.
     const IDENTITY: &str = "a050837d85070582ccf7394b0988847cc312cb88259b894899f6f239cf1791a5";
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_finds_the_same_public_key_and_identity() {
+    fn openssl_computes_the_same_public_key_and_identity() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("key.pem"), key().key_pem()).unwrap();
         openssl(directory.path(), "pkey -in key.pem -pubout -outform DER -out public.der");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn openssl_takes_the_certificate_for_one_of_a_client_that_signed_itself() {
+    fn openssl_accepts_the_certificate_as_a_self_signed_client_certificate() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("client.crt"), key().certificate_pem()).unwrap();
         openssl(directory.path(), "verify -check_ss_sig -purpose sslclient -CAfile client.crt client.crt");
@@ -227,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_the_same_each_time() {
+    fn every_call_returns_the_same_certificate() {
         assert_eq!(key().client_certificate(), key().client_certificate());
     }
 
     #[test]
-    fn tls_takes_the_certificate_with_its_key() {
+    fn rustls_accepts_the_certificate_with_its_key() {
         let (certificate, private_key) = key().client_certificate();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let certified = rustls::sign::CertifiedKey::from_der(vec![certificate], private_key.into(), &provider);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_comes_back_from_its_text_and_no_two_are_the_same() {
+    fn a_generated_key_can_be_parsed_again_and_is_unique() {
         let (one, other) = (ApiKey::generate().unwrap(), ApiKey::generate().unwrap());
         assert_eq!(one.to_text().len(), 51);
         let again = ApiKey::parse(&format!(" {}\n", *one.to_text())).unwrap();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused_by_their_reason() {
+    fn other_texts_are_rejected_with_the_reason() {
         let of = |bytes: &[u8]| format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes));
         let [short, long, other] = [of(&[0; 32]), of(&[0; 34]), of(&[1; 33])];
         for (text, expected) in [
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_holds_no_seed() {
+    fn debug_output_does_not_contain_the_seed() {
         let text = format!("{:?}", key());
         assert_eq!(text, format!("ApiKey {{ identity: {IDENTITY:?}, .. }}"));
     }

@@ -1,23 +1,24 @@
-//! All keys of a store in one encrypted file, and back.
+//! Backs up all keys of a keystore to one encrypted file, and restores them.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`format`](mod@format) | the text inside: keys with check values; written and read |
-//! | [`lock`] | who can open the file: age recipients, or a passphrase |
-//! | [`file`](mod@file) | the file: written beside its place and then put there; opened and read |
-//! | [`write`](mod@write) | from a store to a file |
-//! | [`restore`](mod@restore) | from a file to a store |
+//! | [`format`](mod@format) | the text inside the file: keys with checksums; writing and reading it |
+//! | [`lock`] | what decrypts the file: age identities, or a passphrase |
+//! | [`file`](mod@file) | the file itself: written to a temporary name, then renamed; opened and read |
+//! | [`write`](mod@write) | from a keystore to a file |
+//! | [`restore`](mod@restore) | from a file to a keystore |
 //!
-//! The encryption is age's (<https://age-encryption.org/v1>), so `age -d` opens a backup without this program, and what
-//! it shows can be read and used by hand.
+//! The file is encrypted with age (<https://age-encryption.org/v1>), so `age -d` decrypts a backup without this
+//! program, and its content can be read and used by hand.
 //!
-//! # What always holds
-//! - A backup is at its path whole and durable, or not at all.
-//! - A file is read to its end, and every check value in it is right, before anything is written to a store.
-//! - Nothing that a store has is overwritten.
+//! # Invariants
+//! - A backup appears at its path complete and durable, or not at all.
+//! - Before anything is written to a store, the file is read to its end and every checksum in it is verified.
+//! - No key in a store is overwritten.
 //!
-//! age proves that a file is as somebody made it. With a passphrase that is one who knows it; with recipients it may be
-//! anyone, for recipients are public. So guard the file, and not for its secrecy alone.
+//! age detects changes to a file, but not always its author: a file encrypted with a passphrase was created by someone
+//! who knows the passphrase, but recipients are public, so anyone can encrypt a file to them. Protect backups against
+//! replacement, not only against disclosure.
 
 pub mod file;
 pub mod format;

@@ -1,23 +1,24 @@
-//! One key into a store: created or replaced, read back, compared.
+//! Writes one key to a store: creates or replaces it, reads it back and compares.
 //!
 //! # How a value is replaced
-//! Stores have no update (`backends::Store`), and between a delete and a create the process may be killed. So the new
-//! value gets a second name first, one that follows from the key's own:
+//! Stores have no update operation (`backends::Store`), and the process may be killed between a delete and a create. So
+//! the new value is first stored under a temporary name, which is derived from the name of the key:
 //!
 //! 1. create `keyway-new-NAME` with the new value, and read it back;
-//! 2. delete `NAME`, if its value is still the one that was to be replaced;
+//! 2. delete `NAME`, if its value is still the one to be replaced;
 //! 3. create `NAME` with the new value, and read it back;
 //! 4. delete `keyway-new-NAME`.
 //!
-//! Wherever this stops, the old or the new value is under `NAME`, or the new value is under `keyway-new-NAME`; and the
-//! source has the new value all the while. The same migration goes on from each of these states: before 2 the values
-//! differ, and 1 finds its own work; after 2 the name is free, and the key is created as any other; after 3 the values
-//! are equal. [`clean_up`] does what is left of 4.
+//! Wherever this is interrupted, either `NAME` holds the old or the new value, or `keyway-new-NAME` holds the new
+//! value; and the source has the new value throughout. Running the same migration again continues from each of these
+//! states: before 2 the values differ, and 1 finds the temporary key already present; after 2 the name is free, and the
+//! key is created like any other; after 3 the values are equal. [`clean_up`] completes 4.
 //!
-//! A second name that holds yet another value is never touched: it may be the last of its kind.
+//! A temporary key with a third value is never touched: it may be the only copy.
 //!
-//! Between 2 and 3 a gateway on the target says that the key does not exist, and its clients may make a new one, which
-//! then stands; the key is told as failed, and its value is under the second name. Stop the gateways on the target.
+//! Between 2 and 3, gateways on the target answer that the key does not exist, and a client may create a new key of
+//! that name. That key is kept, the migrated one is reported as failed, and its value remains under the temporary name.
+//! So stop the gateways on the target first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,43 +29,43 @@ use sha2::{Digest, Sha256};
 use super::retry::{PAUSES, retrying};
 use crate::wire::hex;
 
-/// What the second name of a key begins with while its value is replaced.
-pub(super) const SECOND_NAME: &str = "keyway-new-";
+/// The prefix of the temporary name under which the new value of a key is stored during a replacement.
+pub(super) const TEMPORARY_PREFIX: &str = "keyway-new-";
 
-/// The pauses after which a name is tried that the store has not given back yet: AWS takes its time.
+/// The pauses in seconds before each attempt to create a key whose name was just deleted: AWS frees names with a delay.
 const NAME_PAUSES: [u64; 7] = [0, 1, 2, 4, 8, 15, 30];
 
-/// How a key came to be in the store.
+/// How a key got into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
-    /// By us.
+    /// It was created by this call.
     Created,
-    /// The same value was there.
+    /// It was already present, with the same value.
     Present,
 }
 
-/// Why a key is not in the store, or not surely.
+/// Why a key is not in the store, or not certainly.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undelivered {
-    /// Another value is there.
-    #[error("another key of this name is there")]
+    /// The name is taken by a different value.
+    #[error("a different key of this name already exists")]
     Differs,
-    /// What was written is not what is read.
+    /// Reading it back did not return what was written.
     #[error("it was written, but reading it back {0}")]
     ReadBack(&'static str),
-    /// A second name is taken.
+    /// The temporary name is taken by a third value.
     #[error(
-        "'{0}' is in the way: it is the left-over of an interrupted migration with another value; look at both, and \
-         delete it if nothing needs it"
+        "'{0}' is left over from an interrupted migration and has a different value; inspect both keys, and delete the \
+         leftover if it is not needed"
     )]
-    SecondName(Name),
-    /// The value is safe, but under its second name.
-    #[error("{reason}; its new value is in the target under '{second}': run this again")]
-    UnderSecondName {
-        /// What happened.
+    Leftover(Name),
+    /// The value is stored, but only under the temporary name.
+    #[error("{reason}; the new value is stored in the target as '{temporary}': run the command again")]
+    OnlyTemporary {
+        /// What failed.
         reason: String,
         /// Where the value is.
-        second: Name,
+        temporary: Name,
     },
     /// The store failed.
     #[error(transparent)]
@@ -72,72 +73,73 @@ pub(crate) enum Undelivered {
 }
 
 impl Undelivered {
-    /// Whether the next key is to expect the same.
+    /// Whether the error says that the store is unavailable, so that other keys would fail too.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_transient())
     }
 }
 
-/// Puts a value under a name that is free, and reads it back.
+/// Creates a key and reads it back.
 ///
 /// # Errors
-/// [`Undelivered`]; whatever is there was not touched.
+/// [`Undelivered`]; an existing key is never changed.
 pub(crate) async fn create(store: &Arc<dyn Store>, name: &Name, value: &Value) -> Result<Delivered, Undelivered> {
     let delivered = match retrying(|| store.create(name, value)).await {
         Ok(()) => Delivered::Created,
-        // By somebody else, or by an attempt of ours whose answer was lost.
+        // Created by another process, or by an earlier attempt whose response was lost.
         Err(StoreError::AlreadyExists) => Delivered::Present,
         Err(error) => return Err(error.into()),
     };
     match (retrying(|| store.get(name)).await, delivered) {
         (Ok(found), _) if found == *value => Ok(delivered),
         (Ok(_), Delivered::Present) => Err(Undelivered::Differs),
-        (Ok(_), Delivered::Created) => Err(Undelivered::ReadBack("gives another value")),
-        (Err(StoreError::NotFound), _) => Err(Undelivered::ReadBack("finds nothing")),
+        (Ok(_), Delivered::Created) => Err(Undelivered::ReadBack("returned a different value")),
+        (Err(StoreError::NotFound), _) => Err(Undelivered::ReadBack("found no key")),
         (Err(error), _) => Err(error.into()),
     }
 }
 
-/// Replaces the value under a name, as the head of this file says.
+/// Replaces the value of a key, as described at the top of this file.
 ///
 /// # Errors
-/// [`Undelivered`], which tells where the new value is.
+/// [`Undelivered`], which says where the new value is.
 pub(super) async fn replace(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) -> Result<(), Undelivered> {
-    let second = second_name(name)?;
-    match create(store, &second, new).await {
+    let temporary = temporary_name(name)?;
+    match create(store, &temporary, new).await {
         Ok(_) => {}
-        Err(Undelivered::Differs) => return Err(Undelivered::SecondName(second)),
+        Err(Undelivered::Differs) => return Err(Undelivered::Leftover(temporary)),
         Err(error) => return Err(error),
     }
-    match give_up(store, name, old, new).await {
+    match delete_old(store, name, old, new).await {
         Ok(true) => {}
         Ok(false) => {
-            // What we were told to replace is gone, and nobody said that this one may be given up.
-            remove_second(store, &second).await?;
+            // The value to be replaced is gone, and the one that took its place must not be deleted.
+            delete_temporary(store, &temporary).await?;
             return Err(Undelivered::Differs);
         }
-        Err(error) => return Err(under_second_name("cannot give up the old value", &error, second)),
+        Err(error) => return Err(only_temporary("cannot delete the old value", &error, temporary)),
     }
-    let mut outcome = Err(Undelivered::Differs);
+    let mut result = Err(Undelivered::Differs);
     for pause in NAME_PAUSES {
         tokio::time::sleep(Duration::from_secs(pause)).await;
-        outcome = create(store, name, new).await;
-        if !matches!(outcome, Err(Undelivered::Store(_))) {
+        result = create(store, name, new).await;
+        if !matches!(result, Err(Undelivered::Store(_))) {
             break;
         }
     }
-    match outcome {
-        Ok(_) => remove_second(store, &second).await,
+    match result {
+        Ok(_) => delete_temporary(store, &temporary).await,
         Err(error) => {
-            Err(under_second_name("the old value is given up, but the name is not filled again", &error, second))
+            Err(only_temporary("the old value is deleted, but the new one cannot be created", &error, temporary))
         }
     }
 }
 
-/// Deletes a name if its value is still the old one. Tells whether what is there now may be ours to fill.
+/// Deletes a key if it still has the old value. Returns whether the name is now free or already has the new value.
 ///
-/// A delete whose answer was lost is not repeated before another look: by then the name may be somebody else's.
-async fn give_up(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) -> Result<bool, StoreError> {
+/// A delete whose response was lost is repeated only after the key was read again: by then another process may have
+/// created a key of this name.
+async fn delete_old(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) -> Result<bool, StoreError> {
     let mut pauses = PAUSES.into_iter();
     loop {
         match retrying(|| store.get(name)).await {
@@ -157,46 +159,46 @@ async fn give_up(store: &Arc<dyn Store>, name: &Name, old: &Value, new: &Value) 
     }
 }
 
-fn under_second_name(doing: &str, error: &dyn std::error::Error, second: Name) -> Undelivered {
-    Undelivered::UnderSecondName { reason: format!("{doing}: {error}"), second }
+fn only_temporary(what: &str, error: &dyn std::error::Error, temporary: Name) -> Undelivered {
+    Undelivered::OnlyTemporary { reason: format!("{what}: {error}"), temporary }
 }
 
-async fn remove_second(store: &Arc<dyn Store>, second: &Name) -> Result<(), Undelivered> {
-    match retrying(|| store.delete(second)).await {
+async fn delete_temporary(store: &Arc<dyn Store>, temporary: &Name) -> Result<(), Undelivered> {
+    match retrying(|| store.delete(temporary)).await {
         Ok(()) | Err(StoreError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Removes a second name whose value is under the key's own name as well. Tells whether it did.
+/// Deletes a temporary key whose value the key itself has too. Returns whether it did.
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn clean_up(store: &Arc<dyn Store>, name: &Name, second: &Name) -> Result<bool, StoreError> {
-    let (own, copy) = (retrying(|| store.get(name)).await, retrying(|| store.get(second)).await);
+pub(super) async fn clean_up(store: &Arc<dyn Store>, name: &Name, temporary: &Name) -> Result<bool, StoreError> {
+    let (own, copy) = (retrying(|| store.get(name)).await, retrying(|| store.get(temporary)).await);
     if !matches!((own, copy), (Ok(own), Ok(copy)) if own == copy) {
         return Ok(false);
     }
-    match retrying(|| store.delete(second)).await {
+    match retrying(|| store.delete(temporary)).await {
         Ok(()) | Err(StoreError::NotFound) => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-/// The second name of a key: readable where it fits, and never that of another key.
+/// The temporary name of a key: readable if it fits into the maximum length, and unique to the key.
 ///
 /// # Errors
-/// None that can be: what is made here is a name.
-pub(super) fn second_name(name: &Name) -> Result<Name, StoreError> {
-    let whole = format!("{SECOND_NAME}{name}");
+/// Never in practice: the result is always a valid name.
+pub(super) fn temporary_name(name: &Name) -> Result<Name, StoreError> {
+    let whole = format!("{TEMPORARY_PREFIX}{name}");
     let text = if whole.len() <= Name::MAX_LEN {
         whole
     } else {
         const DIGEST: usize = 20;
-        let start = Name::MAX_LEN - SECOND_NAME.len() - 1 - 2 * DIGEST;
+        let start = Name::MAX_LEN - TEMPORARY_PREFIX.len() - 1 - 2 * DIGEST;
         let start = name.as_str().get(..start).unwrap_or_default();
         let digest = Sha256::digest(name.as_str());
-        format!("{SECOND_NAME}{start}-{}", hex(digest.iter().take(DIGEST)))
+        format!("{TEMPORARY_PREFIX}{start}-{}", hex(digest.iter().take(DIGEST)))
     };
     Name::parse(&text).map_err(|error| StoreError::unavailable(error.to_string()))
 }
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_create_finds_its_own_value_and_refuses_another() {
+    async fn create_accepts_the_same_value_and_rejects_a_different_one() {
         let store = store(&[("same", "v"), ("other", "x")]).await;
         for (key, expected) in [("new", Some(Delivered::Created)), ("same", Some(Delivered::Present)), ("other", None)]
         {
@@ -245,9 +247,9 @@ mod tests {
         );
     }
 
-    /// The states that a killed process leaves behind, in the order of the head of this file.
+    /// The states that a killed process leaves behind, in the order given at the top of this file.
     #[tokio::test]
-    async fn a_replacement_goes_on_from_wherever_it_stopped() {
+    async fn a_replacement_resumes_from_every_interrupted_state() {
         for state in [
             &[("k", "old")][..],
             &[("k", "old"), ("keyway-new-k", "new")],
@@ -261,10 +263,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_a_foreign_value_nor_a_foreign_left_over_is_given_up() {
-        let foreign = [("k", "theirs")];
-        let in_the_way = [("k", "old"), ("keyway-new-k", "older")];
-        for state in [&foreign[..], &in_the_way] {
+    async fn a_replacement_deletes_neither_a_third_value_nor_a_leftover_with_one() {
+        let third_value = [("k", "theirs")];
+        let leftover = [("k", "old"), ("keyway-new-k", "older")];
+        for state in [&third_value[..], &leftover] {
             let store = store(state).await;
             replace(&store, &name("k"), &value("old"), &value("new")).await.unwrap_err();
             let kept: Vec<_> = state.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -273,24 +275,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_second_name_that_nobody_needs_is_cleaned_up() {
+    async fn only_a_redundant_temporary_key_is_cleaned_up() {
         for (state, is_removed) in [
             (&[("k", "new"), ("keyway-new-k", "new")][..], true),
             (&[("k", "old"), ("keyway-new-k", "new")], false),
             (&[("keyway-new-k", "new")], false),
         ] {
             let store = store(state).await;
-            let second = second_name(&name("k")).unwrap();
-            assert_eq!(clean_up(&store, &name("k"), &second).await.unwrap(), is_removed, "{state:?}");
+            let temporary = temporary_name(&name("k")).unwrap();
+            assert_eq!(clean_up(&store, &name("k"), &temporary).await.unwrap(), is_removed, "{state:?}");
             assert_eq!(content(&store).await.len(), state.len() - usize::from(is_removed));
         }
     }
 
     #[test]
-    fn second_names_are_names_and_differ() {
+    fn temporary_names_are_valid_and_unique() {
         let long = |last: char| name(&format!("{}{last}", "k".repeat(79)));
-        assert_eq!(second_name(&name("my-key")).unwrap().as_str(), "keyway-new-my-key");
-        assert_eq!(second_name(&long('a')).unwrap().as_str().len(), Name::MAX_LEN);
-        assert_ne!(second_name(&long('a')).unwrap(), second_name(&long('b')).unwrap());
+        assert_eq!(temporary_name(&name("my-key")).unwrap().as_str(), "keyway-new-my-key");
+        assert_eq!(temporary_name(&long('a')).unwrap().as_str().len(), Name::MAX_LEN);
+        assert_ne!(temporary_name(&long('a')).unwrap(), temporary_name(&long('b')).unwrap());
     }
 }

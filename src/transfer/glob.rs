@@ -1,32 +1,32 @@
-//! Which keys are meant: `app*`, `*-2024`, `tenant-?`, one name, or all.
+//! Patterns that select keys: `app*`, `*-2024`, `tenant-?`, a single name, or `*` for all.
 
 use std::fmt;
 use std::str::FromStr;
 
 use backends::Name;
 
-/// A pattern of key names, as `kes migrate` takes it: `*` stands for any characters, `?` for one. A name without either
-/// stands for itself alone.
+/// A pattern for key names, as accepted by `kes migrate`: `*` matches any number of characters, `?` exactly one. A
+/// pattern without either matches only the key of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
-/// The text that is no [`Glob`].
+/// A text that is not a valid [`Glob`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' matches no key name; use 0-9 A-Z a-z _ -, * for any characters and ? for one")]
+#[error("'{0}' is not a valid key pattern; use 0-9 A-Z a-z _ -, * for any number of characters and ? for exactly one")]
 pub struct InvalidGlob(String);
 
 impl Glob {
-    /// The pattern of all names.
+    /// The pattern that matches every name.
     pub fn all() -> Self {
         Self("*".to_owned())
     }
 
-    /// What all names that match begin with.
+    /// The literal prefix that all matching names share.
     pub fn prefix(&self) -> &str {
         self.0.split(['*', '?']).next().unwrap_or_default()
     }
 
-    /// Whether a name matches.
+    /// Whether `name` matches.
     pub fn matches(&self, name: &Name) -> bool {
         matches(self.0.as_bytes(), name.as_str().as_bytes())
     }
@@ -37,9 +37,9 @@ impl FromStr for Glob {
 
     fn from_str(text: &str) -> Result<Self, InvalidGlob> {
         let pattern = Self(text.to_owned());
-        let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-*?".contains(&byte);
-        // An empty one is more likely an unset variable than a wish for all keys.
-        if text.is_empty() || !text.bytes().all(sound) || !backends::is_valid_prefix(pattern.prefix()) {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-*?".contains(&byte);
+        // An empty pattern is more likely an unset shell variable than a request for all keys.
+        if text.is_empty() || !text.bytes().all(is_allowed) || !backends::is_valid_prefix(pattern.prefix()) {
             return Err(InvalidGlob(text.to_owned()));
         }
         Ok(pattern)
@@ -52,7 +52,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Linear in practice: on a mismatch only the last `*` is tried with one more byte.
+/// Linear in practice: on a mismatch, only the last `*` backtracks, by one byte.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut from) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_characters_and_a_question_mark_one() {
-        for (pattern, prefix, yes, no) in [
+    fn a_star_matches_any_characters_and_a_question_mark_exactly_one() {
+        for (pattern, prefix, matching, others) in [
             ("*", "", &["a", "z-9"][..], &[][..]),
             ("app", "app", &["app"], &["app1", "ap", "xapp"]),
             ("app*", "app", &["app", "app-1"], &["ap", "xapp"]),
@@ -94,24 +94,24 @@ mod tests {
         ] {
             let pattern: Glob = pattern.parse().unwrap();
             assert_eq!(pattern.prefix(), prefix, "{pattern}");
-            for name in yes {
+            for name in matching {
                 assert!(matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
             }
-            for name in no {
+            for name in others {
                 assert!(!matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
             }
         }
     }
 
     #[test]
-    fn what_can_match_no_name_is_refused() {
+    fn a_pattern_that_cannot_match_any_name_is_rejected() {
         for text in ["", "a/b", "a.b", "[ab]", "-a*", "ü*", "a b", &format!("{}*", "k".repeat(81))] {
             assert!(text.parse::<Glob>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn many_stars_are_quick() {
+    fn a_pattern_with_many_stars_is_matched_quickly() {
         let pattern = format!("{}x", "*a".repeat(30));
         assert!(!matches(pattern.as_bytes(), "a".repeat(80).as_bytes()));
     }

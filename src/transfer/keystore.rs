@@ -1,5 +1,5 @@
-//! One of the two keystores of a command: opening it to read or to write, listing all of its keys, telling it apart from
-//! the other.
+//! One of the two keystores of a command: opening it to read or to write, listing all of its keys, telling it apart
+//! from the other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ impl Keystore {
     /// [`KeystoreError`]
     pub async fn open_to_write(file: &Path, config: &BackendConfig) -> Result<Self, KeystoreError> {
         let label = label(file, config);
-        refuse_memory(config, &label)?;
+        reject_memory(config, &label)?;
         match Box::pin(backends::open(&config.clone().for_bulk())).await {
             Ok(store) => Ok(Self { store: Some(store), label }),
             Err(source) => Err(KeystoreError::Open { label, source }),
@@ -121,12 +121,7 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::KeepsNames`]
     pub fn check_replaceable(file: &Path, config: &BackendConfig) -> Result<(), KeystoreError> {
-        match config {
-            BackendConfig::Aws(aws) if aws.recovery_window.is_some() => {
-                Err(KeystoreError::KeepsNames(label(file, config)))
-            }
-            _ => Ok(()),
-        }
+        if config.frees_names() { Ok(()) } else { Err(KeystoreError::KeepsNames(label(file, config))) }
     }
 
     /// All matching names, in byte order.
@@ -200,14 +195,14 @@ fn label(file: &Path, config: &BackendConfig) -> String {
     format!("{} ({})", file.display(), config.kind())
 }
 
-/// Refuses keys in memory: those of another process are not there, and this one's end with it.
-fn refuse_memory(config: &BackendConfig, label: &str) -> Result<(), KeystoreError> {
+/// Rejects keys in memory: those of a running server cannot be reached, and those of this process end with it.
+fn reject_memory(config: &BackendConfig, label: &str) -> Result<(), KeystoreError> {
     if config.is_volatile() { Err(KeystoreError::Memory(label.to_owned())) } else { Ok(()) }
 }
 
 /// Opens a store without creating anything. `None` if it does not exist.
 async fn open_existing(config: &BackendConfig, label: &str) -> Result<Option<Arc<dyn Store>>, KeystoreError> {
-    refuse_memory(config, label)?;
+    reject_memory(config, label)?;
     let opened = Box::pin(config.clone().for_bulk().open_existing()).await;
     opened.map_err(|source| KeystoreError::Open { label: label.to_owned(), source })
 }

@@ -1,5 +1,5 @@
-//! How far it is: a bar with rate and remaining time on a terminal, a line now and then elsewhere. Both go to standard
-//! error, so that standard output holds the report alone.
+//! Progress of a run: a bar with rate and remaining time on a terminal, otherwise a line every 10 s. Both go to
+//! standard error, so that standard output holds only the report.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
-/// The time between two lines where there is no terminal.
+/// The time between two progress lines if standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows how far the current stretch of work is. A clone shows the same.
+/// Shows the progress of the current phase. Clones share one display.
 #[derive(Clone, Debug)]
 pub struct Progress(Arc<Mutex<Shown>>);
 
@@ -25,57 +25,57 @@ enum Shown {
 
 #[derive(Debug)]
 struct Lines {
-    doing: &'static str,
+    phase: &'static str,
     done: u64,
-    of: u64,
-    began: Instant,
-    told: Instant,
+    total: u64,
+    started: Instant,
+    printed: Instant,
 }
 
 impl Progress {
-    /// Nothing to show yet.
+    /// A display that shows nothing yet.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Shown::Nothing)))
     }
 
-    /// Begins a stretch of `of` keys, such as `checking` or `copying`.
-    pub fn begin(&self, doing: &'static str, of: usize) {
-        let of = u64::try_from(of).unwrap_or(u64::MAX);
+    /// Starts a phase of `total` keys, such as `checking` or `copying`.
+    pub fn begin(&self, phase: &'static str, total: usize) {
+        let total = u64::try_from(total).unwrap_or(u64::MAX);
         let now = Instant::now();
         let shown = if io::stderr().is_terminal() {
-            Shown::Bar(bar(doing, of))
+            Shown::Bar(bar(phase, total))
         } else {
-            Shown::Lines(Lines { doing, done: 0, of, began: now, told: now })
+            Shown::Lines(Lines { phase, done: 0, total, started: now, printed: now })
         };
         *self.0.lock() = shown;
     }
 
-    /// One more key is done.
+    /// Counts one more finished key.
     pub fn advance(&self) {
         match &mut *self.0.lock() {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(1),
             Shown::Lines(lines) => {
                 lines.done += 1;
-                if lines.told.elapsed() >= LINE_INTERVAL {
-                    lines.told = Instant::now();
-                    let _ = writeln!(io::stderr(), "{}", lines.text(lines.began.elapsed()));
+                if lines.printed.elapsed() >= LINE_INTERVAL {
+                    lines.printed = Instant::now();
+                    let _ = writeln!(io::stderr(), "{}", lines.text(lines.started.elapsed()));
                 }
             }
         }
     }
 
-    /// Ends the stretch; the bar goes.
+    /// Ends the phase and removes the bar.
     pub fn end(&self) {
         if let Shown::Bar(bar) = std::mem::replace(&mut *self.0.lock(), Shown::Nothing) {
             bar.finish_and_clear();
         }
     }
 
-    /// Writes to standard error without getting into the bar.
+    /// Writes to standard error without corrupting the bar.
     ///
     /// # Errors
-    /// The system's.
+    /// The operating system's.
     pub fn say(&self, bytes: &[u8]) -> io::Result<()> {
         match &*self.0.lock() {
             Shown::Bar(bar) => bar.suspend(|| io::stderr().write_all(bytes)),
@@ -90,7 +90,7 @@ impl Default for Progress {
     }
 }
 
-/// The writer of log lines: warnings of a store get above the bar.
+/// Log lines, such as warnings of a store, are printed above the bar.
 impl Write for Progress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.say(bytes)?;
@@ -105,23 +105,23 @@ impl Write for Progress {
 impl Lines {
     /// `copying: 12000 of 50000 keys (24 %), 1200 keys/s, 32 s left`.
     fn text(&self, elapsed: Duration) -> String {
-        let (percent, rate, left) = figures(self.done, self.of, elapsed);
-        format!("{}: {} of {} keys ({percent} %), {rate} keys/s, {left} left", self.doing, self.done, self.of)
+        let (percent, rate, left) = figures(self.done, self.total, elapsed);
+        format!("{}: {} of {} keys ({percent} %), {rate} keys/s, {left} left", self.phase, self.done, self.total)
     }
 }
 
-/// Percent done, keys a second, and the time that the rest takes at this rate.
-fn figures(done: u64, of: u64, elapsed: Duration) -> (u64, u64, String) {
+/// Percentage, keys per second, and the remaining time at this rate.
+fn figures(done: u64, total: u64, elapsed: Duration) -> (u64, u64, String) {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let left = match of.saturating_sub(done).saturating_mul(millis).checked_div(done) {
+    let left = match total.saturating_sub(done).saturating_mul(millis).checked_div(done) {
         Some(left) => Duration::from_millis(left),
         None => return (0, 0, "unknown time".to_owned()),
     };
-    (done * 100 / of.max(1), done.saturating_mul(1000) / millis, spoken(left))
+    (done * 100 / total.max(1), done.saturating_mul(1000) / millis, readable(left))
 }
 
 /// `8 s`, `12 min 5 s`, `3 h 20 min`.
-fn spoken(time: Duration) -> String {
+fn readable(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -129,8 +129,8 @@ fn spoken(time: Duration) -> String {
     }
 }
 
-fn bar(doing: &'static str, of: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::stderr());
+fn bar(phase: &'static str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
     let template = "{msg:8} {bar:30} {pos}/{len} keys  {percent:>3} %  {rate} keys/s  {left} left";
     let figure = |pick: fn((u64, u64, String)) -> String| {
         move |state: &ProgressState, out: &mut dyn fmt::Write| {
@@ -143,7 +143,7 @@ fn bar(doing: &'static str, of: u64) -> ProgressBar {
             style.with_key("rate", figure(|(_, rate, _)| rate.to_string())).with_key("left", figure(|(.., left)| left));
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message(doing);
+    bar.set_message(phase);
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
@@ -153,9 +153,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_how_much_how_fast_and_how_long() {
+    fn a_line_has_count_rate_and_remaining_time() {
         let now = Instant::now();
-        let lines = |done| Lines { doing: "copying", done, of: 50_000, began: now, told: now };
+        let lines = |done| Lines { phase: "copying", done, total: 50_000, started: now, printed: now };
         let ten = Duration::from_secs(10);
         assert_eq!(lines(12_000).text(ten), "copying: 12000 of 50000 keys (24 %), 1200 keys/s, 31 s left");
         assert_eq!(lines(0).text(ten), "copying: 0 of 50000 keys (0 %), 0 keys/s, unknown time left");

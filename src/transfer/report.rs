@@ -1,4 +1,4 @@
-//! What became of the keys: counts of all, and the names of those that somebody should look at.
+//! The report of a run: how many keys had which outcome, and the names of those that need attention.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,38 +6,38 @@ use std::fmt;
 use backends::Name;
 use serde::Serialize;
 
-/// Names shown of each kind; the JSON form has them all.
+/// Names shown for each outcome; the JSON form has all of them.
 const SHOWN: usize = 10;
 
-/// What became of a key.
+/// The outcome for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Written, read back and compared; in a dry run: to be written.
+    /// Written, read back and compared; in a dry run, to be written.
     Copied,
-    /// There with the same value.
+    /// Already in the target, with the same value.
     AlreadyThere,
-    /// The target kept another value, as it was told to.
+    /// The target has a different value, which was kept as requested.
     Kept,
-    /// The target's other value was given up for the source's.
+    /// The different value in the target was replaced with that of the source.
     Replaced,
-    /// Deleted from the source while this ran.
+    /// Deleted from the source during the run.
     Gone,
-    /// Created in the source after a backup had begun.
+    /// Created in the source after the backup had started.
     TooLate,
-    /// In the target alone.
+    /// Only in the target.
     OnlyInTarget,
-    /// A left-over of an interrupted replacement.
+    /// A temporary key left over from an interrupted replacement.
     LeftOver,
-    /// Another value is in the target.
+    /// The target has a different value.
     Differs,
-    /// Something that is no key, or that its store does not hand out.
+    /// Not a valid key, or one that its store refuses to return.
     Damaged,
-    /// A store failed.
+    /// A store operation failed.
     Failed,
     /// Not in the target.
     Missing,
-    /// Not begun.
+    /// Not started.
     NotTried,
 }
 
@@ -58,29 +58,29 @@ impl Outcome {
         Self::NotTried,
     ];
 
-    /// Whether a key of the source is not in the target as it should be.
-    pub fn is_trouble(self) -> bool {
+    /// Whether a key of the source is missing from the target, or not as it should be.
+    pub fn is_failure(self) -> bool {
         matches!(self, Self::Differs | Self::Damaged | Self::Failed | Self::Missing | Self::NotTried)
     }
 
-    /// Whether somebody should know the names.
-    fn is_told(self) -> bool {
+    /// Whether the report lists the names.
+    fn is_listed(self) -> bool {
         !matches!(self, Self::Copied | Self::AlreadyThere | Self::NotTried)
     }
 }
 
-/// What became of all keys.
+/// The outcomes of all keys.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The words for each fate, where they are not the usual ones.
-    words: BTreeMap<Outcome, &'static str>,
+    /// Labels that differ from the default ones; these outcomes are always shown.
+    labels: BTreeMap<Outcome, &'static str>,
     counts: BTreeMap<Outcome, usize>,
     names: BTreeMap<Outcome, Vec<(Name, String)>>,
-    /// Why it ended before its end.
+    /// Why the run ended early, if it did.
     pub cut_short: Option<String>,
 }
 
-/// The form for machines.
+/// The JSON form.
 #[derive(Serialize)]
 struct Json<'a> {
     complete: bool,
@@ -90,44 +90,49 @@ struct Json<'a> {
 }
 
 impl Report {
-    /// A report that always tells these counts, in the words given.
-    pub fn new(words: &[(Outcome, &'static str)]) -> Self {
-        let words: BTreeMap<_, _> = words.iter().copied().collect();
-        Self { counts: words.keys().map(|fate| (*fate, 0)).collect(), words, ..Self::default() }
+    /// An empty report that always shows the counts of these outcomes, with the labels given.
+    pub fn new(labels: &[(Outcome, &'static str)]) -> Self {
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        Self { counts: labels.keys().map(|outcome| (*outcome, 0)).collect(), labels, ..Self::default() }
     }
 
     /// Adds a key; `reason` may be empty.
-    pub fn add(&mut self, fate: Outcome, name: &Name, reason: impl Into<String>) {
-        *self.counts.entry(fate).or_default() += 1;
-        if fate.is_told() {
-            self.names.entry(fate).or_default().push((name.clone(), reason.into()));
+    pub fn add(&mut self, outcome: Outcome, name: &Name, reason: impl Into<String>) {
+        *self.counts.entry(outcome).or_default() += 1;
+        if outcome.is_listed() {
+            self.names.entry(outcome).or_default().push((name.clone(), reason.into()));
         }
     }
 
-    /// How many keys have this fate.
-    pub fn count(&self, fate: Outcome) -> usize {
-        self.counts.get(&fate).copied().unwrap_or_default()
+    /// The number of keys with this outcome.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.counts.get(&outcome).copied().unwrap_or_default()
     }
 
-    /// Whether this key was added with this fate.
-    pub(crate) fn tells(&self, fate: Outcome, name: &Name) -> bool {
-        self.names.get(&fate).is_some_and(|list| list.iter().any(|(other, _)| other == name))
+    /// Whether this key is listed with this outcome.
+    pub(crate) fn contains(&self, outcome: Outcome, name: &Name) -> bool {
+        self.names.get(&outcome).is_some_and(|list| list.iter().any(|(other, _)| other == name))
+    }
+
+    fn label(&self, outcome: Outcome) -> &'static str {
+        self.labels.get(&outcome).copied().unwrap_or_else(|| default_label(outcome))
     }
 
     /// Whether every key of the source is in the target as it should be.
     pub fn is_complete(&self) -> bool {
-        self.cut_short.is_none() && !Outcome::ALL.into_iter().any(|fate| fate.is_trouble() && self.count(fate) > 0)
+        self.cut_short.is_none()
+            && !Outcome::ALL.into_iter().any(|outcome| outcome.is_failure() && self.count(outcome) > 0)
     }
 
-    /// The form for machines: all names.
+    /// The report as JSON, with all names.
     ///
     /// # Errors
-    /// None that can be: these are texts and numbers.
+    /// Never in practice: the report holds only texts and numbers.
     pub fn json(&self) -> serde_json::Result<String> {
         let mut names: BTreeMap<Outcome, BTreeMap<&str, &str>> = BTreeMap::new();
-        for (fate, list) in &self.names {
+        for (outcome, list) in &self.names {
             let list = list.iter().map(|(name, reason)| (name.as_str(), reason.as_str()));
-            names.entry(*fate).or_default().extend(list);
+            names.entry(*outcome).or_default().extend(list);
         }
         let cut_short = self.cut_short.as_deref();
         serde_json::to_string(&Json { complete: self.is_complete(), cut_short, counts: &self.counts, names })
@@ -139,15 +144,15 @@ impl fmt::Display for Report {
         let lines: Vec<_> = self
             .counts
             .iter()
-            .filter(|(fate, count)| **count > 0 || self.words.contains_key(*fate))
-            .map(|(fate, count)| (self.words.get(fate).copied().unwrap_or_else(|| usual(*fate)), *count))
+            .filter(|(outcome, count)| **count > 0 || self.labels.contains_key(*outcome))
+            .map(|(outcome, count)| (self.label(*outcome), *count))
             .collect();
-        let width = lines.iter().map(|(words, _)| words.len()).max().unwrap_or_default();
-        for (words, count) in lines {
-            writeln!(f, "  {words:width$}  {count:>8}")?;
+        let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+        for (label, count) in lines {
+            writeln!(f, "  {label:width$}  {count:>8}")?;
         }
-        for (fate, list) in self.names.iter().filter(|(_, list)| !list.is_empty()) {
-            writeln!(f, "{}:", self.words.get(fate).copied().unwrap_or_else(|| usual(*fate)))?;
+        for (outcome, list) in self.names.iter().filter(|(_, list)| !list.is_empty()) {
+            writeln!(f, "{}:", self.label(*outcome))?;
             let mut list: Vec<_> = list.iter().collect();
             list.sort();
             for (name, reason) in list.iter().take(SHOWN) {
@@ -155,27 +160,27 @@ impl fmt::Display for Report {
                 writeln!(f, "  {name}{colon}{reason}")?;
             }
             if list.len() > SHOWN {
-                writeln!(f, "  ... and {} more (--json names all)", list.len() - SHOWN)?;
+                writeln!(f, "  ... and {} more (--json lists all)", list.len() - SHOWN)?;
             }
         }
         Ok(())
     }
 }
 
-fn usual(fate: Outcome) -> &'static str {
-    match fate {
+fn default_label(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Copied => "copied",
-        Outcome::AlreadyThere => "already there",
-        Outcome::Kept => "kept, with another value in the target",
+        Outcome::AlreadyThere => "already present",
+        Outcome::Kept => "kept, different in the target",
         Outcome::Replaced => "replaced",
-        Outcome::Gone => "deleted from the source meanwhile",
-        Outcome::TooLate => "created meanwhile, and not in the backup",
+        Outcome::Gone => "deleted from the source in the meantime",
+        Outcome::TooLate => "created in the meantime, not in the backup",
         Outcome::OnlyInTarget => "only in the target",
-        Outcome::LeftOver => "left-overs of an interrupted --force in the target",
+        Outcome::LeftOver => "left over from an interrupted --force",
         Outcome::Differs => "different in the target",
         Outcome::Damaged => "damaged",
         Outcome::Failed => "failed",
-        Outcome::Missing => "missing in the target",
+        Outcome::Missing => "missing from the target",
         Outcome::NotTried => "not tried",
     }
 }
@@ -189,26 +194,26 @@ mod tests {
     }
 
     #[test]
-    fn a_single_key_that_is_not_there_makes_it_incomplete() {
-        for fate in Outcome::ALL {
+    fn a_single_failed_key_makes_a_report_incomplete() {
+        for outcome in Outcome::ALL {
             let mut report = Report::new(&[]);
             report.add(Outcome::Copied, &name("other"), "");
-            report.add(fate, &name("k"), "why");
-            assert_eq!(report.is_complete(), !fate.is_trouble(), "{fate:?}");
+            report.add(outcome, &name("k"), "reason");
+            assert_eq!(report.is_complete(), !outcome.is_failure(), "{outcome:?}");
         }
         let cut_short = Report { cut_short: Some("stopped".into()), ..Report::default() };
         assert!(!cut_short.is_complete());
     }
 
     #[test]
-    fn the_first_names_are_shown_and_json_has_them_all() {
+    fn text_shows_the_first_names_and_json_has_all_of_them() {
         let mut report = Report::new(&[(Outcome::Copied, "copied"), (Outcome::Failed, "failed")]);
         for number in (0..25).rev() {
-            report.add(Outcome::Failed, &name(&format!("key-{number:02}")), "away");
+            report.add(Outcome::Failed, &name(&format!("key-{number:02}")), "unavailable");
         }
         let text = report.to_string();
-        assert!(text.starts_with("  copied         0\n  failed        25\nfailed:\n  key-00: away\n"), "{text}");
-        assert!(text.ends_with("  key-09: away\n  ... and 15 more (--json names all)\n"), "{text}");
+        assert!(text.starts_with("  copied         0\n  failed        25\nfailed:\n  key-00: unavailable\n"), "{text}");
+        assert!(text.ends_with("  key-09: unavailable\n  ... and 15 more (--json lists all)\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         assert_eq!(json["counts"]["failed"], 25);
         assert_eq!(json["names"]["failed"].as_object().unwrap().len(), 25);

@@ -1,29 +1,29 @@
-//! What is tried again, and how often. The backends repeat what a single lost connection costs; this is for a store that
-//! is away for a moment: a failover, a restart, throttling.
+//! Retries of store operations. The backends already retry after a single lost connection; this covers a store that is
+//! briefly unavailable: a failover, a restart, throttling.
 
 use std::time::Duration;
 
 use backends::StoreError;
 
-/// The pauses between attempts. A store that is still away after them is not waited for: the migration ends, and is
-/// resumed by the same command.
+/// The pauses between attempts. If the store is still unavailable after the last one, the run ends; running the same
+/// command again resumes it.
 pub(super) const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
-/// Asks a store, and asks again when it is away.
+/// Runs a store operation, and retries it while it fails with a transient error.
 ///
 /// # Errors
-/// The store's last one.
-pub(crate) async fn retrying<T, F>(ask: impl Fn() -> F) -> Result<T, StoreError>
+/// The error of the last attempt.
+pub(crate) async fn retrying<T, F>(operation: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     for pause in PAUSES {
-        match ask().await {
+        match operation().await {
             Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
-            answer => return answer,
+            result => return result,
         }
     }
-    ask().await
+    operation().await
 }
 
 #[cfg(test)]
@@ -32,23 +32,25 @@ mod tests {
 
     use super::*;
 
-    async fn asked(failures: usize, error: fn() -> StoreError) -> (usize, bool) {
-        let asked = AtomicUsize::new(0);
-        let attempt = || async { if asked.fetch_add(1, Ordering::Relaxed) < failures { Err(error()) } else { Ok(()) } };
+    /// The number of attempts, and whether the last one succeeded, of an operation that fails this many times.
+    async fn attempts(failures: usize, error: fn() -> StoreError) -> (usize, bool) {
+        let attempts = AtomicUsize::new(0);
+        let attempt =
+            || async { if attempts.fetch_add(1, Ordering::Relaxed) < failures { Err(error()) } else { Ok(()) } };
         let is_ok = retrying(attempt).await.is_ok();
-        (asked.load(Ordering::Relaxed), is_ok)
+        (attempts.load(Ordering::Relaxed), is_ok)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_away_for_a_moment_is_asked_again() {
-        let away = || StoreError::unreachable("");
-        assert_eq!(asked(2, away).await, (3, true));
-        assert_eq!(asked(3, away).await, (3, false));
+    async fn a_briefly_unavailable_store_is_retried() {
+        let unavailable = || StoreError::unreachable("");
+        assert_eq!(attempts(2, unavailable).await, (3, true));
+        assert_eq!(attempts(3, unavailable).await, (3, false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_store_says_of_a_key_stands() {
-        assert_eq!(asked(1, || StoreError::NotFound).await, (1, false));
-        assert_eq!(asked(1, || StoreError::Damaged { reason: String::new() }).await, (1, false));
+    async fn errors_about_a_single_key_are_not_retried() {
+        assert_eq!(attempts(1, || StoreError::NotFound).await, (1, false));
+        assert_eq!(attempts(1, || StoreError::Damaged { reason: String::new() }).await, (1, false));
     }
 }

@@ -1,58 +1,58 @@
-//! What a key is on both sides, without changing anything.
+//! The state of a key in the source and in the target. Read-only.
 
 use backends::{Name, StoreError, Value};
 use sha2::{Digest, Sha256};
 
 use super::Keystore;
-use super::workers::trouble;
+use super::workers::outage;
 use crate::crypto::key::Key;
 use crate::crypto::stored::Damaged;
 
-/// What was found of one name.
+/// What the survey found for one name.
 #[derive(Debug)]
 pub(crate) enum Finding {
-    /// The target has no such key.
+    /// The key is not in the target.
     Absent,
-    /// Both have the same value.
+    /// Both keystores have the same value.
     Equal,
-    /// The target has another value.
+    /// The target has a different value.
     Differs {
-        /// The target's, which a replacement gives up.
+        /// The value in the target, which a replacement would delete.
         old: Value,
-        /// What is wrong with it, when it is no key.
+        /// What is wrong with it, if it is not a valid key.
         damage: Option<Damaged>,
     },
-    /// The source has it no more.
+    /// The key was deleted from the source after it was listed.
     Gone,
-    /// One of the sides has something that is no key, or does not hand it out.
+    /// One of the keystores has a value that is not a valid key, or refuses to return it.
     Unusable(String),
-    /// One of the stores failed.
+    /// A store operation failed.
     Failed {
-        /// What it said.
+        /// Which keystore, and the error.
         reason: String,
-        /// What the next key is to expect as well.
-        trouble: Option<String>,
+        /// The error, if it says that the store is unavailable, so that other keys would fail too.
+        outage: Option<String>,
     },
 }
 
 impl Finding {
-    /// What says that a store is away.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        if let Self::Failed { trouble, .. } = self { trouble.clone() } else { None }
+    /// The error, if it says that a store is unavailable.
+    pub(crate) fn outage(&self) -> Option<String> {
+        if let Self::Failed { outage, .. } = self { outage.clone() } else { None }
     }
 
-    fn failed(side: &str, error: &StoreError) -> Self {
+    fn failed(keystore: &str, error: &StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } | StoreError::Withheld { .. } => {
-                Self::Unusable(format!("in the {side}: {error}"))
+                Self::Unusable(format!("in the {keystore}: {error}"))
             }
-            _ => Self::Failed { reason: format!("in the {side}: {error}"), trouble: trouble(error) },
+            _ => Self::Failed { reason: format!("in the {keystore}: {error}"), outage: outage(error) },
         }
     }
 }
 
-/// Looks at a name in both stores. A name that is `unlisted` is not asked for in the target: should it be there all the
-/// same, because the listing was old, whoever creates it finds out.
+/// Compares a key in both keystores. A name that is `unlisted` is not read from the target: if the listing was stale
+/// and the key exists after all, the later create detects it.
 pub(crate) async fn compare(source: &Keystore, target: &Keystore, name: &Name, unlisted: bool) -> Finding {
     let value = match source.get(name).await {
         Ok(value) => value,
@@ -65,11 +65,11 @@ pub(crate) async fn compare(source: &Keystore, target: &Keystore, name: &Name, u
     if unlisted {
         return Finding::Absent;
     }
-    look_for(target, name, |found| *found == value).await
+    check_target(target, name, |found| *found == value).await
 }
 
-/// Looks at a name in the target alone; `is_equal` knows the value that it should have.
-pub(crate) async fn look_for(target: &Keystore, name: &Name, is_equal: impl FnOnce(&Value) -> bool) -> Finding {
+/// Checks a key in the target only; `is_equal` decides whether its value is the expected one.
+pub(crate) async fn check_target(target: &Keystore, name: &Name, is_equal: impl FnOnce(&Value) -> bool) -> Finding {
     match target.get(name).await {
         Ok(found) if is_equal(&found) => Finding::Equal,
         Ok(old) => Finding::Differs { damage: Key::from_stored(old.as_bytes()).err(), old },
@@ -78,8 +78,8 @@ pub(crate) async fn look_for(target: &Keystore, name: &Name, is_equal: impl FnOn
     }
 }
 
-/// The check value of a key under its name.
-pub(crate) fn digest(name: &Name, value: &Value) -> [u8; 32] {
-    // No name holds a zero byte, so no other name and value run together to the same bytes.
+/// The checksum of a key and its name.
+pub(crate) fn checksum(name: &Name, value: &Value) -> [u8; 32] {
+    // A name never contains a zero byte, so no other pair of name and value gives the same bytes.
     Sha256::new().chain_update(name.as_str()).chain_update([0]).chain_update(value.as_bytes()).finalize().into()
 }

@@ -1,4 +1,4 @@
-//! Two stores compared, without writing to either.
+//! Compares two keystores. Read-only.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,11 @@ use super::report::{Outcome, Report};
 use super::survey::{Finding, compare};
 use super::workers::Workers;
 
-/// Compares every key of `source` with that of `target`. Keys of the target alone are counted, and no trouble.
+/// Compares every key of `source` with its counterpart in `target`. Keys that exist only in the target are reported,
+/// but are not a failure.
 ///
 /// # Errors
-/// [`KeystoreError`] when a store cannot be listed, or there is no key to compare. All else is in the report.
+/// [`KeystoreError`] if a store cannot be listed, or has no matching key. Everything else is in the report.
 pub async fn verify(
     source: &Keystore,
     target: &Keystore,
@@ -24,19 +25,19 @@ pub async fn verify(
     let others = target.names(pattern).await?;
     let mut report = Report::new(&[
         (Outcome::AlreadyThere, "equal in both"),
-        (Outcome::OnlyInTarget, "only in the second"),
+        (Outcome::OnlyInTarget, "only in the second keystore"),
         (Outcome::Differs, "different"),
-        (Outcome::Missing, "missing in the second"),
+        (Outcome::Missing, "missing from the second keystore"),
     ]);
     workers.progress.begin("comparing", names.len());
-    let look = |name: Name| {
+    let check = |name: Name| {
         let (source, target) = (source.clone(), target.clone());
         async move {
             let finding = compare(&source, &target, &name, false).await;
             (name, finding)
         }
     };
-    let done = workers.run(names.iter().cloned(), look, |(_, finding)| finding.trouble()).await;
+    let done = workers.run(names.iter().cloned(), check, |(_, finding)| finding.outage()).await;
     workers.progress.end();
     let mut untried: BTreeSet<&Name> = names.iter().collect();
     for (name, finding) in done.results {
@@ -45,7 +46,8 @@ pub async fn verify(
             Finding::Absent => report.add(Outcome::Missing, &name, ""),
             Finding::Equal => report.add(Outcome::AlreadyThere, &name, ""),
             Finding::Differs { damage, .. } => {
-                report.add(Outcome::Differs, &name, damage.map_or(String::new(), |damage| format!("there, {damage}")));
+                let reason = damage.map_or(String::new(), |damage| format!("in the target: {damage}"));
+                report.add(Outcome::Differs, &name, reason);
             }
             Finding::Gone => report.add(Outcome::Gone, &name, ""),
             Finding::Unusable(reason) => report.add(Outcome::Damaged, &name, reason),

@@ -1,4 +1,4 @@
-//! Many keys at a time, a bounded number of them, until all are done, the store is gone, or somebody says stop.
+//! Processes keys concurrently, up to a limit, until all are done, the store is unavailable, or the user stops the run.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -9,35 +9,36 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 
-/// Failures in a row that end the work at least, however few keys are in work at a time: one may be a key's own.
-const FAILURES: usize = 4;
+/// The minimum number of consecutive failures that ends a run, however low the concurrency: a single failure may
+/// concern only its key.
+const MIN_FAILURES: usize = 4;
 
-/// Who does the work on many keys.
+/// How keys are processed concurrently.
 #[derive(Clone, Debug)]
 pub struct Workers {
-    /// Keys in work at a time.
+    /// Keys in progress at a time.
     pub concurrency: NonZeroUsize,
-    /// No further key is begun once this is cancelled.
+    /// Once this is cancelled, no further key is started.
     pub stop: CancellationToken,
-    /// Hears of every key that is done.
+    /// Advanced for every finished key.
     pub progress: Progress,
 }
 
-/// What was done, and why not all of it.
+/// The results of a run, and why it is incomplete, if it is.
 #[derive(Debug)]
 pub(crate) struct Done<T> {
-    /// One result for each item that was begun, in no order.
+    /// One result for each item that was started, in no particular order.
     pub(crate) results: Vec<T>,
-    /// Why the rest was not begun.
+    /// Why the remaining items were not started.
     pub(crate) cut_short: Option<CutShort>,
 }
 
-/// Why a stretch of work ended before its end.
+/// Why a run ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CutShort {
-    /// Somebody said stop.
+    /// A signal stopped it.
     Stopped,
-    /// A store failed again and again; its last words.
+    /// Too many consecutive items failed; the last error.
     StoreFailed(String),
 }
 
@@ -45,58 +46,61 @@ impl fmt::Display for CutShort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => f.write_str("stopped by a signal"),
-            Self::StoreFailed(said) => write!(f, "one key after the other failed ({said})"),
+            Self::StoreFailed(error) => write!(f, "too many consecutive failures (last error: {error})"),
         }
     }
 }
 
-/// The words of an error of which the next key is to expect the same.
-pub(crate) fn trouble(error: &StoreError) -> Option<String> {
+/// The error as text, if it says that the store is unavailable, so that other keys would fail too.
+pub(crate) fn outage(error: &StoreError) -> Option<String> {
     error.is_transient().then(|| error.to_string())
 }
 
 impl Workers {
-    /// Does `work` on every item. `trouble` tells what of a result says that a store is away: when as many results in a
-    /// row say so as there are keys in work at a time, the rest is left.
+    /// Runs `work` for every item. `outage` extracts from a result the error, if any, that says that the store is
+    /// unavailable: when as many consecutive results have one as items may be in progress, no further item is started.
     ///
-    /// Work that has begun is always waited for. The item of a `work` that panics has no result.
+    /// Items in progress are always completed. An item whose `work` panics has no result.
     pub(crate) async fn run<I, T, F>(
         &self,
         items: impl IntoIterator<Item = I>,
         work: impl Fn(I) -> F,
-        trouble: impl Fn(&T) -> Option<String>,
+        outage: impl Fn(&T) -> Option<String>,
     ) -> Done<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
         let mut items = items.into_iter();
-        let mut open = JoinSet::new();
+        let mut running = JoinSet::new();
         let mut done = Done { results: Vec::new(), cut_short: None };
-        let mut in_a_row = 0;
-        let mut is_over = false;
+        let mut consecutive = 0;
+        let mut is_exhausted = false;
         loop {
-            while !is_over && done.cut_short.is_none() && open.len() < self.concurrency.get() {
+            while !is_exhausted && done.cut_short.is_none() && running.len() < self.concurrency.get() {
                 if self.stop.is_cancelled() {
-                    // Nothing is cut short when nothing is left.
+                    // A run without remaining items is complete.
                     done.cut_short = items.next().map(|_| CutShort::Stopped);
-                    is_over = true;
+                    is_exhausted = true;
                     break;
                 }
                 match items.next() {
-                    Some(item) => drop(open.spawn(work(item))),
-                    None => is_over = true,
+                    Some(item) => drop(running.spawn(work(item))),
+                    None => is_exhausted = true,
                 }
             }
-            let Some(joined) = open.join_next().await else { return done };
+            let Some(joined) = running.join_next().await else { return done };
             self.progress.advance();
             let Ok(result) = joined else { continue };
-            match trouble(&result) {
-                None => in_a_row = 0,
-                Some(words) => {
-                    in_a_row += 1;
-                    if in_a_row >= self.concurrency.get().max(FAILURES) && done.cut_short.is_none() && !is_over {
-                        done.cut_short = Some(CutShort::StoreFailed(words));
+            match outage(&result) {
+                None => consecutive = 0,
+                Some(error) => {
+                    consecutive += 1;
+                    if consecutive >= self.concurrency.get().max(MIN_FAILURES)
+                        && done.cut_short.is_none()
+                        && !is_exhausted
+                    {
+                        done.cut_short = Some(CutShort::StoreFailed(error));
                     }
                 }
             }
@@ -121,35 +125,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_is_done_and_never_more_at_a_time_than_allowed() {
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    async fn all_items_are_processed_within_the_concurrency_limit() {
+        let (running, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let work = |number: usize| {
-            let (now, most) = (now.clone(), most.clone());
+            let (running, peak) = (running.clone(), peak.clone());
             async move {
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
-                now.fetch_sub(1, Ordering::SeqCst);
+                running.fetch_sub(1, Ordering::SeqCst);
                 number
             }
         };
         let mut done = workers(7).run(0..1000, work, |_| None).await;
         done.results.sort_unstable();
         assert_eq!(done.results, (0..1000).collect::<Vec<_>>());
-        assert_eq!((done.cut_short, most.load(Ordering::SeqCst)), (None, 7));
+        assert_eq!((done.cut_short, peak.load(Ordering::SeqCst)), (None, 7));
     }
 
     #[tokio::test]
-    async fn a_store_that_keeps_failing_ends_the_work_and_one_that_recovers_does_not() {
-        let trouble = |failed: &bool| failed.then(|| "away".to_owned());
-        let done = workers(4).run(0..1000, |number: usize| async move { number >= 100 }, trouble).await;
-        assert_eq!(done.cut_short, Some(CutShort::StoreFailed("away".to_owned())));
+    async fn consecutive_failures_end_the_run_and_occasional_ones_do_not() {
+        let outage = |failed: &bool| failed.then(|| "unavailable".to_owned());
+        let done = workers(4).run(0..1000, |number: usize| async move { number >= 100 }, outage).await;
+        assert_eq!(done.cut_short, Some(CutShort::StoreFailed("unavailable".to_owned())));
         assert!((104..=112).contains(&done.results.len()), "{}", done.results.len());
-        let done = workers(4).run(0..1000, |number: usize| async move { !number.is_multiple_of(4) }, trouble).await;
+        let done = workers(4).run(0..1000, |number: usize| async move { !number.is_multiple_of(4) }, outage).await;
         assert_eq!((done.cut_short, done.results.len()), (None, 1000));
     }
 
     #[tokio::test]
-    async fn stop_leaves_what_was_not_begun() {
+    async fn after_a_stop_no_further_item_is_started() {
         let workers = workers(4);
         let work = |number: usize| {
             if number == 10 {

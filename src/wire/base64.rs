@@ -1,4 +1,4 @@
-//! `[]byte` fields: standard padded base64 in JSON (RFC 4648 section 4), read straight into memory that is wiped.
+//! `[]byte` fields: standard padded base64 in JSON (RFC 4648 section 4), decoded directly into memory that is wiped.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use crate::crypto::key::{Key, Wiped};
 
-/// Bytes from a base64 field, in memory that has room for a message's [`Key::OVERHEAD`]. `null` and an absent field are
-/// no bytes. Line breaks are skipped, as KES's decoder skips them.
+/// The bytes of a base64 field, with spare capacity for the [`Key::OVERHEAD`] of a message. `null` and an absent field
+/// give no bytes. Line breaks are skipped, as by KES's decoder.
 #[derive(Default)]
 pub struct Bytes(pub Wiped);
 
@@ -37,12 +37,12 @@ impl<'de> Visitor<'de> for Base64 {
         Ok(Bytes::default())
     }
 
-    // Bytes, as base64 decides what they may be: a str would have to be UTF-8, which takes time to see.
+    // As bytes, because the base64 decoder validates them: a str would need an additional check for UTF-8.
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Bytes, D::Error> {
         deserializer.deserialize_bytes(self)
     }
 
-    // JSON in which the text stands as it is: a line break would be a bare one, which JSON does not allow.
+    // Borrowed text has no escapes, so a line break in it would be an unescaped one, which JSON does not allow.
     fn visit_borrowed_bytes<E: Error>(self, text: &'de [u8]) -> Result<Bytes, E> {
         decode(text).map(Bytes).ok_or_else(|| E::custom("not standard base64"))
     }
@@ -65,7 +65,7 @@ fn decode(text: &[u8]) -> Option<Wiped> {
     Some(bytes)
 }
 
-/// The text, when it has any.
+/// The text without its line breaks; `None` if it has none.
 fn without_line_breaks(text: &[u8]) -> Option<Wiped> {
     memchr::memchr2(b'\r', b'\n', text)?;
     let mut plain = Wiped::from(text);
@@ -73,8 +73,8 @@ fn without_line_breaks(text: &[u8]) -> Option<Wiped> {
     Some(plain)
 }
 
-/// A JSON object of base64 fields: `{"NAME":"BASE64",...}`, written at once into memory of its size. Names are plain:
-/// nothing here needs an escape.
+/// A JSON object of base64 fields: `{"NAME":"BASE64",...}`, written into a buffer of the exact size. Names must not
+/// need escaping.
 pub fn object(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let length: usize =
         fields.iter().map(|(name, bytes)| name.len() + STANDARD.encoded_length(bytes.len()) + r#""":"","#.len()).sum();
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_implementation_reads_and_writes_the_same(bytes: Vec<u8>) {
+        fn another_implementation_encodes_and_decodes_the_same(bytes: Vec<u8>) {
             let text = general_purpose::STANDARD.encode(&bytes);
             prop_assert_eq!(STANDARD.encode_to_string(&bytes), text.clone());
             let read: Bytes = serde_json::from_value(text.into()).unwrap();
@@ -109,21 +109,21 @@ mod tests {
         }
 
         #[test]
-        fn another_implementation_refuses_the_same(text in "[A-Da-d0-3+/=_-]{0,12}") {
+        fn another_implementation_rejects_the_same(text in "[A-Da-d0-3+/=_-]{0,12}") {
             let read: Result<Bytes, _> = serde_json::from_value(text.clone().into());
             prop_assert_eq!(read.map(|bytes| bytes.0.to_vec()).ok(), general_purpose::STANDARD.decode(text).ok());
         }
     }
 
     #[test]
-    fn an_object_has_the_length_that_was_reserved() {
+    fn an_object_fits_the_reserved_capacity() {
         let object = object(&[("plaintext", b"hello"), ("ciphertext", b"")]);
         assert_eq!(object, br#"{"plaintext":"aGVsbG8=","ciphertext":""}"#);
         assert!(object.capacity() <= object.len() + 1, "{}", object.capacity());
     }
 
     #[test]
-    fn only_standard_padded_base64_is_read() {
+    fn only_standard_padded_base64_is_accepted() {
         let read = |json: &str| serde_json::from_str::<Bytes>(json).map(|bytes| bytes.0.to_vec());
         assert_eq!(read(r#""aGVsbG8=""#).unwrap(), b"hello");
         assert_eq!(read(r#""aGVs\nbG8=""#).unwrap(), b"hello");

@@ -1,4 +1,4 @@
-//! `keyway backup`: the file it writes, and when it writes none. What becomes of the file is in `restore.rs`.
+//! `keyway backup`: when it creates a file, and when it does not. For the use of the file see `restore.rs`.
 
 use std::cell::Cell;
 use std::fs;
@@ -39,7 +39,7 @@ fn a_backup_is_one_age_file_only_for_its_owner() {
 }
 
 #[test]
-fn what_is_there_is_not_replaced_unless_requested() {
+fn an_existing_file_is_only_replaced_on_request() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 3);
     let (recipient, _) = identity(&bench, "id");
@@ -52,13 +52,13 @@ fn what_is_there_is_not_replaced_unless_requested() {
     assert!(fs::read(&out).unwrap().starts_with(b"age-encryption.org/v1\n"));
     let nowhere = bench.text("none/backup");
     keyway(&format!("backup --config {a} --out {nowhere} --recipient {recipient}"))
-        .assert_failed(&["none/backup", "does the directory exist?"]);
+        .assert_failed(&["none/backup", "check the path"]);
     keyway(&format!("backup --config {a} --out /dev/null --force --recipient {recipient}"))
         .assert_failed(&["not a regular file"]);
 }
 
 #[test]
-fn somebody_must_be_able_to_open_it() {
+fn a_backup_needs_a_recipient_or_a_passphrase() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 3);
     let (recipient, id) = identity(&bench, "id");
@@ -82,7 +82,7 @@ fn somebody_must_be_able_to_open_it() {
     fs::write(bench.path("empty"), "").unwrap();
     keyway(&format!("{line} --recipients-file {}", bench.text("empty"))).assert_failed(&["no recipient"]);
     keyway(&format!("{line} --passphrase-file {}", bench.text("empty"))).assert_failed(&["passphrase is empty"]);
-    // Nobody types anything here: there is no terminal.
+    // Without a terminal to prompt on.
     let mut alone = Command::new("setsid");
     alone.arg("-w").arg(program()).args(words(&format!("{line} --passphrase")));
     Program::spawn(alone).end().assert_failed(&["no terminal", "--passphrase-file", "KEYWAY_BACKUP_PASSPHRASE"]);
@@ -90,18 +90,18 @@ fn somebody_must_be_able_to_open_it() {
 }
 
 #[test]
-fn no_backup_is_created_with_a_damaged_key_unless_it_may_be_left_out() {
+fn a_damaged_key_prevents_a_backup_unless_it_may_be_skipped() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 10);
     bench.put("a", "empty", b"");
     let (recipient, id) = identity(&bench, "id");
     let line = format!("backup --config {a} --out {} --recipient {recipient}", bench.text("backup"));
-    keyway(&line).assert_failed(&["empty: it is empty", "there is no backup", "--skip-damaged"]);
+    keyway(&line).assert_failed(&["empty: it is empty", "no backup was created", "--skip-damaged"]);
     assert_eq!(bench.names(), ["a", "a.yml", "id"]);
     let skipped = keyway(&format!("{line} --skip-damaged"));
     skipped.assert_failed(&["empty: it is empty"]);
     assert_eq!(skipped.reported("in the backup"), 10);
-    // What is there may be the last that has the key, so it is not replaced by what lacks it.
+    // The existing file may be the last copy of the key, so it is not replaced by a file without it.
     let whole = std::fs::read(bench.text("backup")).unwrap();
     keyway(&format!("{line} --skip-damaged --force")).assert_failed(&["empty: it is empty", "was kept"]);
     assert_eq!(std::fs::read(bench.text("backup")).unwrap(), whole);
@@ -144,49 +144,49 @@ fn ctrl_c_leaves_nothing() {
     let out = bench.text("out/backup");
     let mut program =
         Program::start(words(&format!("backup --config {a} --out {out} --recipient {recipient} --concurrency 1")));
-    // Once its temporary file grows, it is in the middle.
+    // It has begun to write once its temporary file grows.
     program.wait_for(|_| {
         let mut files = fs::read_dir(bench.path("out")).unwrap();
         files.any(|file| file.unwrap().metadata().is_ok_and(|metadata| metadata.len() > 0)).then_some(())
     });
     program.signal(Signal::INT);
-    program.end().assert_ended(130, &["there is no backup"]);
+    program.end().assert_ended(130, &["no backup was created"]);
     assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
     keyway(&format!("backup --config {a} --out {out} --recipient {recipient}")).assert_done();
 }
 
 #[test]
-fn ctrl_c_while_the_passphrase_is_worked_on_leaves_nothing() {
+fn ctrl_c_while_the_passphrase_is_processed_leaves_nothing() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 3);
     fs::create_dir(bench.path("out")).unwrap();
     fs::write(bench.path("pass"), "correct horse").unwrap();
     let (out, pass) = (bench.text("out/backup"), bench.text("pass"));
     let mut program = Program::start(words(&format!("backup --config {a} --out {out} --passphrase-file {pass}")));
-    // It is there for a moment before, to find out whether the directory can be written.
+    // It also exists briefly before, to check that the directory is writable.
     let seen = Cell::new(0);
     program.wait_for(|_| {
         seen.set(if fs::read_dir(bench.path("out")).unwrap().count() == 1 { seen.get() + 1 } else { 0 });
         (seen.get() == 5).then_some(())
     });
     program.signal(Signal::INT);
-    program.end().assert_ended(130, &["there is no backup"]);
+    program.end().assert_ended(130, &["no backup was created"]);
     assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
 }
 
 #[test]
-fn no_backup_is_created_of_keystores_that_are_empty_or_not_there() {
+fn no_backup_is_created_of_missing_or_empty_keystores() {
     let bench = Bench::new();
     let (b, db) = (bench.fs("b"), bench.sqlite("db"));
     let (recipient, _) = identity(&bench, "id");
     let before = bench.names();
     for config in [&b, &db] {
         let line = format!("backup --config {config} --out {} --recipient {recipient}", bench.text("backup"));
-        keyway(&line).assert_failed(&["there is no keystore at", config]);
+        keyway(&line).assert_failed(&["no keystore at", config]);
     }
     assert_eq!(bench.names(), before);
     fs::create_dir(bench.path("b")).unwrap();
     bench.put("b", ".hidden", &stored());
     let line = format!("backup --config {b} --out {} --recipient {recipient}", bench.text("backup"));
-    keyway(&line).assert_failed(&["holds no key"]);
+    keyway(&line).assert_failed(&["has no key that matches"]);
 }

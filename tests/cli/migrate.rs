@@ -1,4 +1,4 @@
-//! `keyway migrate`: real keystores, kills, refusals, and what it says of them.
+//! `keyway migrate`: real keystores, kills, refusals and reports.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::bench::{keyway, stored, words};
 use crate::support::server::unique;
 use crate::support::{Bench, Program, heavy, stores};
 
-/// Keys past every page size there is: that of KES's listing is 1024.
+/// More keys than any page size: that of KES's listing is 1024.
 const MANY: usize = 2500;
 
 #[test]
@@ -31,7 +31,7 @@ fn slowly(from: &str, to: &str, options: &str) -> Program {
     Program::start(words(&format!("migrate --from {from} --to {to} --concurrency 1 {options}")))
 }
 
-/// Waits until a directory holds that many keys.
+/// Waits until a directory contains `count` keys.
 fn wait_for(program: &mut Program, bench: &Bench, store: &str, count: usize) {
     program.wait_for(|_| (bench.count(store) >= count).then_some(()));
 }
@@ -44,11 +44,11 @@ fn every_key_arrives_past_any_page_size_as_it_was() {
     for (from, to) in [(&a, &db), (&db, &b)] {
         let ended = keyway(&format!("migrate --from {from} --to {to}"));
         assert_eq!(ended.assert_done().reported("copied"), MANY);
-        assert_eq!((ended.reported("already there"), ended.reported("failed")), (0, 0));
+        assert_eq!((ended.reported("already present"), ended.reported("failed")), (0, 0));
     }
     bench.assert_same("a", "b");
     let again = keyway(&format!("migrate --from {db} --to {b}"));
-    assert_eq!(again.assert_done().reported("already there"), MANY);
+    assert_eq!(again.assert_done().reported("already present"), MANY);
     assert_eq!(again.reported("copied"), 0);
 }
 
@@ -107,11 +107,11 @@ fn a_dry_run_reports_and_creates_nothing() {
     let content = bench.content("b");
     let refused = keyway(&format!("migrate --dry-run --from {a} --to {b}"));
     refused.assert_failed(&["nothing would be written", "key-00003"]);
-    assert_eq!((refused.reported("to copy"), refused.reported("already there")), (10, 9));
+    assert_eq!((refused.reported("to copy"), refused.reported("already present")), (10, 9));
     let ended = keyway(&format!("migrate --dry-run --force --from {a} --to {b}"));
     assert_eq!(ended.assert_done().reported("to replace"), 1);
     let ended = keyway(&format!("migrate --dry-run --merge --from {a} --to {b}"));
-    assert_eq!(ended.assert_done().reported("to keep, with another value in the target"), 1);
+    assert_eq!(ended.assert_done().reported("to keep, different in the target"), 1);
     assert_eq!(bench.content("b"), content);
 }
 
@@ -135,7 +135,7 @@ fn another_value_in_the_target_is_refused_kept_or_replaced_as_requested() {
     assert_eq!(bench.content("b"), before);
 
     let merged = keyway(&format!("migrate --merge --from {a} --to {b}"));
-    assert_eq!(merged.assert_done().reported("kept, with another value in the target"), 3);
+    assert_eq!(merged.assert_done().reported("kept, different in the target"), 3);
     assert_eq!(merged.reported("copied"), 27);
     assert!(merged.stdout.contains("key-00002"), "{}", merged.stdout);
     let content = bench.content("b");
@@ -143,7 +143,7 @@ fn another_value_in_the_target_is_refused_kept_or_replaced_as_requested() {
 
     let forced = keyway(&format!("migrate --force --from {a} --to {b}"));
     assert_eq!(forced.assert_done().reported("replaced"), 3);
-    assert_eq!(forced.reported("already there"), 27);
+    assert_eq!(forced.reported("already present"), 27);
     let mut expected = bench.content("a");
     expected.insert("theirs".to_owned(), before["theirs"].clone());
     assert_eq!(bench.content("b"), expected);
@@ -180,7 +180,7 @@ fn damaged_keys_are_named_before_anything_is_written() {
 }
 
 #[test]
-fn a_migration_that_is_killed_again_and_again_goes_on() {
+fn a_migration_resumes_after_every_kill() {
     let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
@@ -196,7 +196,7 @@ fn a_migration_that_is_killed_again_and_again_goes_on() {
     let there = bench.count("b");
     let ended = keyway(&format!("migrate --from {a} --to {b}"));
     assert_eq!(ended.assert_done().reported("copied"), MANY - there);
-    assert_eq!(ended.reported("already there"), there);
+    assert_eq!(ended.reported("already present"), there);
     // Temporary files of killed processes are hidden; a server removes them later.
     assert_eq!(bench.content("a"), bench.content("b"));
 }
@@ -227,11 +227,11 @@ fn a_replacement_that_is_killed_never_leaves_neither_value() {
             let safe = has(&content, name, value) || has(&content, name, &old[name]) || has(&content, &second, value);
             assert!(safe, "after kill {kills}, {name} is lost");
         }
-        assert!(content.len() <= KEYS + kills, "one left-over a kill");
+        assert!(content.len() <= KEYS + kills, "one leftover per kill");
     }
     let ended = keyway(&format!("migrate --force --from {a} --to {b}"));
     ended.assert_done();
-    assert_eq!(bench.content("b"), new, "and no second name is left");
+    assert_eq!(bench.content("b"), new, "and no temporary key is left");
     assert!(kills >= 5, "{kills}");
 }
 
@@ -246,14 +246,14 @@ fn a_left_over_that_may_be_the_last_of_its_kind_is_not_touched() {
     keyway(&format!("migrate --force --from {a} --to {b}")).assert_failed(&[
         "key-00000",
         "keyway-new-key-00000",
-        "in the way",
+        "left over from an interrupted migration",
     ]);
     let content = bench.content("b");
     assert_eq!((&content["key-00000"], &content["keyway-new-key-00000"]), (&old, &left_over));
 }
 
 #[test]
-fn ctrl_c_ends_it_after_the_keys_in_work() {
+fn ctrl_c_ends_it_after_the_keys_in_progress() {
     let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
@@ -262,8 +262,8 @@ fn ctrl_c_ends_it_after_the_keys_in_work() {
         wait_for(&mut program, &bench, "b", count);
         program.signal(signal);
         let ended = program.end();
-        ended.assert_ended(130, &["stopped by a signal", "run this again"]);
-        assert_eq!(ended.reported("copied") + ended.reported("already there"), bench.count("b"));
+        ended.assert_ended(130, &["stopped by a signal", "run the command again"]);
+        assert_eq!(ended.reported("copied") + ended.reported("already present"), bench.count("b"));
         assert_eq!(ended.reported("not tried"), MANY - bench.count("b"));
         let hidden = fs::read_dir(bench.path("b"))
             .unwrap()
@@ -290,25 +290,25 @@ fn a_target_that_fails_on_the_way_ends_it_soon_and_it_can_be_resumed() {
     postgres.stop();
     let start = Instant::now();
     let ended = program.end();
-    ended.assert_failed(&["one key after the other failed", "run this again", "PostgreSQL", "failed:"]);
+    ended.assert_failed(&["too many consecutive failures", "run the command again", "PostgreSQL", "failed:"]);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     let copied = ended.reported("copied");
     assert_eq!(copied + ended.reported("failed") + ended.reported("not tried"), MANY);
     postgres.resume();
     let ended = keyway(&format!("migrate --from {a} --to {pg}"));
-    assert!(ended.assert_done().reported("already there") >= copied);
+    assert!(ended.assert_done().reported("already present") >= copied);
     assert_eq!(postgres.sql("postgres", "SELECT count(*) FROM keys.keys"), MANY.to_string());
 }
 
 #[test]
-fn a_directory_that_goes_away_on_the_way_is_reported() {
+fn a_directory_that_disappears_during_the_run_is_reported() {
     let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
     let mut program = slowly(&a, &b, "");
     wait_for(&mut program, &bench, "b", 200);
     fs::rename(bench.path("b"), bench.path("c")).unwrap();
-    program.end().assert_failed(&["one key after the other failed", "has been removed, renamed or unmounted"]);
+    program.end().assert_failed(&["too many consecutive failures", "has been removed, renamed or unmounted"]);
     assert!(!bench.path("b").exists(), "no second store is created");
     fs::rename(bench.path("c"), bench.path("b")).unwrap();
     keyway(&format!("migrate --from {a} --to {b}")).assert_done();
@@ -316,7 +316,7 @@ fn a_directory_that_goes_away_on_the_way_is_reported() {
 }
 
 #[test]
-fn a_key_that_comes_while_it_runs_is_reported_as_missing() {
+fn a_key_created_during_the_run_is_reported_as_missing() {
     let _turn = heavy();
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", MANY), bench.fs("b"));
@@ -325,8 +325,8 @@ fn a_key_that_comes_while_it_runs_is_reported_as_missing() {
     bench.put("a", "newcomer", &stored());
     fs::remove_file(bench.path("a").join("key-00000")).unwrap();
     let ended = program.end();
-    ended.assert_failed(&["newcomer: created in the source while this ran", "key-00000: deleted from the source"]);
-    assert_eq!((ended.reported("copied"), ended.reported("missing in the target")), (MANY, 1));
+    ended.assert_failed(&["newcomer: created in the source during this run", "key-00000: deleted from the source"]);
+    assert_eq!((ended.reported("copied"), ended.reported("missing from the target")), (MANY, 1));
     keyway(&format!("migrate --from {a} --to {b}")).assert_done();
     assert_eq!(bench.content("b")["newcomer"], bench.content("a")["newcomer"]);
 }
@@ -341,16 +341,16 @@ fn stores_that_cannot_be_meant_are_refused() {
     for (from, to, parts) in [
         (&a, &a, &["same keystore"][..]),
         (&a, &link, &["same keystore", "a.yml", "link.yml"]),
-        (&b, &a, &["there is no keystore at", "b.yml"]),
-        (&db, &a, &["there is no keystore at", "db.yml"]),
-        (&memory, &a, &["memory.yml", "keys end with each process"]),
-        (&a, &memory, &["memory.yml", "keys end with each process"]),
+        (&b, &a, &["no keystore at", "b.yml"]),
+        (&db, &a, &["no keystore at", "db.yml"]),
+        (&memory, &a, &["memory.yml", "only inside a running server"]),
+        (&a, &memory, &["memory.yml", "only inside a running server"]),
     ] {
         keyway(&format!("migrate --from {from} --to {to}")).assert_failed(parts);
         keyway(&format!("verify --from {from} --to {to}")).assert_failed(parts);
     }
     fs::create_dir(bench.path("b")).unwrap();
-    keyway(&format!("migrate --from {b} --to {a}")).assert_failed(&["holds no key"]);
+    keyway(&format!("migrate --from {b} --to {a}")).assert_failed(&["has no key that matches"]);
     fs::remove_dir(bench.path("b")).unwrap();
     keyway(&format!("migrate --from {} --to {b}", bench.text("none.yml"))).assert_failed(&["none.yml", "No such file"]);
     assert_eq!(bench.names(), before, "nothing was created");
@@ -359,7 +359,7 @@ fn stores_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
-fn json_names_every_key_that_somebody_should_look_at() {
+fn json_names_every_key_that_needs_attention() {
     let bench = Bench::new();
     let (a, b) = (bench.keys("a", "key-", 40), bench.fs("b"));
     bench.keys("b", "key-", 25);
@@ -372,7 +372,7 @@ fn json_names_every_key_that_somebody_should_look_at() {
 }
 
 #[test]
-fn aws_gives_and_takes_keys_past_its_pages() {
+fn keys_move_to_and_from_aws_past_its_page_size() {
     const KEYS: usize = 150; // a page has 100
     let bench = Bench::new();
     let moto = Moto::start();

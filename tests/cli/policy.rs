@@ -1,4 +1,4 @@
-//! `keyway policy`: rules, why they decide as they do, and a policy for MinIO.
+//! `keyway policy`: rules, explanations of their decisions, and a policy for MinIO.
 
 use std::path::Path;
 
@@ -88,7 +88,7 @@ fn a_config_explains_which_rule_decides() {
 }
 
 #[test]
-fn a_question_that_makes_no_sense_is_answered_with_what_is_wrong_with_it() {
+fn an_invalid_question_is_refused_with_the_reason() {
     let shell = Shell::new();
     let file = config(&shell);
     for (identity, method, path, parts) in [
@@ -135,14 +135,14 @@ async fn an_explanation_is_what_the_server_then_does() {
             let offline = ["policy", "explain", identity.as_str(), method.as_str(), path, "--config", &file];
             let (offline, online) = (admin.run(&offline), admin.run(&offline[..5]));
             assert_eq!(offline.code, expected, "{identity} {method} {path}: {offline:?}");
-            let open = " (unless the config opens this API with skip_auth, which --config FILE would tell)";
+            let open = " (unless the config opens this API with skip_auth; use --config FILE to check)";
             let online = Ended { stdout: online.stdout.replace(open, ""), ..online };
             assert_eq!(online, offline, "{identity} {method} {path}");
         }
     }
     let stranger = Shell::of(&server, &server.stranger).run(&["policy", "explain", "self", "GET", "/v1/status"]);
     assert!(stranger.code == Some(3) && stranger.stdout.contains("has no policy"), "{stranger:?}");
-    // Everybody may ask about itself, by its identity or as self.
+    // Every client may query its own identity, by its digits or as self.
     let app = Shell::of(&server, &server.app);
     for name in ["self", server.app.identity().as_str()] {
         let ended = app.run(&["policy", "explain", name, "PUT", "/v1/key/create/other"]);
@@ -154,7 +154,7 @@ async fn an_explanation_is_what_the_server_then_does() {
 async fn the_log_line_of_a_refusal_names_policy_rule_and_nearest_rule() {
     let server = Server::start();
     for (client, path, parts) in [
-        (&server.app, "/v1/key/create/other", &["policy 'app'", "nearest one is '/v1/key/create/app*'"][..]),
+        (&server.app, "/v1/key/create/other", &["policy 'app'", "nearest rule is '/v1/key/create/app*'"][..]),
         (&server.app, "/v1/key/generate/app-internal-1", &["policy 'app'", "rule '/v1/key/generate/app-internal*'"]),
         (&server.stranger, "/v1/key/create/app", &["has no policy", "identities"]),
     ] {
@@ -210,7 +210,7 @@ fn the_template_for_minio_is_a_good_config_and_allows_what_minio_calls() {
 }
 
 #[test]
-fn the_template_says_whose_identity_is_missing() {
+fn a_template_without_identities_needs_a_variable() {
     let shell = Shell::new();
     let file = template(&shell, &[]);
     let said = shell.fails(1, &["check", &file]);

@@ -1,4 +1,4 @@
-//! `keyway restore`: whole backups come back as they were, others are refused before anything is written.
+//! `keyway restore`: complete backups are restored unchanged, others are refused before anything is written.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ fn backup(bench: &Bench, keys: usize) -> (String, String) {
 }
 
 #[test]
-fn a_backup_comes_back_into_any_store_as_it_was() {
+fn a_backup_is_restored_unchanged_to_any_store() {
     let _turn = heavy();
     let bench = Bench::new();
     let (file, id) = backup(&bench, 2500);
@@ -36,7 +36,7 @@ fn a_backup_comes_back_into_any_store_as_it_was() {
     keyway(&format!("migrate --from {db} --to {c}")).assert_done();
     bench.assert_same("a", "c");
     let again = keyway(&format!("restore --config {b} --in {file} --identity {id}"));
-    assert_eq!(again.assert_done().reported("already there"), 2500);
+    assert_eq!(again.assert_done().reported("already present"), 2500);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn any_of_several_recipients_opens_it_and_a_stranger_does_not() {
     keyway(&format!("backup --config {a} --out {out} --recipient {one} --recipients-file {recipients}")).assert_done();
     let b = bench.fs("b");
     let line = format!("restore --config {b} --in {out}");
-    keyway(&format!("{line} --identity {stranger}")).assert_failed(&["none of the identities fits", &out]);
+    keyway(&format!("{line} --identity {stranger}")).assert_failed(&["none of the identities matches", &out]);
     fs::write(bench.path("pass"), "hunter2").unwrap();
     keyway(&format!("{line} --passphrase-file {}", bench.text("pass"))).assert_failed(&["--identity"]);
     keyway(&format!("{line} --identity {recipients}")).assert_failed(&["AGE-SECRET-KEY", &recipients]);
@@ -158,11 +158,11 @@ fn what_age_opens_is_not_a_backup_for_that() {
     let (recipient, id) = identity(&bench, "id");
     let b = bench.fs("b");
     for (text, part) in [
-        (&b""[..], "cut off after 0 keys"),
-        (b"hello, world\n", "not a backup"),
+        (&b""[..], "truncated after 0 keys"),
+        (b"hello, world\n", "not created by keyway backup"),
         (b"keyway-backup 2\ncreated 2026-01-31T12:00:00Z\n", "version 2"),
-        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\n", "cut off after 0 keys"),
-        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey a 1 00\nx\n", "check value of the key 'a'"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\n", "truncated after 0 keys"),
+        (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey a 1 00\nx\n", "checksum of key 'a'"),
         (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey ../a 1 00\nx\n", "damaged after 0 keys"),
         (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nkey a 99999999999 00\n", "damaged after 0 keys"),
         (b"keyway-backup 1\ncreated 2026-01-31T12:00:00Z\nend 0 00\n", "count or digest"),
@@ -174,7 +174,7 @@ fn what_age_opens_is_not_a_backup_for_that() {
 }
 
 #[test]
-fn a_name_that_is_taken_by_another_key_stops_all_of_it() {
+fn a_name_of_a_different_key_prevents_the_whole_restore() {
     let bench = Bench::new();
     let (file, id) = backup(&bench, 50);
     let b = bench.keys("b", "key-", 0);
@@ -185,7 +185,7 @@ fn a_name_that_is_taken_by_another_key_stops_all_of_it() {
     for option in ["", "--dry-run"] {
         let ended = keyway(&format!("restore {option} --config {b} --in {file} --identity {id}"));
         ended.assert_failed(&["  key-00007\n", "nothing was written", "--merge"]);
-        assert_eq!(ended.reported("already there"), 1);
+        assert_eq!(ended.reported("already present"), 1);
     }
     assert_eq!(bench.content("b"), before);
     fs::remove_file(bench.path("b").join("key-00007")).unwrap();
@@ -194,7 +194,7 @@ fn a_name_that_is_taken_by_another_key_stops_all_of_it() {
 }
 
 #[test]
-fn a_restore_that_is_killed_or_interrupted_goes_on() {
+fn a_restore_resumes_after_a_kill_or_an_interruption() {
     let _turn = heavy();
     let bench = Bench::new();
     let (file, id) = backup(&bench, 2500);
@@ -206,12 +206,12 @@ fn a_restore_that_is_killed_or_interrupted_goes_on() {
         program.signal(signal);
         let ended = program.end();
         if signal == Signal::INT {
-            ended.assert_ended(130, &["stopped by a signal", "run this again"]);
+            ended.assert_ended(130, &["stopped by a signal", "run the command again"]);
             assert_eq!(ended.reported("not tried"), 2500 - bench.count("b"));
         }
     }
     let there = bench.count("b");
     let ended = keyway(&line);
-    assert_eq!(ended.assert_done().reported("already there"), there);
+    assert_eq!(ended.assert_done().reported("already present"), there);
     assert_eq!(bench.content("a"), bench.content("b"));
 }

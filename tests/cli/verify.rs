@@ -31,13 +31,13 @@ fn every_kind_of_difference_is_named_and_nothing_is_written() {
     ended.assert_failed(&[
         "  key-00001\n",
         "  key-00002\n",
-        "key-00003: there, it is empty",
+        "key-00003: in the target: it is empty",
         "key-00004: in the source:",
         "  extra\n",
     ]);
-    assert_eq!((ended.reported("equal in both"), ended.reported("missing in the second")), (16, 1));
+    assert_eq!((ended.reported("equal in both"), ended.reported("missing from the second keystore")), (16, 1));
     assert_eq!((ended.reported("different"), ended.reported("damaged")), (2, 1));
-    assert_eq!(ended.reported("only in the second"), 1);
+    assert_eq!(ended.reported("only in the second keystore"), 1);
     assert_eq!((bench.content("a"), bench.content("b")), before);
     keyway(&format!("verify --from {a} --to {b} key-0001?")).assert_done();
 }
@@ -49,5 +49,5 @@ fn keys_that_only_the_second_has_are_not_a_failure() {
     keyway(&format!("migrate --from {a} --to {b}")).assert_done();
     bench.put("b", "extra", &stored());
     let ended = keyway(&format!("verify --from {a} --to {b}"));
-    assert_eq!(ended.assert_done().reported("only in the second"), 1);
+    assert_eq!(ended.assert_done().reported("only in the second keystore"), 1);
 }

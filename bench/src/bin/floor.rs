@@ -1,6 +1,6 @@
-//! The floor: hyper and rustls as Keyway uses them, client certificates included, and nothing behind them. Every
-//! request is read to its end and answered with the same 181 bytes of JSON, as many as a data key has. What Keyway
-//! costs beyond this is Keyway's own.
+//! The floor: hyper and rustls as Keyway uses them, with client certificates, and nothing else. Every request is read
+//! to its end, and every response is the same 181 bytes of JSON, the length of a response with a data key. Any cost
+//! beyond this is Keyway's own.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,18 +27,18 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What every request is answered with.
-const ANSWER: &[u8] = b"{\"plaintext\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\
+/// The body of every response.
+const BODY: &[u8] = b"{\"plaintext\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\
     \"ciphertext\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}\n";
 
-/// Sessions that can be resumed, as many as Keyway keeps.
+/// The number of TLS sessions that can be resumed, as in Keyway.
 const SESSIONS: usize = 10_000;
 
-/// Answers every request with the same 181 bytes.
+/// Respond to every request with the same 181 bytes.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, value_name = "IP:PORT")]
     addr: SocketAddr,
     /// PEM file with the certificate.
@@ -47,7 +47,7 @@ struct Args {
     /// PEM file with the private key.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Threads that serve. Default: as many as there are cores to run on.
+    /// Number of threads [default: the number of available cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -79,7 +79,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Serves one connection; what fails on it concerns its client alone.
+/// Serves one connection; its errors are ignored.
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -87,20 +87,20 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor) {
     let stream = TokioIo::new(stream);
     let _ = if http2 {
         let builder = http2::Builder::new(TokioExecutor::new());
-        builder.serve_connection(stream, service_fn(answer)).await
+        builder.serve_connection(stream, service_fn(respond)).await
     } else {
-        http1::Builder::new().writev(false).serve_connection(stream, service_fn(answer)).await
+        http1::Builder::new().writev(false).serve_connection(stream, service_fn(respond)).await
     };
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let _ = request.into_body().collect().await;
-    let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));
+    let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-/// Takes every client certificate, once the client has proved that it holds the key.
+/// Accepts every client certificate, after the client has proved possession of its key.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 
@@ -152,10 +152,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_is_as_long_as_that_to_a_generate_and_is_json() {
-        assert_eq!(ANSWER.len(), 181);
-        let answer: serde_json::Value = serde_json::from_slice(ANSWER).unwrap();
-        assert_eq!(answer["plaintext"].as_str().unwrap().len(), 44);
-        assert_eq!(answer["ciphertext"].as_str().unwrap().len(), 104);
+    fn the_body_is_json_with_the_length_of_a_generate_response() {
+        assert_eq!(BODY.len(), 181);
+        let body: serde_json::Value = serde_json::from_slice(BODY).unwrap();
+        assert_eq!(body["plaintext"].as_str().unwrap().len(), 44);
+        assert_eq!(body["ciphertext"].as_str().unwrap().len(), 104);
     }
 }

@@ -1,4 +1,4 @@
-//! A new connection for each request, which it then closes.
+//! A new connection for each request, closed after the response.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use rustls::HandshakeKind;
 
 use super::{Http1, Latencies, Shared, check, connect};
 
-/// One client with one connection at a time. Latencies are from the connect to the answer.
+/// A client with one connection at a time. Latencies are measured from the connect to the response.
 pub(super) async fn client(shared: Arc<Shared>) -> anyhow::Result<Latencies> {
     let request = &shared.load.request;
     let tls = shared.own_tls();

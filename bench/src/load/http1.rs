@@ -1,4 +1,4 @@
-//! HTTP/1.1, one request at a time: as little work as an answer can be read with.
+//! HTTP/1.1, one request at a time, with as little work per response as possible.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Latencies, Shared, check};
 
-/// Headers of an answer at most.
+/// Maximum number of headers in a response.
 const MAX_HEADERS: usize = 32;
 
 /// A connection with one request at a time.
@@ -29,7 +29,7 @@ enum Length {
     Chunked,
 }
 
-/// An answer's head.
+/// The head of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -38,12 +38,12 @@ struct Head {
 }
 
 impl Http1 {
-    /// On a connection that has shaken hands.
+    /// Uses a connection after its TLS handshake.
     pub(crate) fn new(stream: TlsStream<TcpStream>) -> Self {
         Self { stream, received: BytesMut::with_capacity(1 << 10), body: Vec::new() }
     }
 
-    /// Sends a request, reads the answer to its end and gives its status.
+    /// Sends a request, reads the whole response and returns its status.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<u16> {
         self.received.clear();
         self.body.clear();
@@ -69,7 +69,7 @@ impl Http1 {
         Ok(head.status)
     }
 
-    /// The body of the last answer.
+    /// The body of the last response.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -77,7 +77,7 @@ impl Http1 {
     async fn chunks(&mut self, mut at: usize) -> anyhow::Result<()> {
         loop {
             let rest = self.received.get(at..).unwrap_or_default();
-            let size = httparse::parse_chunk_size(rest).map_err(|_| anyhow::anyhow!("a chunk without a size"))?;
+            let size = httparse::parse_chunk_size(rest).map_err(|_| anyhow::anyhow!("invalid chunk size"))?;
             let httparse::Status::Complete((skip, size)) = size else {
                 self.read().await?;
                 continue;
@@ -96,14 +96,14 @@ impl Http1 {
     }
 
     async fn read(&mut self) -> anyhow::Result<()> {
-        match self.stream.read_buf(&mut self.received).await.context("cannot read an answer")? {
-            0 => bail!("the server closed the connection before its answer was complete"),
+        match self.stream.read_buf(&mut self.received).await.context("cannot read a response")? {
+            0 => bail!("the server closed the connection before its response was complete"),
             _ => Ok(()),
         }
     }
 }
 
-/// The head of an answer, once all of it is there.
+/// Parses the head of a response; `None` while it is incomplete.
 fn head(received: &[u8]) -> anyhow::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
@@ -120,7 +120,7 @@ fn head(received: &[u8]) -> anyhow::Result<Option<Head>> {
     Ok(Some(Head { status: response.code.unwrap_or_default(), size, length }))
 }
 
-/// One client on a connection of its own.
+/// A client with its own connection.
 pub(super) async fn client(shared: Arc<Shared>) -> anyhow::Result<Latencies> {
     let request = &shared.load.request;
     let same = request.names.is_none().then(|| request.http1(0));
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_body_is_known_or_told_by_chunks() {
+    fn the_end_of_a_body_is_given_by_its_length_or_by_chunks() {
         let known = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
         assert_eq!(head(known).unwrap(), Some(Head { status: 200, size: 38, length: Length::Known(5) }));
         let chunked = b"HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n";

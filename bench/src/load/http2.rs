@@ -1,4 +1,4 @@
-//! HTTP/2: some connections with some streams each.
+//! HTTP/2: several connections with several streams each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{Latencies, Shared, check};
 
-/// What may come in unasked, on a stream and on a connection: as much as Go's client allows.
+/// The receive windows of a stream and of a connection, as in Go's client.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 30;
 
@@ -55,12 +55,12 @@ async fn stream(shared: Arc<Shared>, mut sender: SendRequest<Full<Bytes>>) -> an
         if !request.body.is_empty() {
             builder = builder.header("content-type", "application/json");
         }
-        let asked = builder.body(Full::new(request.body.clone()))?;
+        let request = builder.body(Full::new(request.body.clone()))?;
         let start = Instant::now();
         sender.ready().await?;
-        let response = sender.send_request(asked).await.context("no answer")?;
+        let response = sender.send_request(request).await.context("no response")?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.context("cannot read an answer")?.to_bytes();
+        let body = response.into_body().collect().await.context("cannot read a response")?.to_bytes();
         shared.keep(&mut latencies, start);
         check(status, &body)?;
     }

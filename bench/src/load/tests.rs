@@ -1,4 +1,4 @@
-//! The load on a real server, which counts what it is asked.
+//! Tests of the load generator against a real server that counts requests.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,11 +20,11 @@ use super::*;
 use crate::certificates::Certificates;
 use crate::sample::REQUESTS;
 
-/// How often each path was asked for.
-type Asked = Arc<Mutex<HashMap<String, usize>>>;
+/// The number of requests for each path.
+type Requests = Arc<Mutex<HashMap<String, usize>>>;
 
-/// A server in a thread of its own, which answers everything with `status`.
-fn server(status: StatusCode) -> (Certificates, SocketAddr, Asked) {
+/// A server on its own thread that responds to every request with `status`.
+fn server(status: StatusCode) -> (Certificates, SocketAddr, Requests) {
     let directory = tempfile::tempdir().unwrap();
     let certificates = Certificates::make(directory.path()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -41,26 +41,26 @@ fn server(status: StatusCode) -> (Certificates, SocketAddr, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
-    let asked = Asked::default();
-    let noted = asked.clone();
+    let requests = Requests::default();
+    let counted = requests.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(stream, acceptor.clone(), status, noted.clone()));
+                tokio::spawn(connection(stream, acceptor.clone(), status, counted.clone()));
             }
         });
     });
-    (certificates, address, asked)
+    (certificates, address, requests)
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, status: StatusCode, asked: Asked) {
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, status: StatusCode, requests: Requests) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        *asked.lock().unwrap().entry(request.uri().path().to_owned()).or_default() += 1;
+        *requests.lock().unwrap().entry(request.uri().path().to_owned()).or_default() += 1;
         let mut response = Response::new(Full::new(Bytes::from_static(b"{}")));
         *response.status_mut() = status;
         std::future::ready(Ok::<_, Infallible>(response))
@@ -87,19 +87,19 @@ fn load(certificates: &Certificates, address: SocketAddr, shape: Shape, resume: 
 }
 
 #[test]
-fn every_name_is_asked_for_once_over_either_protocol() {
+fn every_name_is_requested_once_with_either_protocol() {
     for shape in [Shape::Http1(7), Shape::Http2(2, 5), Shape::Fresh(3)] {
-        let (certificates, address, asked) = server(StatusCode::OK);
+        let (certificates, address, requests) = server(StatusCode::OK);
         let sample = load(&certificates, address, shape, false, 300).run().unwrap();
         assert_eq!(sample[REQUESTS].to_bits(), 300_f64.to_bits(), "{shape:?}");
-        let asked = asked.lock().unwrap();
-        assert_eq!(asked.len(), 300, "{shape:?}");
-        assert!(asked.values().all(|times| *times == 1), "{shape:?}");
+        let requests = requests.lock().unwrap();
+        assert_eq!(requests.len(), 300, "{shape:?}");
+        assert!(requests.values().all(|times| *times == 1), "{shape:?}");
     }
 }
 
 #[test]
-fn sessions_are_resumed_when_that_is_asked_for() {
+fn sessions_are_resumed_only_if_requested() {
     let (certificates, address, _) = server(StatusCode::OK);
     let resumed = load(&certificates, address, Shape::Fresh(2), true, 100).run().unwrap()[RESUMED];
     let full = load(&certificates, address, Shape::Fresh(2), false, 100).run().unwrap()[RESUMED];
@@ -108,20 +108,20 @@ fn sessions_are_resumed_when_that_is_asked_for() {
 }
 
 #[test]
-fn an_answer_that_is_no_success_ends_the_load() {
+fn a_failed_response_ends_the_load() {
     let (certificates, address, _) = server(StatusCode::FORBIDDEN);
     for shape in [Shape::Http1(2), Shape::Http2(1, 2), Shape::Fresh(2)] {
         let error = load(&certificates, address, shape, false, 10).run().unwrap_err();
-        assert!(format!("{error:#}").contains("answered 403: {}"), "{shape:?}: {error:#}");
+        assert!(format!("{error:#}").contains("status 403: {}"), "{shape:?}: {error:#}");
     }
 }
 
 #[test]
-fn only_answers_of_the_measured_time_count() {
-    let (certificates, address, asked) = server(StatusCode::OK);
+fn only_responses_within_the_measured_time_count() {
+    let (certificates, address, requests) = server(StatusCode::OK);
     let time = Duration::from_millis(200);
     let load = load(&certificates, address, Shape::Http1(2), false, 1_000);
     let sample = Load { end: End::After(time, time), ..load }.run().unwrap();
-    let all: usize = asked.lock().unwrap().values().sum();
+    let all: usize = requests.lock().unwrap().values().sum();
     assert!(sample[REQUESTS] < float(all) * 0.9, "{} of {all}", sample[REQUESTS]);
 }

@@ -1,4 +1,4 @@
-//! Keys that are in no cache: many names are created, the server is started anew, and each is used once.
+//! Keys that are not cached: many keys are created, the server is restarted, and each key is used once.
 
 use crate::program::Kind;
 use crate::report::Place;
@@ -6,10 +6,10 @@ use crate::request::Request;
 use crate::run::{HTTP1, Run};
 use crate::sections::stores::{self, Keystore};
 
-/// What it is called.
+/// The name of this section.
 pub(crate) const NAME: &str = "cold keys";
 
-/// Measures with so many names, on every store that is there.
+/// Measures with `names` keys, on every installed store.
 pub(crate) fn run(run: &mut Run, names: u64) -> anyhow::Result<()> {
     let section = format!("{NAME}: {names} names");
     for keystore in stores::local() {

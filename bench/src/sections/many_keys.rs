@@ -1,4 +1,4 @@
-//! A store with very many keys: how fast they are made, used and listed, and what memory that takes.
+//! A store with very many keys: how fast they are created, used and listed, and how much memory that takes.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::sections::stores::{self, Keystore};
 use crate::session::Session;
 use crate::usage;
 
-/// Keys that are used after the start.
+/// The number of keys that are used after the restart.
 const USED: u64 = 10_000;
 
-/// Measures with so many keys in Keyway's stores on this machine.
+/// Measures with `keys` keys, in the stores on this machine.
 pub(crate) fn run(run: &mut Run, keys: u64) -> anyhow::Result<()> {
     for keystore in stores::local() {
         on(run, &keystore, keys)?;
@@ -49,15 +49,15 @@ fn on(run: &mut Run, keystore: &Keystore, keys: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a listing of all keys, page after page.
+/// Lists all keys, page by page.
 fn pages(session: &mut Session, pid: u32) -> anyhow::Result<Sample> {
-    usage::forget_peak(pid);
+    usage::reset_peak(pid);
     let (start, cpu, mut latencies) = (Instant::now(), usage::cpu(pid)?, Vec::new());
     let mut next = "many-".to_owned();
     while !next.is_empty() {
-        let begun = Instant::now();
+        let started = Instant::now();
         next = session.field(&Request::get(format!("/v1/key/list/{next}")), "continue_at")?;
-        latencies.push(begun.elapsed());
+        latencies.push(started.elapsed());
     }
     let memory = usage::memory(pid)?;
     let mut sample = sample(&mut latencies, start.elapsed(), usage::cpu(pid)?.saturating_sub(cpu));

@@ -1,4 +1,4 @@
-//! How cost grows: with connections, bodies, identities, rules, keys in the cache and threads.
+//! How cost grows with connections, bodies, identities, rules, cached keys and threads.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use crate::request::Request;
 use crate::run::{HTTP1, HTTP2, KEY, Run};
 use crate::session::Session;
 
-/// Steps of most sweeps.
+/// The steps of most sweeps.
 const STEPS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 
-/// Bytes that are encrypted.
+/// The sizes of encrypted messages in bytes.
 const SIZES: [usize; 7] = [32, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 700 << 10];
 
-/// Names in the cache.
+/// The numbers of cached keys.
 const KEYS: [u64; 5] = [1, 100, 10_000, 100_000, 1_000_000];
 
-/// Measures, each step once a round.
+/// Measures each step once per round.
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     for _ in 0..run.rounds {
         connections(run)?;
@@ -62,7 +62,7 @@ fn identities(run: &mut Run) -> anyhow::Result<()> {
             let _ = write!(
                 policies,
                 "  policy-{number}:\n    allow:\n    - /v1/key/generate/{KEY}*\n    identities:\n    - \"{identity}\"\n"
-            ); // a String takes all
+            ); // writing to a String cannot fail
         }
         under(run, "scale: identities, each with a policy", identities, policies)?;
     }
@@ -73,7 +73,7 @@ fn rules(run: &mut Run) -> anyhow::Result<()> {
     for rules in STEPS {
         let mut policies = "policy:\n  app:\n    allow:\n".to_owned();
         for number in 1..rules {
-            let _ = writeln!(policies, "    - /v1/key/generate/other-{number}"); // a String takes all
+            let _ = writeln!(policies, "    - /v1/key/generate/other-{number}"); // writing to a String cannot fail
         }
         let identity = &run.certificates.app.identity;
         let _ = write!(policies, "    - /v1/key/generate/{KEY}*\n    identities:\n    - \"{identity}\"\n");
@@ -82,7 +82,7 @@ fn rules(run: &mut Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A client whom these policies allow what it asks.
+/// Measures a client whose requests are allowed by these policies.
 fn under(run: &mut Run, section: &str, step: usize, policies: String) -> anyhow::Result<()> {
     let server = with_key(run, Kind::Keyway, &Setup { policies, ..Setup::memory() })?;
     let tls = run.certificates.client_config(&run.certificates.app, false)?;
@@ -116,14 +116,14 @@ fn threads(run: &mut Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server with one key. KES has no store in memory that it would take by that name: it gets files.
+/// Starts a server with one key. KES has no in-memory store under that name, so it stores keys in files.
 fn with_key(run: &Run, kind: Kind, setup: &Setup) -> anyhow::Result<Server> {
-    let program = run.program(kind).ok_or_else(|| anyhow::anyhow!("{} takes no part", kind.name()))?;
+    let program = run.program(kind).ok_or_else(|| anyhow::anyhow!("{} is not part of this run", kind.name()))?;
     let directory = tempfile::tempdir_in(run.directory.path())?.keep();
     let on_files = Setup { threads: setup.threads, ..Setup::fs() };
     let server =
         program.start(if kind == Kind::Kes { &on_files } else { setup }, &directory, &run.certificates, &run.cores)?;
-    Session::open(&server, &run.certificates)?.ask(&Request::create(KEY))?;
+    Session::open(&server, &run.certificates)?.send(&Request::create(KEY))?;
     Ok(server)
 }
 

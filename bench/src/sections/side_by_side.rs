@@ -1,4 +1,4 @@
-//! Every operation, for every program in turn, so that whatever else the machine does meets all alike.
+//! Every operation, for all programs in turn, so that other activity on the machine affects all of them alike.
 
 use crate::load::{Load, Shape};
 use crate::program::{Kind, Server, Setup};
@@ -8,16 +8,16 @@ use crate::run::{HTTP1, HTTP2, KEY, Run};
 use crate::sections::SIDE_BY_SIDE;
 use crate::session::Session;
 
-/// Bodies that are encrypted and decrypted.
+/// The sizes of encrypted and decrypted messages.
 const SIZES: [(&str, usize); 4] = [("32 B", 32), ("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("700 KiB", 700 << 10)];
 
-/// Names of the listing.
+/// The number of names in the listing.
 const LISTED: u64 = 1_000;
 
-/// New connections at a time.
+/// Concurrent new connections.
 const FRESH: Shape = Shape::Fresh(16);
 
-/// One thing to measure.
+/// One case to measure.
 #[derive(Clone, Debug)]
 struct Case {
     name: String,
@@ -26,13 +26,13 @@ struct Case {
     request: Request,
 }
 
-/// Measures.
+/// Runs this section.
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     for round in 0..run.rounds {
         let mut servers = Vec::new();
         for program in &run.programs {
             let server = run.start(program, &Setup::fs(), &format!("side-{round}-{}", program.kind.name()))?;
-            // The floor reads what Keyway would, and answers as it always does.
+            // The floor receives the same requests as Keyway, and always sends the same response.
             let cases = match servers.first() {
                 Some((_, cases)) if program.kind == Kind::Floor => Clone::clone(cases),
                 _ => cases(run, &server)?,
@@ -58,10 +58,10 @@ pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that is asked of a server, for which it is given the keys.
+/// All cases for a server. Creates the keys that they need.
 fn cases(run: &Run, server: &Server) -> anyhow::Result<Vec<Case>> {
     let mut session = Session::open(server, &run.certificates)?;
-    session.ask(&Request::create(KEY))?;
+    session.send(&Request::create(KEY))?;
     run.each(server, Request::create("listed-"), LISTED)?;
     let mut requests = vec![
         ("generate".to_owned(), Request::generate(KEY)),
@@ -74,7 +74,7 @@ fn cases(run: &Run, server: &Server) -> anyhow::Result<Vec<Case>> {
         requests.push((format!("encrypt {size}"), encrypt));
         requests.push((format!("decrypt {size}"), Request::decrypt(KEY, &ciphertext)));
     }
-    // Memory is that of all before: what takes much of it comes last.
+    // Memory includes that of earlier cases, so the ones that use much of it come last.
     let listing = ("list of 1,000".to_owned(), Request::get("/v1/key/list/listed-*"));
     requests.insert(5, listing);
     let both = requests.into_iter().flat_map(|(name, request)| {

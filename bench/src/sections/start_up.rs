@@ -1,4 +1,4 @@
-//! From the start of a program to its first answer.
+//! The time from the start of a program to its first response.
 
 use crate::program::{Kind, Setup};
 use crate::report::Place;
@@ -6,13 +6,13 @@ use crate::run::Run;
 use crate::sample::{P50, PEAK, RESIDENT, Sample};
 use crate::usage;
 
-/// What it is called.
+/// The name of this section.
 pub(crate) const NAME: &str = "start-up";
 
-/// Starts a round.
+/// Starts per round.
 const STARTS: usize = 5;
 
-/// Measures. The first answer is to a client that shakes hands with TLS, tried again every quarter of a millisecond.
+/// Runs this section. A client attempts a TLS connection every quarter of a millisecond until it gets a response.
 pub(crate) fn run(run: &mut Run) -> anyhow::Result<()> {
     for (store, setup) in [("fs", Setup::fs()), ("sqlite", Setup::sqlite())] {
         for _ in 0..run.rounds * STARTS {

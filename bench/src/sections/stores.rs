@@ -1,4 +1,4 @@
-//! The stores that keys are kept in. PostgreSQL and OpenBao are started here, where they are installed.
+//! The keystores. PostgreSQL and OpenBao are started here if they are installed.
 
 use std::path::{Path, PathBuf};
 
@@ -7,27 +7,27 @@ use crate::run::say;
 use crate::services::postgres::{ADMIN, PASSWORD, Postgres};
 use crate::services::vault::{Program as VaultProgram, Server as Vault};
 
-/// A keystore that is there until this is dropped.
+/// A keystore that exists until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Keystore {
-    /// What tables call it.
+    /// Its name in tables.
     pub(crate) name: &'static str,
-    /// A server on it.
+    /// The setup of a server that uses it.
     pub(crate) setup: Setup,
-    /// Whether KES knows it.
+    /// Whether KES supports it.
     pub(crate) is_of_kes: bool,
-    #[expect(dead_code, reason = "kept alive, not looked at")]
+    #[expect(dead_code, reason = "only kept alive")]
     service: Option<Service>,
 }
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "kept alive, not looked at")]
+#[expect(dead_code, reason = "only kept alive")]
 enum Service {
     Postgres(Postgres),
     OpenBao(Vault),
 }
 
-/// Files and embedded database.
+/// Files and the embedded database.
 pub(crate) fn local() -> Vec<Keystore> {
     vec![
         Keystore { name: "fs", setup: Setup::fs(), is_of_kes: true, service: None },
@@ -35,10 +35,10 @@ pub(crate) fn local() -> Vec<Keystore> {
     ]
 }
 
-/// A PostgreSQL of its own, with its data in the temporary directory.
+/// A PostgreSQL server started for this run, with its data in the temporary directory.
 pub(crate) fn postgres() -> Option<Keystore> {
     if !Path::new("/usr/lib/postgresql").is_dir() {
-        say("postgres is left out: it is not installed (./setup --tests)");
+        say("skipping postgres: not installed (run ./setup --tests)");
         return None;
     }
     let service = Postgres::start();
@@ -51,12 +51,12 @@ pub(crate) fn postgres() -> Option<Keystore> {
     Some(Keystore { name: "postgres", setup: Setup::on(&keystore), is_of_kes: false, service })
 }
 
-/// An `OpenBao` with a KV v2 engine.
+/// An `OpenBao` server with a KV v2 engine.
 pub(crate) fn openbao() -> anyhow::Result<Option<Keystore>> {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/keyway");
     let tools = std::env::var_os("KEYWAY_TOOLS").map_or_else(home, PathBuf::from);
     if !tools.join("python").is_dir() {
-        say("openbao is left out: it is not installed (./setup --tests)");
+        say("skipping openbao: not installed (run ./setup --tests)");
         return Ok(None);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -68,7 +68,8 @@ pub(crate) fn openbao() -> anyhow::Result<Option<Keystore>> {
     service.policy("bench", "path \"kv/*\" {capabilities=[\"create\",\"read\",\"update\",\"delete\",\"list\"]}");
     let (id, secret) = service.approle("bench", "bench", "1h", "4h");
     let keystore = format!(
-        "vault:\n    endpoint: {}\n    engine: kv\n    version: v2\n    approle:\n      id: {id}\n      secret: {secret}",
+        "vault:\n    endpoint: {}\n    engine: kv\n    version: v2\n    approle:\n      id: {id}\n      \
+         secret: {secret}",
         service.url()
     );
     let service = Some(Service::OpenBao(service));

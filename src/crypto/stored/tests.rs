@@ -1,10 +1,10 @@
-//! Tests of stored keys, whole and damaged.
+//! Tests of stored keys, intact and damaged.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The bytes of all secrets here: as base64 `Kysr...`, in hex `2b2b...`, as `Debug` prints them `43, 43...`.
+/// The byte that all secrets here consist of: in base64 `Kysr...`, in hex `2b2b...`, in `Debug` output `43, 43...`.
 const BYTE: u8 = b'+';
 
 fn message(key_len: usize) -> KeyVersion {
@@ -20,8 +20,8 @@ fn stored(message: &KeyVersion) -> Vec<u8> {
     BASE64_STANDARD.encode(message.encode_to_vec()).into_bytes()
 }
 
-/// Reads a value that must be refused, and whose refusal must not show what it holds.
-fn refusal(value: &[u8]) -> Damaged {
+/// The error for a value that must be rejected. Checks that it does not reveal the value.
+fn rejection(value: &[u8]) -> Damaged {
     let damage = read(value).expect_err(&String::from_utf8_lossy(value));
     let text = format!("{damage} {damage:?}");
     for leak in ["Kys", "2b2b", "43, 43", "++"] {
@@ -31,7 +31,7 @@ fn refusal(value: &[u8]) -> Damaged {
 }
 
 #[test]
-fn a_key_comes_back_whole() {
+fn a_key_is_read_and_written_back_unchanged() {
     let key = read(&stored(&message(32))).unwrap();
     assert_eq!(key.algorithm, Algorithm::Aes256);
     assert_eq!(key.secret.as_bytes(), &[BYTE; 32]);
@@ -42,7 +42,7 @@ fn a_key_comes_back_whole() {
 }
 
 #[test]
-fn what_a_store_does_not_say_is_left_out_again() {
+fn absent_fields_stay_absent() {
     let bare = stored(&KeyVersion { hmac_key: None, created_at: None, created_by: String::new(), ..message(32) });
     let key = read(&bare).unwrap();
     assert!(key.hmac_secret.is_none() && key.created_at.is_none() && key.created_by.is_empty());
@@ -50,13 +50,13 @@ fn what_a_store_does_not_say_is_left_out_again() {
 }
 
 #[test]
-fn line_breaks_and_white_space_around_do_not_matter() {
+fn line_breaks_and_surrounding_white_space_are_ignored() {
     let value = String::from_utf8(stored(&message(32))).unwrap();
     let (start, end) = value.split_at(76);
     for edited in [format!("{value}\n"), format!(" \t{value}\r\n\n"), format!("{start}\r\n{end}\n")] {
         assert_eq!(*write(&read(edited.as_bytes()).unwrap()), value.as_bytes());
     }
-    assert_eq!(refusal(format!("{start} {end}").as_bytes()), Damaged::Encoding);
+    assert_eq!(rejection(format!("{start} {end}").as_bytes()), Damaged::Encoding);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn a_value_that_is_no_key_is_refused_by_its_reason() {
+fn a_value_that_is_not_a_key_is_rejected_with_the_reason() {
     for (value, expected) in [
         ("", Damaged::Empty),
         (" \r\n", Damaged::Empty),
@@ -86,49 +86,49 @@ fn a_value_that_is_no_key_is_refused_by_its_reason() {
         (r#"{"bytes":43}"#, Damaged::Json),
         (r#"{"bytes":"Kysr"} {}"#, Damaged::Json),
     ] {
-        assert_eq!(refusal(value.as_bytes()), expected, "{value}");
+        assert_eq!(rejection(value.as_bytes()), expected, "{value}");
     }
-    assert_eq!(refusal(&vec![b'K'; MAX_LEN + 1]), Damaged::TooLong(MAX_LEN + 1));
-    assert_eq!(refusal(&vec![b'\xff'; 300]), Damaged::Encoding);
+    assert_eq!(rejection(&vec![b'K'; MAX_LEN + 1]), Damaged::TooLong(MAX_LEN + 1));
+    assert_eq!(rejection(&vec![b'\xff'; 300]), Damaged::Encoding);
 }
 
 #[test]
-fn a_key_of_another_size_is_refused() {
-    assert_eq!(refusal(&stored(&message(0))), Damaged::NoKey);
+fn a_key_of_another_size_is_rejected() {
+    assert_eq!(rejection(&stored(&message(0))), Damaged::NoKey);
     for len in [1, 16, 31, 33, 64, 30_000] {
-        assert_eq!(refusal(&stored(&message(len))), Damaged::KeySize(len));
+        assert_eq!(rejection(&stored(&message(len))), Damaged::KeySize(len));
         let hmac_key = Some(HmacKey { key: vec![BYTE; len], hash: SHA256 });
-        assert_eq!(refusal(&stored(&KeyVersion { hmac_key, ..message(32) })), Damaged::HmacKeySize(len));
+        assert_eq!(rejection(&stored(&KeyVersion { hmac_key, ..message(32) })), Damaged::HmacKeySize(len));
         let json = format!(r#"{{"bytes":"{}"}}"#, BASE64_STANDARD.encode(vec![BYTE; len]));
-        assert_eq!(refusal(json.as_bytes()), Damaged::KeySize(len));
+        assert_eq!(rejection(json.as_bytes()), Damaged::KeySize(len));
     }
 }
 
 #[test]
-fn an_unknown_algorithm_hash_or_time_is_refused() {
+fn an_unknown_algorithm_or_hash_and_an_invalid_time_are_rejected() {
     for algorithm in [0, 3, u32::MAX] {
         let key = Some(SecretKey { key: vec![BYTE; 32], algorithm });
-        assert_eq!(refusal(&stored(&KeyVersion { key, ..message(32) })), Damaged::Algorithm);
+        assert_eq!(rejection(&stored(&KeyVersion { key, ..message(32) })), Damaged::Algorithm);
     }
     for hash in [0, 2, u32::MAX] {
         let hmac_key = Some(HmacKey { key: vec![BYTE; 32], hash });
-        assert_eq!(refusal(&stored(&KeyVersion { hmac_key, ..message(32) })), Damaged::Hash(hash));
+        assert_eq!(rejection(&stored(&KeyVersion { hmac_key, ..message(32) })), Damaged::Hash(hash));
     }
     for (seconds, nanos) in [(0, -1), (0, 1_000_000_000), (i64::MAX, 0), (i64::MIN, 0)] {
         let created_at = Some(Timestamp { seconds, nanos });
-        assert_eq!(refusal(&stored(&KeyVersion { created_at, ..message(32) })), Damaged::CreatedAt);
+        assert_eq!(rejection(&stored(&KeyVersion { created_at, ..message(32) })), Damaged::CreatedAt);
     }
     let bytes = BASE64_STANDARD.encode([BYTE; 32]);
     for (field, value, expected) in
         [("algorithm", "AES512", Damaged::Algorithm), ("created_at", "yesterday", Damaged::CreatedAt)]
     {
         let json = format!(r#"{{"bytes":"{bytes}","{field}":"{value}"}}"#);
-        assert_eq!(refusal(json.as_bytes()), expected);
+        assert_eq!(rejection(json.as_bytes()), expected);
     }
 }
 
 #[test]
-fn json_with_empty_texts_is_the_oldest_form() {
+fn json_with_empty_texts_is_read_like_the_oldest_encoding() {
     let bytes = BASE64_STANDARD.encode([BYTE; 32]);
     let json = format!(r#"{{"bytes":"{bytes}","algorithm":"","created_at":"","created_by":""}}"#);
     let key = read(json.as_bytes()).unwrap();
@@ -136,7 +136,7 @@ fn json_with_empty_texts_is_the_oldest_form() {
 }
 
 #[test]
-fn a_time_with_an_offset_is_read_as_utc() {
+fn a_time_with_an_offset_is_converted_to_utc() {
     let json = |time: &str| {
         read(format!(r#"{{"bytes":"{}","created_at":"{time}"}}"#, BASE64_STANDARD.encode([BYTE; 32])).as_bytes())
     };
@@ -146,14 +146,14 @@ fn a_time_with_an_offset_is_read_as_utc() {
 }
 
 #[test]
-fn a_value_cut_anywhere_is_refused_or_keeps_its_secret() {
-    // A cut between two fields cannot be told from a key without the later ones.
+fn a_value_truncated_anywhere_is_rejected_or_keeps_its_secret() {
+    // A value truncated between two fields is the same as a key without the later ones.
     let json = format!(r#"{{"bytes":"{}","algorithm":"AES256"}}"#, BASE64_STANDARD.encode([BYTE; 32]));
     for whole in [stored(&message(32)), json.into_bytes()] {
         for len in 0..whole.len() {
             match read(&whole[..len]) {
                 Ok(key) => assert_eq!(key.secret.as_bytes(), &[BYTE; 32]),
-                Err(_) => _ = refusal(&whole[..len]),
+                Err(_) => _ = rejection(&whole[..len]),
             }
         }
     }
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn every_key_comes_back_whole(
+    fn every_key_is_read_back_unchanged(
         secret: [u8; 32], hmac: Option<[u8; 32]>, chacha20: bool, created_by: String,
         time in proptest::option::of((-62_135_596_800_i64..253_402_300_800, 0..1_000_000_000_u32)),
     ) {

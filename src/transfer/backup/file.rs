@@ -1,4 +1,5 @@
-//! The file of a backup: written under another name in its directory, then put in its place; opened to be read twice.
+//! The backup file: written under a temporary name in the same directory, then renamed; opened so that it can be read
+//! twice.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -11,46 +12,46 @@ use tempfile::NamedTempFile;
 use super::format::{FormatError, Reader};
 use super::lock::{Key, LockError};
 
-/// Why there is no file, or none that can be used.
+/// Why a file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Something is there.
-    #[error("'{0}' exists; name another file, or replace it with --force")]
+    /// The file exists.
+    #[error("'{0}' already exists; choose another file, or replace it with --force")]
     Exists(PathBuf),
-    /// Something is there that must not be replaced.
-    #[error("'{0}' is not a regular file; name a file")]
+    /// The path is a directory, a device or the like.
+    #[error("'{0}' is not a regular file; choose another path")]
     NotAFile(PathBuf),
-    /// The system refused.
-    #[error("cannot {doing} '{path}': {error}{advice}")]
+    /// The operating system reported an error.
+    #[error("cannot {operation} '{path}': {error}{advice}")]
     Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With what.
+        /// The failed operation.
+        operation: &'static str,
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error.
         error: io::Error,
-        /// What to do, after `; `.
+        /// What to do about it, beginning with `; `.
         advice: &'static str,
     },
     /// It cannot be decrypted.
-    #[error("cannot open '{path}': {error}")]
+    #[error("cannot decrypt '{path}': {error}")]
     Locked {
         /// The file.
         path: PathBuf,
         /// Why.
         error: LockError,
     },
-    /// It is not whole.
-    #[error("'{path}' is not a whole backup: {error}; nothing was written")]
-    NotWhole {
+    /// It is incomplete or damaged.
+    #[error("'{path}' is not an intact backup: {error}; nothing was written")]
+    NotIntact {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         error: FormatError,
     },
 }
 
-/// A file that is being written. Dropped without [`NewFile::publish`], it leaves nothing.
+/// A file being written. If dropped before [`NewFile::publish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct NewFile {
     temporary: NamedTempFile,
@@ -59,7 +60,8 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Makes a file, mode 0600, in the directory of `path`. `replaces` allows a regular file to be there.
+    /// Creates a temporary file, mode 0600, in the directory of `path`. `replaces` allows a regular file to exist
+    /// there.
     ///
     /// # Errors
     /// [`FileError`]
@@ -67,7 +69,7 @@ impl NewFile {
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.is_file() => return Err(FileError::NotAFile(path.to_owned())),
             Ok(_) if !replaces => return Err(FileError::Exists(path.to_owned())),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("look for", path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure("check", path, error)),
             Ok(_) | Err(_) => {}
         }
         let temporary = tempfile::Builder::new().prefix(".keyway-backup-").suffix(".tmp").tempfile_in(parent(path));
@@ -77,7 +79,7 @@ impl NewFile {
         Ok(Self { temporary, path: path.to_owned(), replaces })
     }
 
-    /// Where to write.
+    /// A writer to the file.
     ///
     /// # Errors
     /// [`FileError`]
@@ -86,10 +88,10 @@ impl NewFile {
         Ok(BufWriter::new(file))
     }
 
-    /// Makes the file durable and puts it in its place.
+    /// Makes the file durable and moves it to its final path.
     ///
     /// # Errors
-    /// [`FileError`]; then there is no file, or the old one.
+    /// [`FileError`]; then the path is unchanged.
     pub fn publish(self) -> Result<(), FileError> {
         self.temporary.as_file().sync_all().map_err(|error| self.failure(error))?;
         let Self { temporary, path, replaces } = self;
@@ -104,13 +106,13 @@ impl NewFile {
             .map_err(|error| failure("sync", directory, error))
     }
 
-    /// An error of writing in the words of this file.
+    /// A write error with the path of this file.
     pub fn failure(&self, error: io::Error) -> FileError {
         failure("write", &self.path, error)
     }
 }
 
-/// A backup that can be read from its beginning any number of times: every time the very same file.
+/// A backup that can be read any number of times; every time it is the same open file.
 #[derive(Debug)]
 pub struct BackupFile {
     file: File,
@@ -119,7 +121,7 @@ pub struct BackupFile {
 }
 
 impl BackupFile {
-    /// Opens a file, and reads nothing of it yet.
+    /// Opens a file without reading it.
     ///
     /// # Errors
     /// [`FileError`]
@@ -132,7 +134,7 @@ impl BackupFile {
         Ok(Self { file, path: path.to_owned(), key })
     }
 
-    /// Reads from the beginning.
+    /// A reader from the beginning of the file.
     ///
     /// # Errors
     /// [`FileError`]
@@ -141,39 +143,39 @@ impl BackupFile {
         file.seek(SeekFrom::Start(0)).map_err(|error| failure("read", &self.path, error))?;
         let opened = self.key.open(BufReader::new(file));
         let text = opened.map_err(|error| FileError::Locked { path: self.path.clone(), error })?;
-        Reader::new(BufReader::new(text)).map_err(|error| self.not_whole(error))
+        Reader::new(BufReader::new(text)).map_err(|error| self.not_intact(error))
     }
 
-    /// An error of reading in the words of this file.
-    pub fn not_whole(&self, error: FormatError) -> FileError {
+    /// A read error with the path of this file.
+    pub fn not_intact(&self, error: FormatError) -> FileError {
         let error = match error {
-            // age's words, which know nothing of a backup.
+            // The message of the age crate does not mention backups.
             FormatError::Read(error) if error.kind() == io::ErrorKind::InvalidData => {
-                FormatError::Read(io::Error::new(error.kind(), "it has been altered or cut off"))
+                FormatError::Read(io::Error::new(error.kind(), "it was modified or is truncated"))
             }
             error => error,
         };
-        FileError::NotWhole { path: self.path.clone(), error }
+        FileError::NotIntact { path: self.path.clone(), error }
     }
 }
 
-/// Flushes what a writer has buffered, so that an error is not lost.
+/// Flushes a writer explicitly, so that an error is reported.
 ///
 /// # Errors
-/// The system's.
+/// The operating system's.
 pub fn flush(mut writer: BufWriter<File>) -> io::Result<()> {
     writer.flush()
 }
 
-fn failure(doing: &'static str, path: &Path, error: io::Error) -> FileError {
+fn failure(operation: &'static str, path: &Path, error: io::Error) -> FileError {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull => "; free some disk space",
         io::ErrorKind::QuotaExceeded => "; raise the quota or free some space",
-        io::ErrorKind::FileTooLarge => "; raise the limit on file sizes (ulimit -f)",
-        io::ErrorKind::NotFound => "; does the directory exist?",
+        io::ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f)",
+        io::ErrorKind::NotFound => "; check the path",
         _ => "",
     };
-    FileError::Io { doing, path: path.to_owned(), error, advice }
+    FileError::Io { operation, path: path.to_owned(), error, advice }
 }
 
 #[cfg(test)]
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_published_leaves_nothing() {
+    fn an_unpublished_file_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let file = NewFile::create(&dir.path().join("backup"), false).unwrap();
         file.writer().unwrap().write_all(b"half").unwrap();
@@ -198,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_stays_unless_it_may_be_replaced() {
+    fn an_existing_file_is_kept_unless_replacing_is_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("backup");
         let file = NewFile::create(&path, false).unwrap();
-        std::fs::write(&path, "meanwhile").unwrap();
+        std::fs::write(&path, "existing").unwrap();
         assert!(matches!(file.publish(), Err(FileError::Exists(_))));
         assert!(matches!(NewFile::create(&path, false), Err(FileError::Exists(_))));
-        assert_eq!(std::fs::read(&path).unwrap(), b"meanwhile");
+        assert_eq!(std::fs::read(&path).unwrap(), b"existing");
         let file = NewFile::create(&path, true).unwrap();
         flush({
             let mut writer = file.writer().unwrap();
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_or_device_is_never_replaced() {
+    fn directories_and_devices_are_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path(), Path::new("/dev/null")] {
             assert!(matches!(NewFile::create(path, true), Err(FileError::NotAFile(_))), "{}", path.display());

@@ -1,4 +1,4 @@
-//! The text inside a backup. It can be read by eye and taken apart with a text editor, should it ever come to that:
+//! The text inside a backup. In an emergency it can be read and split with a text editor:
 //!
 //! ```text
 //! keyway-backup 1
@@ -9,9 +9,9 @@
 //! end COUNT DIGEST
 //! ```
 //!
-//! A line ends with a line feed. VALUE is LENGTH bytes as the store holds them, and a line feed. CHECK is the SHA-256 of
-//! NAME, a zero byte and VALUE; DIGEST that of all bytes before the line `end`; both in hex. Names ascend by their bytes,
-//! so none comes twice. After `end` there is nothing.
+//! Lines end with a line feed. VALUE is LENGTH bytes, exactly as in the store, followed by a line feed. CHECK is the
+//! SHA-256 of NAME, a zero byte and VALUE; DIGEST is the SHA-256 of all bytes before the `end` line; both in hex. Names
+//! are in ascending byte order without duplicates. Nothing follows the `end` line.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -23,50 +23,51 @@ use zeroize::Zeroizing;
 
 use crate::crypto::key::Key;
 use crate::crypto::stored::Damaged;
-use crate::transfer::digest;
+use crate::transfer::checksum;
 use crate::wire::hex;
 
 /// The first line, up to the version.
 const MAGIC: &str = "keyway-backup ";
 
-/// The version that is written, and the only one that is read.
+/// The version that is written, and the only one that can be read.
 const VERSION: &str = "1";
 
-/// Bytes in a line at most: a name, a length and a digest in hex.
+/// Maximum length of a line in bytes: a name, a length and a digest in hex.
 const MAX_LINE: usize = 256;
 
-/// Why a text is no whole backup. Holds nothing of the values.
+/// Why a text is not an intact backup. Contains no part of the values.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// Something else was encrypted.
-    #[error("it is not a backup that keyway made")]
+    /// The file was decrypted, but contains something else.
+    #[error("it was not created by keyway backup")]
     NotABackup,
-    /// A later program wrote it.
+    /// A later release created it.
     #[error(
-        "it has version {0}, and this release reads version {VERSION}; use the release that wrote it, or a newer one"
+        "it has format version {0}, but this release reads version {VERSION}; use the release that created it, or a \
+         newer one"
     )]
     Version(String),
-    /// A line that should not be there.
+    /// A line is malformed or out of place.
     #[error("it is damaged after {0} keys")]
     Malformed(u64),
-    /// The text ends before its end.
-    #[error("it is cut off after {0} keys")]
-    CutOff(u64),
-    /// A value that is not the one that was written.
-    #[error("the check value of the key '{0}' is wrong")]
+    /// The text ends before the `end` line.
+    #[error("it is truncated after {0} keys")]
+    Truncated(u64),
+    /// A checksum does not match.
+    #[error("the checksum of key '{0}' does not match")]
     Check(Name),
-    /// A value that is no key.
-    #[error("the key '{0}' is damaged: {1}")]
+    /// A value is not a valid key.
+    #[error("key '{0}' is damaged: {1}")]
     NotAKey(Name, Damaged),
-    /// The count or the digest at the end.
-    #[error("its count or digest at the end is wrong")]
+    /// The count or the digest in the `end` line does not match.
+    #[error("the key count or digest at its end does not match")]
     End,
-    /// The file could not be read, or not be decrypted.
+    /// Reading or decrypting the file failed.
     #[error(transparent)]
     Read(#[from] io::Error),
 }
 
-/// Writes a backup's text.
+/// Writes the text of a backup.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
@@ -75,7 +76,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a backup.
+    /// Writes the first lines.
     ///
     /// # Errors
     /// The output's.
@@ -86,19 +87,19 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Adds a key, whose name comes after all before it.
+    /// Adds a key. Names must be added in ascending byte order.
     ///
     /// # Errors
     /// The output's.
     pub fn add(&mut self, name: &Name, value: &Value) -> io::Result<()> {
-        self.put(format!("key {name} {} {}\n", value.len(), hex(&digest(name, value))).as_bytes())?;
+        self.put(format!("key {name} {} {}\n", value.len(), hex(&checksum(name, value))).as_bytes())?;
         self.put(value.as_bytes())?;
         self.put(b"\n")?;
         self.count += 1;
         Ok(())
     }
 
-    /// Ends the backup; answers with the output and the number of keys.
+    /// Writes the last line; returns the output and the number of keys.
     ///
     /// # Errors
     /// The output's.
@@ -114,7 +115,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads a backup's text. It is a backup only once [`Reader::next_key`] has found its end.
+/// Reads the text of a backup. It is known to be intact only once [`Reader::next_key`] has returned `None`.
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
@@ -144,20 +145,20 @@ impl<R: BufRead> Reader<R> {
         Ok(reader)
     }
 
-    /// When the backup was made.
+    /// When the backup was created.
     pub fn created(&self) -> OffsetDateTime {
         self.created
     }
 
-    /// The next key, checked by itself; nothing at the end, once that is right as well.
+    /// The next key, with its checksum verified; `None` at the end, once count and digest are verified too.
     ///
     /// # Errors
     /// [`FormatError`]
     pub fn next_key(&mut self) -> Result<Option<(Name, Value)>, FormatError> {
         let malformed = FormatError::Malformed(self.count);
         let line = self.line()?;
-        let words: Vec<&str> = line.split(' ').collect();
-        let (name, length, check) = match words.as_slice() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (name, length, check) = match fields.as_slice() {
             ["key", name, length, check] => (Name::parse(name), length.parse::<usize>(), *check),
             ["end", count, digest] => return self.end(count, digest).map(|()| None),
             _ => return Err(malformed),
@@ -174,7 +175,7 @@ impl<R: BufRead> Reader<R> {
             return Err(malformed);
         }
         let value = Value::from(std::mem::take(&mut *bytes));
-        if hex(&digest(&name, &value)) != check {
+        if hex(&checksum(&name, &value)) != check {
             return Err(FormatError::Check(name));
         }
         if let Err(damage) = Key::from_stored(value.as_bytes()) {
@@ -195,15 +196,15 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// A line without its end.
+    /// The next line, without its line feed.
     fn line(&mut self) -> Result<String, FormatError> {
         let mut line = Vec::with_capacity(MAX_LINE);
         let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
         (&mut self.input).take(limit).read_until(b'\n', &mut line).map_err(|error| self.failure(error))?;
         match (line.pop(), self.last.is_none() && self.count == 0) {
             (Some(b'\n'), _) => String::from_utf8(line).map_err(|_| FormatError::Malformed(self.count)),
-            (None, _) => Err(FormatError::CutOff(self.count)),
-            (Some(_), _) if line.len() + 1 < MAX_LINE => Err(FormatError::CutOff(self.count)),
+            (None, _) => Err(FormatError::Truncated(self.count)),
+            (Some(_), _) if line.len() + 1 < MAX_LINE => Err(FormatError::Truncated(self.count)),
             (Some(_), true) => Err(FormatError::NotABackup),
             (Some(_), false) => Err(FormatError::Malformed(self.count)),
         }
@@ -211,7 +212,7 @@ impl<R: BufRead> Reader<R> {
 
     fn failure(&self, error: io::Error) -> FormatError {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => FormatError::CutOff(self.count),
+            io::ErrorKind::UnexpectedEof => FormatError::Truncated(self.count),
             _ => error.into(),
         }
     }
@@ -225,7 +226,7 @@ mod tests {
     use crate::crypto::key::Algorithm;
 
     fn stored() -> Value {
-        let key = Key::generate(Algorithm::Aes256, OffsetDateTime::UNIX_EPOCH, "somebody").unwrap();
+        let key = Key::generate(Algorithm::Aes256, OffsetDateTime::UNIX_EPOCH, "someone").unwrap();
         Value::from(key.to_stored().to_vec())
     }
 
@@ -257,16 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_ends_anywhere_before_its_end_is_refused() {
+    fn a_text_truncated_anywhere_is_rejected() {
         let text = backup(&["a", "b"]);
         for length in 0..text.len() {
             let error = read(&text[..length]).map(|_| ()).unwrap_err();
-            assert!(matches!(error, FormatError::CutOff(_)), "{length}: {error}");
+            assert!(matches!(error, FormatError::Truncated(_)), "{length}: {error}");
         }
     }
 
     #[test]
-    fn every_changed_byte_is_noticed() {
+    fn every_changed_byte_is_detected() {
         let text = backup(&["a", "b"]);
         for at in 0..text.len() {
             for change in [1, 0x20, 0x80] {
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_come_twice_go_astray_or_follow_the_end_are_refused() {
+    fn keys_that_are_repeated_out_of_order_or_after_the_end_are_rejected() {
         let text = String::from_utf8(backup(&["a", "b"])).unwrap();
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let with = |order: &[usize]| order.iter().map(|line| lines[*line]).collect::<String>();
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_and_later_versions_are_told_apart() {
+    fn other_texts_and_later_versions_have_errors_of_their_own() {
         assert!(matches!(read(b"hello\n"), Err(FormatError::NotABackup)));
         assert!(matches!(read(&[b'x'; 1000]), Err(FormatError::NotABackup)));
         let error = read(b"keyway-backup 2\n").map(|_| ()).unwrap_err();
@@ -305,7 +306,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_are_refused_without_a_panic(start in "keyway-backup 1\ncreated 2026-01-31T12:00:00Z\n|", rest: Vec<u8>) {
+        fn arbitrary_bytes_are_rejected_without_a_panic(
+            start in "keyway-backup 1\ncreated 2026-01-31T12:00:00Z\n|",
+            rest: Vec<u8>,
+        ) {
             prop_assert!(read(&[start.as_bytes(), &rest].concat()).is_err());
         }
     }

@@ -1,4 +1,4 @@
-//! Who can open a backup: age recipients (X25519), or who knows a passphrase (scrypt).
+//! What a backup is encrypted to and decrypted with: age recipients and identities (X25519), or a passphrase (scrypt).
 
 use std::fmt;
 use std::io::Read;
@@ -8,80 +8,81 @@ use age::secrecy::SecretString;
 use age::{DecryptError, Decryptor, EncryptError, Encryptor, IdentityFile};
 use backends::Secret;
 
-/// The cost of a passphrase, N = 2^18: a second or two, and 256 MiB. It does not depend on how busy the machine is.
+/// The scrypt work factor for a passphrase, N = 2^18: one or two seconds, and 256 MiB. Fixed, so that it does not
+/// depend on the load of the machine.
 const SCRYPT_COST: u8 = 18;
 
-/// The cost that is accepted: another program may have chosen a higher one. 2^22 takes 4 GiB.
+/// The highest work factor that is accepted: another program may have used a higher one. 2^22 takes 4 GiB.
 const SCRYPT_COST_MAX: u8 = 22;
 
 /// What a backup is encrypted to.
 pub enum Lock {
-    /// Public keys; the secret key of any one of them opens it.
+    /// Public keys; the secret key of any one of them decrypts it.
     Recipients(Vec<age::x25519::Recipient>),
     /// A passphrase.
     Passphrase(Secret),
 }
 
-/// What opens a backup.
+/// What a backup is decrypted with.
 pub enum Key {
-    /// Secret keys; those that do not fit are passed over.
+    /// Secret keys; those that do not match are skipped.
     Identities(Vec<Box<dyn age::Identity + Send + Sync>>),
     /// A passphrase.
     Passphrase(Secret),
 }
 
-/// Why a text holds no recipients or identities. Quotes nothing of what may be secret.
+/// Why a text is not a list of recipients or identities. Quotes nothing that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLock {
-    /// Not `age1...`
-    #[error("'{0}' is no age recipient; one begins with age1 and is what age-keygen calls the public key")]
+    /// It is not a recipient.
+    #[error("'{0}' is not a valid age recipient; use the public key printed by age-keygen, which begins with age1")]
     Recipient(String),
-    /// A secret key where a public one should be.
-    #[error("this is a secret key; to encrypt, give its public key, which `age-keygen -y` shows")]
+    /// It is a secret key.
+    #[error("a recipient is a public key, but this is a secret key; `age-keygen -y` prints its public key")]
     SecretKey,
-    /// A file without any.
-    #[error("there is no recipient in it; write one age1... a line")]
+    /// The file has no recipients.
+    #[error("it contains no recipients; add one age1... per line")]
     NoRecipient,
-    /// A file without any.
-    #[error("there is no identity in it; age-keygen writes such files: a line AGE-SECRET-KEY-1...")]
+    /// The file has no identities.
+    #[error("it contains no identities; use a file created by age-keygen, with a line AGE-SECRET-KEY-1...")]
     NoIdentity,
-    /// A line that is neither.
-    #[error("it holds something else than identities of age (AGE-SECRET-KEY-1...); other kinds of keys cannot be used")]
+    /// The file has something else.
+    #[error("it contains something other than age identities (AGE-SECRET-KEY-1...); other key types are not supported")]
     Identity,
 }
 
-/// Why a file does not open.
+/// Why a file cannot be decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Something else.
-    #[error("it is not a backup (an age file), or its beginning is damaged")]
+    /// It is not an age file.
+    #[error("it is not an age file, or its header is damaged")]
     NotAge,
-    /// The wrong kind of key.
-    #[error("it is encrypted with a passphrase; give --passphrase or --passphrase-file in place of --identity")]
+    /// It needs a passphrase, not an identity.
+    #[error("it is encrypted with a passphrase; use --passphrase or --passphrase-file instead of --identity")]
     NeedsPassphrase,
-    /// The wrong kind of key.
-    #[error("it is encrypted to recipients; give --identity in place of a passphrase")]
+    /// It needs an identity, not a passphrase.
+    #[error("it is encrypted to recipients; use --identity instead of a passphrase")]
     NeedsIdentity,
-    /// None of the keys.
-    #[error("none of the identities fits, or its beginning is damaged")]
+    /// No identity matches.
+    #[error("none of the identities matches, or its header is damaged")]
     NoMatch,
-    /// The passphrase.
-    #[error("the passphrase is wrong, or its beginning is damaged")]
+    /// The passphrase is wrong.
+    #[error("the passphrase is wrong, or its header is damaged")]
     WrongPassphrase,
-    /// The beginning was altered.
-    #[error("its beginning has been altered")]
+    /// The header was modified.
+    #[error("its header was modified")]
     Altered,
-    /// A passphrase that would take for ever.
+    /// The scrypt work factor is too high.
     #[error(
-        "its passphrase asks for more work than this release does (scrypt 2^{SCRYPT_COST_MAX}); is it what you made?"
+        "its scrypt work factor exceeds the limit of this release (2^{SCRYPT_COST_MAX}); check that this is your backup"
     )]
     TooCostly,
-    /// The file could not be read.
+    /// Reading the file failed.
     #[error("it cannot be read: {0}")]
     Read(std::io::Error),
 }
 
-/// Reads a recipient.
+/// Parses a recipient.
 ///
 /// # Errors
 /// [`InvalidLock`]
@@ -89,12 +90,12 @@ pub fn recipient(text: &str) -> Result<age::x25519::Recipient, InvalidLock> {
     if text.trim().to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
         return Err(InvalidLock::SecretKey);
     }
-    // Only what begins like one is quoted: anything else may be a passphrase in the wrong place.
-    let shown = if text.trim().starts_with("age1") { text.trim() } else { "this" };
+    // Only text that begins like a recipient is quoted: anything else may be a misplaced passphrase.
+    let shown = if text.trim().starts_with("age1") { text.trim() } else { "..." };
     text.trim().parse().map_err(|_| InvalidLock::Recipient(shown.escape_debug().to_string()))
 }
 
-/// Reads a file of recipients: one a line, `#` before comments.
+/// Parses a file of recipients: one per line, `#` begins a comment.
 ///
 /// # Errors
 /// [`InvalidLock`]
@@ -104,7 +105,7 @@ pub fn recipients(text: &str) -> Result<Vec<age::x25519::Recipient>, InvalidLock
     if recipients.is_empty() { Err(InvalidLock::NoRecipient) } else { Ok(recipients) }
 }
 
-/// Reads a file of identities, as `age-keygen` writes it.
+/// Parses a file of identities, as created by `age-keygen`.
 ///
 /// # Errors
 /// [`InvalidLock`]
@@ -116,10 +117,10 @@ pub fn identities(text: &str) -> Result<Vec<Box<dyn age::Identity + Send + Sync>
 }
 
 impl Lock {
-    /// Makes ready to encrypt. With a passphrase, takes a second of work.
+    /// An encryptor. With a passphrase this takes about a second of CPU time.
     ///
     /// # Errors
-    /// age's.
+    /// Those of the age crate.
     pub fn encryptor(&self) -> Result<Encryptor, EncryptError> {
         match self {
             Self::Recipients(recipients) => {
@@ -135,12 +136,12 @@ impl Lock {
 }
 
 impl Key {
-    /// Opens an age file; what is read from it then is authentic chunk by chunk.
+    /// A decrypting reader of an age file; each chunk is authenticated before it is returned.
     ///
     /// # Errors
     /// [`LockError`]
     pub fn open<R: Read>(&self, input: R) -> Result<impl Read + use<R>, LockError> {
-        let decryptor = Decryptor::new(input).map_err(|error| refused(error, None))?;
+        let decryptor = Decryptor::new(input).map_err(|error| lock_error(error, None))?;
         let opened = match (self, decryptor.is_scrypt()) {
             (Self::Identities(_), true) => return Err(LockError::NeedsPassphrase),
             (Self::Passphrase(_), false) => return Err(LockError::NeedsIdentity),
@@ -153,11 +154,11 @@ impl Key {
                 decryptor.decrypt(iter::once(&identity as &dyn age::Identity))
             }
         };
-        opened.map_err(|error| refused(error, Some(self)))
+        opened.map_err(|error| lock_error(error, Some(self)))
     }
 }
 
-fn refused(error: DecryptError, key: Option<&Key>) -> LockError {
+fn lock_error(error: DecryptError, key: Option<&Key>) -> LockError {
     match (error, key) {
         (DecryptError::Io(error), None) if error.kind() == std::io::ErrorKind::UnexpectedEof => LockError::NotAge,
         (DecryptError::Io(error), _) => LockError::Read(error),
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recipients_are_read_with_comments_and_secret_keys_are_refused() {
+    fn recipients_are_parsed_with_comments_and_secret_keys_are_rejected() {
         let identity = age::x25519::Identity::generate();
         let public = identity.to_public().to_string();
         assert_eq!(recipients(&format!("# ops\n\n{public}\n {public} \n")).unwrap().len(), 2);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_read_and_what_is_none_is_not_repeated() {
+    fn identities_are_parsed_and_other_text_is_rejected() {
         let identity = age::x25519::Identity::generate();
         let text = format!("# created: today\n{}\n", identity.to_string().expose_secret());
         assert_eq!(identities(&text).unwrap().len(), 1);

@@ -1,9 +1,9 @@
-//! From a file to a store.
+//! Restores a backup file to a keystore.
 //!
-//! The file is read twice. The first time to its end, to know that it is whole; what is kept of that are the names and
-//! their check values, some 150 bytes a key. The second time key by key into the store, a thousand at a time. So no more
-//! keys are in memory than that, however large the backup; and should the file change between the two readings, a key
-//! that is not the one of the first is not written.
+//! The file is read twice. The first pass reads it to its end and verifies that it is intact, keeping only names and
+//! checksums, about 150 bytes per key. The second pass writes the keys to the store in batches of 1,000. So memory
+//! stays bounded however large the backup is; and if the file changes between the two passes, a key with another
+//! checksum is not written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,64 +13,64 @@ use time::OffsetDateTime;
 
 use super::file::{BackupFile, FileError};
 use crate::transfer::report::{Outcome, Report};
-use crate::transfer::{Delivered, Finding, Keystore, Undelivered, Workers, create, digest, look_for};
+use crate::transfer::{Delivered, Finding, Keystore, Undelivered, Workers, check_target, checksum, create};
 
-/// Keys in memory at a time.
+/// The number of keys in memory at a time.
 const BATCH: usize = 1000;
 
-/// What a whole backup holds.
+/// The contents of an intact backup.
 #[derive(Debug)]
 pub struct Contents {
-    /// When it was made.
+    /// When it was created.
     pub created: OffsetDateTime,
-    checks: BTreeMap<Name, [u8; 32]>,
+    checksums: BTreeMap<Name, [u8; 32]>,
 }
 
 impl Contents {
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
-        self.checks.len()
+        self.checksums.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty()
+        self.checksums.is_empty()
     }
 }
 
 /// Why a backup was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The file.
+    /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A task of ours.
-    #[error("the file was not read to its end")]
+    /// The task that reads the file failed.
+    #[error("reading the backup was aborted")]
     Task(#[from] tokio::task::JoinError),
-    /// It is not the one that was checked.
-    #[error("the backup changed while it was read; the keys that were written until then are whole")]
+    /// The file changed between the two passes.
+    #[error("the backup changed while it was read; the keys restored before that are intact")]
     Changed,
 }
 
-/// Reads a backup to its end, and writes nothing.
+/// Reads a backup to its end and verifies it. Writes nothing.
 ///
 /// # Errors
-/// [`FileError`] when it is not whole.
+/// [`FileError`] if it is not intact.
 pub fn check(file: &BackupFile) -> Result<Contents, FileError> {
     let mut reader = file.reader()?;
-    let mut checks = BTreeMap::new();
-    while let Some((name, value)) = reader.next_key().map_err(|error| file.not_whole(error))? {
-        let check = digest(&name, &value);
-        checks.insert(name, check);
+    let mut checksums = BTreeMap::new();
+    while let Some((name, value)) = reader.next_key().map_err(|error| file.not_intact(error))? {
+        let checksum = checksum(&name, &value);
+        checksums.insert(name, checksum);
     }
-    Ok(Contents { created: reader.created(), checks })
+    Ok(Contents { created: reader.created(), checksums })
 }
 
-/// Puts the keys of a backup that was checked into a store. Nothing is overwritten; and nothing is written when the
-/// target has another value for any of the keys, or in a dry run.
+/// Writes the keys of a verified backup to a keystore. Nothing is overwritten; and nothing is written at all in a dry
+/// run, or if the target has a different value for any of the keys.
 ///
 /// # Errors
-/// [`RestoreError`]; what became of the keys is in the report.
+/// [`RestoreError`]; the outcomes of the keys are in the report.
 pub async fn restore(
     file: Arc<BackupFile>,
     contents: &Contents,
@@ -79,12 +79,12 @@ pub async fn restore(
     workers: &Workers,
 ) -> Result<Report, RestoreError> {
     let copied = if dry_run { "to restore" } else { "restored" };
-    let mut report = Report::new(&[(Outcome::Copied, copied), (Outcome::AlreadyThere, "already there")]);
+    let mut report = Report::new(&[(Outcome::Copied, copied), (Outcome::AlreadyThere, "already present")]);
     let absent = survey(contents, target, workers, &mut report).await;
     if report.cut_short.is_none() && !report.is_complete() {
         report.cut_short = Some(
-            "nothing was written: the target has something else under names of the backup, or cannot be read; restore \
-             into an empty store, and `keyway migrate` from there with --merge, or with --force and the name of a single key"
+            "nothing was written: the target has different values for keys of the backup, or cannot be read; restore \
+             to an empty keystore, then run `keyway migrate` from it with --merge, or with --force and a key name"
                 .to_owned(),
         );
     }
@@ -98,7 +98,7 @@ pub async fn restore(
     Ok(report)
 }
 
-/// Finds out which keys are not in the target yet.
+/// Determines which keys are not in the target yet, and reports the rest.
 async fn survey(
     contents: &Contents,
     target: &Keystore,
@@ -106,21 +106,21 @@ async fn survey(
     report: &mut Report,
 ) -> BTreeMap<Name, [u8; 32]> {
     workers.progress.begin("checking", contents.len());
-    let look = |(name, check): (&Name, &[u8; 32])| {
-        let (target, name, check) = (target.clone(), name.clone(), *check);
+    let check = |(name, expected): (&Name, &[u8; 32])| {
+        let (target, name, expected) = (target.clone(), name.clone(), *expected);
         async move {
-            let finding = look_for(&target, &name, |found| digest(&name, found) == check).await;
-            (name, check, finding)
+            let finding = check_target(&target, &name, |found| checksum(&name, found) == expected).await;
+            (name, expected, finding)
         }
     };
-    let done = workers.run(&contents.checks, look, |(.., finding)| finding.trouble()).await;
+    let done = workers.run(&contents.checksums, check, |(.., finding)| finding.outage()).await;
     workers.progress.end();
-    let mut untried: BTreeSet<&Name> = contents.checks.keys().collect();
+    let mut untried: BTreeSet<&Name> = contents.checksums.keys().collect();
     let mut absent = BTreeMap::new();
-    for (name, check, finding) in done.results {
+    for (name, expected, finding) in done.results {
         untried.remove(&name);
         match finding {
-            Finding::Absent => drop(absent.insert(name, check)),
+            Finding::Absent => drop(absent.insert(name, expected)),
             Finding::Equal => report.add(Outcome::AlreadyThere, &name, ""),
             Finding::Differs { .. } | Finding::Gone => report.add(Outcome::Differs, &name, ""),
             Finding::Unusable(reason) => report.add(Outcome::Damaged, &name, reason),
@@ -134,7 +134,7 @@ async fn survey(
     absent
 }
 
-/// Reads the backup again, and writes the keys that are absent.
+/// Reads the backup again and writes the keys that are absent from the target.
 async fn write(
     file: Arc<BackupFile>,
     mut absent: BTreeMap<Name, [u8; 32]>,
@@ -167,7 +167,7 @@ async fn write(
         let mut keys = Vec::with_capacity(batch.len());
         for (name, value) in batch {
             match absent.remove(&name) {
-                Some(check) if check == digest(&name, &value) => keys.push((name, value)),
+                Some(expected) if expected == checksum(&name, &value) => keys.push((name, value)),
                 Some(_) => return Err(RestoreError::Changed),
                 None => {}
             }
@@ -181,26 +181,26 @@ async fn write(
     Ok(())
 }
 
-/// Writes some keys.
+/// Writes a batch of keys.
 async fn put(keys: Vec<(Name, Value)>, target: &Keystore, workers: &Workers, report: &mut Report) {
-    let mut untried: std::collections::BTreeSet<Name> = keys.iter().map(|(name, _)| name.clone()).collect();
+    let mut untried: BTreeSet<Name> = keys.iter().map(|(name, _)| name.clone()).collect();
     let write = |(name, value): (Name, Value)| {
         let store = target.store().cloned();
         async move {
-            let done = match &store {
+            let result = match &store {
                 Some(store) => create(store, &name, &value).await,
                 None => Err(Undelivered::Differs),
             };
-            (name, done)
+            (name, result)
         }
     };
-    let trouble = |(_, done): &(Name, Result<Delivered, Undelivered>)| {
-        done.as_ref().err().filter(|error| error.is_transient()).map(ToString::to_string)
+    let outage = |(_, result): &(Name, Result<Delivered, Undelivered>)| {
+        result.as_ref().err().filter(|error| error.is_transient()).map(ToString::to_string)
     };
-    let done = workers.run(keys, write, trouble).await;
-    for (name, outcome) in done.results {
+    let done = workers.run(keys, write, outage).await;
+    for (name, result) in done.results {
         untried.remove(&name);
-        match outcome {
+        match result {
             Ok(Delivered::Created) => report.add(Outcome::Copied, &name, ""),
             Ok(Delivered::Present) => report.add(Outcome::AlreadyThere, &name, ""),
             Err(error @ Undelivered::Differs) => report.add(Outcome::Differs, &name, error.to_string()),
@@ -210,5 +210,5 @@ async fn put(keys: Vec<(Name, Value)>, target: &Keystore, workers: &Workers, rep
     for name in untried {
         report.add(Outcome::NotTried, &name, "");
     }
-    report.cut_short = done.cut_short.map(|why| format!("{why}; run this again to go on"));
+    report.cut_short = done.cut_short.map(|why| format!("{why}; run the command again to continue"));
 }

@@ -1,4 +1,4 @@
-//! From a store to a file.
+//! Backs up a keystore to a file.
 
 use std::path::Path;
 
@@ -15,42 +15,42 @@ use crate::transfer::glob::Glob;
 use crate::transfer::report::{Outcome, Report};
 use crate::transfer::{Keystore, KeystoreError, Workers};
 
-/// Keys that are read and not written yet, at most.
+/// The maximum number of keys that are read but not written yet.
 const AHEAD: usize = 256;
 
-/// What is wanted.
+/// The options of a backup.
 #[derive(Debug)]
 pub struct Options<'a> {
-    /// The file to make.
+    /// The file to create.
     pub out: &'a Path,
-    /// Whether it may replace one.
+    /// Whether it may replace an existing file.
     pub replaces: bool,
-    /// Leave out what is no key, in place of making no file at all.
+    /// Skip damaged keys instead of creating no file.
     pub skip_damaged: bool,
 }
 
-/// Why there is no backup.
+/// Why no backup was created.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The store.
+    /// The keystore cannot be used.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// The file.
+    /// The file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// age.
+    /// Encryption failed.
     #[error("cannot encrypt: {0}")]
     Encrypt(#[from] age::EncryptError),
-    /// A task of ours.
-    #[error("the file was not written to its end")]
+    /// The task that writes the file failed.
+    #[error("writing the backup was aborted")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Reads all keys and writes the file. It is there only if the report is complete, or what it lacks is damaged and may
-/// be left out.
+/// Reads all keys and writes the file. The file is created only if the report is complete, except for damaged keys that
+/// may be skipped.
 ///
 /// # Errors
-/// [`BackupError`]; then there is no file. Keys that could not be read are in the report.
+/// [`BackupError`]; then no file was created. Keys that could not be read are in the report.
 pub async fn backup(
     source: &Keystore,
     lock: Lock,
@@ -59,7 +59,7 @@ pub async fn backup(
 ) -> Result<Report, BackupError> {
     let names = source.some_names(&Glob::all()).await?;
     let file = NewFile::create(options.out, options.replaces)?;
-    // A second of work, with a passphrase.
+    // About a second of CPU time, with a passphrase.
     let encryptor = tokio::task::spawn_blocking(move || lock.encryptor()).await??;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let writer = tokio::task::spawn_blocking(move || write(file, encryptor, receiver));
@@ -71,15 +71,14 @@ pub async fn backup(
     let unusable = report.count(Outcome::Damaged) > 0 && !options.skip_damaged;
     if unusable {
         report.cut_short = Some(
-            "there is no backup, for some keys cannot be used; repair or remove them, or leave them out with \
-             --skip-damaged"
+            "no backup was created: some keys cannot be used; repair or delete them, or skip them with --skip-damaged"
                 .to_owned(),
         );
     } else if report.count(Outcome::Failed) > 0 {
-        report.cut_short = Some("there is no backup, for a key could not be read".to_owned());
+        report.cut_short = Some("no backup was created: some keys could not be read".to_owned());
     } else if report.count(Outcome::Damaged) > 0 && options.replaces && options.out.symlink_metadata().is_ok() {
         report.cut_short = Some(
-            "the backup that is there was kept: the new one would lack damaged keys, which the old one may hold; name \
+            "the existing backup was kept: the new one would lack damaged keys, which the old one may contain; choose \
              another file"
                 .to_owned(),
         );
@@ -95,7 +94,7 @@ pub async fn backup(
     Ok(report)
 }
 
-/// Reads the keys, a bounded number at a time, and hands them on in their order.
+/// Reads the keys, a bounded number at a time, and passes them on in order.
 async fn collect(
     source: &Keystore,
     names: &[Name],
@@ -117,7 +116,7 @@ async fn collect(
     while let Some((name, read)) = reads.next().await {
         workers.progress.advance();
         if workers.stop.is_cancelled() {
-            report.cut_short = Some("stopped by a signal; there is no backup".to_owned());
+            report.cut_short = Some("stopped by a signal; no backup was created".to_owned());
             return;
         }
         let value = match read {
@@ -139,12 +138,12 @@ async fn collect(
         }
         report.add(Outcome::Copied, &name, "");
         if sender.send((name, value)).await.is_err() {
-            return; // the file has failed, and says so itself
+            return; // the writer failed and returns the error itself
         }
     }
 }
 
-/// Writes what comes, encrypts it, and makes the file ready to be published.
+/// Encrypts and writes the keys that arrive. The file is then ready to be published.
 fn write(
     file: NewFile,
     encryptor: age::Encryptor,
