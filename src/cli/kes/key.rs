@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
@@ -89,6 +92,10 @@ enum Command {
     },
 }
 
+/// As Go reads base64: bits after the last byte do not matter.
+const GO_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
 /// Keys by name.
 #[derive(Debug, clap::Args)]
 struct Names {
@@ -129,7 +136,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }),
         Command::Import { name, key, connection } => {
             let key = Zeroizing::new(key);
-            let bytes = decode("key", key.as_bytes()).with_context(|| format!("failed to import {name:?}"))?;
+            let bytes = GO_BASE64.decode(key.as_bytes()).map(Zeroizing::new);
+            let bytes = bytes.map_err(|_| anyhow!("failed to import key {name:?}: the key is not base64"))?;
             let body = Zeroizing::new(format!(r#"{{"key":"{}","cipher":"AES256"}}"#, encode(&bytes).as_str()));
             connection.with_client(async |client| {
                 let body = Some(body.as_bytes().to_vec());
