@@ -46,6 +46,7 @@ pub use config::{Config, Credentials, RECOVERY_DAYS, Timeouts};
 use failure::Failure;
 use standing::{Standing, says_deleted};
 
+use crate::deadline::within;
 use crate::{Name, Store, StoreError, Value};
 
 /// Bytes in a value at most.
@@ -154,9 +155,8 @@ impl Aws {
         doing: &str,
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.config.timeouts.operation, work)
-            .await
-            .unwrap_or_else(|_| Err(Failure::timed_out().told(&format!("{doing} in {}", self.place))))
+        let expired = || Failure::timed_out().told(&format!("{doing} in {}", self.place));
+        within(self.config.timeouts.operation, expired, work).await
     }
 
     fn told(&self, failure: &Failure, doing: &str, id: &str) -> StoreError {
@@ -175,10 +175,7 @@ impl Aws {
             }
             .send()
         });
-        match tokio::time::timeout(self.config.timeouts.operation * 5 / 8, request).await {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(Failure::timed_out()),
-        }
+        within(self.config.timeouts.operation * 5 / 8, Failure::timed_out, request).await.map(drop)
     }
 
     async fn create_secret(&self, id: &str, value: &Value) -> Result<(), StoreError> {

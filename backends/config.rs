@@ -180,10 +180,7 @@ impl BackendConfig {
             #[cfg(feature = "sqlite")]
             config @ Self::Sqlite { .. } => config,
             #[cfg(feature = "postgres")]
-            Self::Postgres(mut config) => {
-                config.migrate = false;
-                Self::Postgres(config)
-            }
+            Self::Postgres(config) => Self::Postgres(Box::new(config.without_migration())),
             #[cfg(feature = "vault")]
             config @ Self::Vault(_) => config,
             #[cfg(feature = "aws")]

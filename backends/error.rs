@@ -74,8 +74,8 @@ impl StoreError {
             Self::Unreachable { reason, .. } => Self::Unreachable { reason, source },
             Self::NotReady { reason, .. } => Self::NotReady { reason, source },
             Self::Unavailable { reason, .. } => Self::Unavailable { reason, source },
-            of_a_key @ (Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. }) => {
-                of_a_key
+            about_key @ (Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. }) => {
+                about_key
             }
         }
     }
@@ -90,19 +90,39 @@ impl StoreError {
 
     /// Whether nobody answered at the store's address.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NotReady { .. }
+            | Self::Unavailable { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
+        }
     }
 
     /// Whether waiting helps, without a change of the config or of rights: nobody answered, or the store is not ready.
     pub fn is_worth_waiting(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NotReady { .. })
+        match self {
+            Self::Unreachable { .. } | Self::NotReady { .. } => true,
+            Self::Unavailable { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
+        }
     }
 
     /// Whether the store to open does not exist yet, where opening it may not create it.
     pub fn is_absent_store(&self) -> bool {
         match self {
-            Self::Unavailable { source: Some(source), .. } => source.is::<AbsentStore>(),
-            _ => false,
+            Self::Unavailable { source, .. } => source.as_ref().is_some_and(|source| source.is::<AbsentStore>()),
+            Self::Unreachable { .. }
+            | Self::NotReady { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
         }
     }
 }

@@ -33,6 +33,8 @@ pub mod aws;
 mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "postgres", feature = "vault", feature = "aws"))]
+mod deadline;
 mod error;
 #[cfg(feature = "conformance")]
 pub mod faulty;

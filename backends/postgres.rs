@@ -35,7 +35,6 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, query, raw_sql};
 use tokio::sync::broadcast;
-use tokio::time::timeout;
 
 mod config;
 mod failure;
@@ -43,6 +42,7 @@ mod listen;
 mod pool;
 mod schema;
 
+use crate::deadline::within;
 use crate::{Change, Name, Store, StoreError, Value, is_valid_prefix};
 pub use config::{Config, Listen, SslMode};
 use failure::{Failure, Place};
@@ -80,10 +80,8 @@ impl Postgres {
         let place = Place { database: place, schema: config.schema.clone() };
         let pool = Arc::new(Pool::new(options, config.connections, config.connect_timeout));
         let mut lease = pool.lease().await.map_err(|failure| place.error("connect", failure))?;
-        match timeout(START, schema::prepare(&mut lease.connection, &place, config.migrate)).await {
-            Ok(done) => done?,
-            Err(_) => return Err(place.error("open the table of keys", Failure::Timeout(START))),
-        }
+        let expired = || place.error("open the table of keys", Failure::Timeout(START));
+        within(START, expired, schema::prepare(&mut lease.connection, &place, config.migrate)).await?;
         lease.give_back();
         let mut store = Self { place, pool, listener: None, deadline: config.timeout, attempt: config.timeout * 3 / 7 };
         store.ping().await?;
@@ -113,7 +111,7 @@ impl Postgres {
     }
 
     async fn read_once(&self, sql: &str) -> Result<Vec<PgRow>, Failure> {
-        self.with_lease(async |connection| {
+        let read = async |connection: &mut PgConnection| {
             let mut rows = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?;
             let is_standby = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<bool, _>(0)?;
             if is_standby {
@@ -121,27 +119,8 @@ impl Postgres {
             }
             rows.remove(0);
             Ok(rows)
-        })
-        .await
-    }
-
-    /// Works with a connection for at most the time of one attempt. Afterwards the connection is free for others, unless
-    /// it failed or another server answers there.
-    async fn with_lease<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let leased = async {
-            let mut lease = self.pool.lease().await?;
-            let done = work(&mut lease.connection).await;
-            match &done {
-                Ok(_) => lease.give_back(),
-                Err(failure @ Failure::Query(_)) if !failure.is_lost_connection() => lease.discard(),
-                Err(_) => {}
-            }
-            done
         };
-        timeout(self.attempt, leased).await.unwrap_or(Err(Failure::Timeout(self.attempt)))
+        self.pool.with_lease(self.attempt, read).await
     }
 
     /// Runs a statement that changes at most one row and returns its version, as one transaction. The answer is
@@ -154,7 +133,8 @@ impl Postgres {
         value: Option<&Value>,
         committing: &OnceLock<String>,
     ) -> Result<bool, Failure> {
-        self.with_lease(async |connection| Ok(transact(connection, sql, name, value, committing).await?)).await
+        let write = async |connection: &mut PgConnection| Ok(transact(connection, sql, name, value, committing).await?);
+        self.pool.with_lease(self.attempt, write).await
     }
 
     async fn try_create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
@@ -223,10 +203,8 @@ impl Postgres {
         doing: impl FnOnce() -> String,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match timeout(self.deadline, work).await {
-            Ok(done) => done,
-            Err(_) => Err(self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have happened")),
-        }
+        let expired = || self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have happened");
+        within(self.deadline, expired, work).await
     }
 }
 

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
+use crate::deadline::within;
 use crate::vault::auth::Connection;
 use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
 use crate::vault::error::Failure;
@@ -111,10 +112,8 @@ impl Vault {
         doing: &str,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::TimedOut.into_error(doing, &self.inner.connection.place, None)),
-        }
+        let expired = || Failure::TimedOut.into_error(doing, &self.inner.connection.place, None);
+        within(OPERATION_TIMEOUT, expired, operation).await
     }
 }
 

@@ -17,6 +17,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
 use super::failure::{DEFAULT_CHAIN, clean};
+use crate::deadline::within;
 use crate::{Name, Secret, StoreError, chain as causes};
 
 /// Days that AWS can keep a deleted secret.
@@ -120,6 +121,21 @@ impl Config {
         self.endpoint_url().map(|_| ())
     }
 
+    /// Whether both lead to the same secrets of the same account, as far as the settings show.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        // Every field is named here, so that a new one has to be judged.
+        let Self { endpoint, region, prefix, credentials, kms_key: _, recovery_window: _, timeouts: _ } = self;
+        let account = |credentials: &Option<Credentials>| credentials.as_ref().map(|key| key.access_key.clone());
+        (endpoint, region, prefix, account(credentials))
+            == (&other.endpoint, &other.region, &other.prefix, account(&other.credentials))
+    }
+
+    /// With time for a listing of very many secrets, which takes AWS 100 ms for 100 of them; no client waits for it.
+    pub(crate) fn for_bulk(mut self) -> Self {
+        self.timeouts.operation = self.timeouts.operation.max(LISTING);
+        self
+    }
+
     /// The endpoint as a URL.
     pub(super) fn endpoint_url(&self) -> Result<Option<String>, String> {
         let Some(endpoint) = &self.endpoint else { return Ok(None) };
@@ -157,12 +173,13 @@ pub(super) async fn connect(config: &Config) -> Result<Connection, StoreError> {
     if endpoint.as_ref().is_some_and(|url| url.starts_with("http://")) && !config.is_local() {
         warn!(endpoint, "keys travel to this endpoint unencrypted; use https");
     }
-    let sdk = tokio::time::timeout(config.timeouts.operation, sdk_config(config)).await.map_err(|_| {
+    let expired = || {
         StoreError::unreachable(
-            "the search for AWS region and credentials took too long; set region and credentials, or see that \
-                     the instance's metadata service answers",
+            "the search for AWS region and credentials took too long; set region and credentials, or see that the \
+             instance's metadata service answers",
         )
-    })?;
+    };
+    let sdk = within(config.timeouts.operation, expired, async { Ok(sdk_config(config).await) }).await?;
     let Some(region) = sdk.region().map(ToString::to_string) else {
         let reason =
             "no AWS region: neither the configuration, nor AWS_REGION, nor the profile, nor the instance name one";
@@ -233,33 +250,16 @@ fn http_client(config: &Config) -> SharedHttpClient {
 /// Asks for credentials once, so that a start without any fails and says which chain found none.
 async fn check_credentials(config: &Config, provider: &SharedCredentialsProvider) -> Result<(), StoreError> {
     let chain = if config.credentials.is_some() { "the configuration" } else { DEFAULT_CHAIN };
-    match tokio::time::timeout(config.timeouts.operation, provider.provide_credentials()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            Err(StoreError::unavailable(format!("no credentials from {chain}: {}", clean(&causes(&error)))))
-        }
-        Err(_) => {
-            let text = format!("no credentials: {chain} did not answer in time; see that its service can be reached");
-            Err(StoreError::unreachable(&text))
-        }
-    }
-}
-
-impl Config {
-    /// Whether both lead to the same secrets of the same account.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = |config: &Self| {
-            let account = config.credentials.as_ref().map(|credentials| credentials.access_key.clone());
-            (config.endpoint.clone(), config.region.clone(), config.prefix.clone(), account)
-        };
-        place(self) == place(other)
-    }
-
-    /// As long as it takes: a listing of AWS takes 100 ms for 100 secrets, and no request of a client waits for it.
-    pub(crate) fn for_bulk(mut self) -> Self {
-        self.timeouts.operation = self.timeouts.operation.max(LISTING);
-        self
-    }
+    let expired = || {
+        let text = format!("no credentials: {chain} did not answer in time; see that its service can be reached");
+        StoreError::unreachable(text)
+    };
+    let provide = async {
+        let failed =
+            |error| StoreError::unavailable(format!("no credentials from {chain}: {}", clean(&causes(&error))));
+        provider.provide_credentials().await.map(drop).map_err(failed)
+    };
+    within(config.timeouts.operation, expired, provide).await
 }
 
 impl Credentials {

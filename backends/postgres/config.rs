@@ -94,12 +94,34 @@ impl Config {
         [ca, self.cert.clone(), self.key.clone()].into_iter().flatten().collect()
     }
 
-    /// Whether both lead to the same table, whoever connects.
+    /// Whether both lead to the same table, whoever connects, as far as the settings show.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = |config: &Self| {
-            (config.url.clone(), config.host.clone(), config.port, config.database.clone(), config.schema.clone())
-        };
-        place(self) == place(other)
+        // Every field is named here, so that a new one has to be judged.
+        let Self {
+            url,
+            host,
+            port,
+            database,
+            schema,
+            user: _,
+            password: _,
+            sslmode: _,
+            ca: _,
+            cert: _,
+            key: _,
+            migrate: _,
+            connections: _,
+            connect_timeout: _,
+            timeout: _,
+            listen: _,
+        } = self;
+        (url, host, port, database, schema) == (&other.url, &other.host, &other.port, &other.database, &other.schema)
+    }
+
+    /// The same without creating anything: a missing table is then an error with [`AbsentStore`](crate::AbsentStore) as
+    /// its cause.
+    pub(crate) fn without_migration(self) -> Self {
+        Self { migrate: false, ..self }
     }
 
     /// Without notifications: there is no cache that needs them.

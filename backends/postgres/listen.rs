@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -193,13 +193,11 @@ impl Ear {
     async fn say(&self, payload: &str) -> Result<(), Failure> {
         // Nothing is lost with it, and a server that waits for its standby would hold on to every attempt.
         let notify = format!("SET LOCAL synchronous_commit = off; SELECT pg_notify('{}', '{payload}')", self.channel);
-        let work = async {
-            let mut lease = self.pool.lease().await?;
-            lease.connection.execute(AssertSqlSafe(notify)).await.map_err(Failure::Query)?;
-            lease.give_back();
+        let send = async |connection: &mut PgConnection| {
+            connection.execute(AssertSqlSafe(notify)).await?;
             Ok(())
         };
-        timeout(PATIENCE * 2, work).await.unwrap_or(Err(Failure::Timeout(PATIENCE * 2)))
+        self.pool.with_lease(PATIENCE * 2, send).await
     }
 
     /// Passes on what is heard, until the connection fails.

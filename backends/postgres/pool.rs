@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use crate::deadline::within;
 
 /// A connection that was idle for longer is asked for a sign of life before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -46,12 +47,30 @@ impl Pool {
         Self { options, connect_timeout, permits, idle: Mutex::default() }
     }
 
+    /// Works with a connection, and waits for one, for at most `deadline`. Afterwards the connection is free for others,
+    /// unless it failed or another server answers there.
+    pub(super) async fn with_lease<T>(
+        &self,
+        deadline: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let leased = async {
+            let mut lease = self.lease().await?;
+            let done = work(&mut lease.connection).await;
+            match &done {
+                Ok(_) => lease.give_back(),
+                Err(failure @ Failure::Query(_)) if !failure.is_lost_connection() => lease.discard(),
+                Err(_) => {}
+            }
+            done
+        };
+        within(deadline, || Failure::Timeout(deadline), leased).await
+    }
+
     /// A connection for one use.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
-        let permit = timeout(self.connect_timeout, self.permits.acquire())
-            .await
-            .map_err(|_| Failure::Busy(self.connect_timeout))?
-            .map_err(|_| Failure::Closed)?;
+        let acquire = async { self.permits.acquire().await.map_err(|_| Failure::Closed) };
+        let permit = within(self.connect_timeout, || Failure::Busy(self.connect_timeout), acquire).await?;
         let (connection, born) = match self.reuse().await {
             Some(connection) => connection,
             None => (self.connect().await?, Instant::now()),
@@ -59,13 +78,9 @@ impl Pool {
         Ok(Lease { connection, born, doubt: Doubt { pool: self, is_resolved: false }, _permit: permit })
     }
 
-    /// A connection beside those that are counted.
-    pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
-        match timeout(self.connect_timeout, self.options.connect()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Failure::Connect(error)),
-            Err(_) => Err(Failure::ConnectTimeout(self.connect_timeout)),
-        }
+    async fn connect(&self) -> Result<PgConnection, Failure> {
+        let connect = async { self.options.connect().await.map_err(Failure::Connect) };
+        within(self.connect_timeout, || Failure::ConnectTimeout(self.connect_timeout), connect).await
     }
 
     /// Says good-bye to the server on all idle connections and hands out none any more.
@@ -117,7 +132,7 @@ impl Lease<'_> {
     }
 
     /// Closes this connection alone: the server answered, with an error.
-    pub(super) fn discard(mut self) {
+    fn discard(mut self) {
         self.doubt.is_resolved = true;
     }
 }

@@ -36,26 +36,27 @@ impl Config {
     /// The engine's mount when none is given. Source: KES's configuration.
     pub const DEFAULT_ENGINE: &str = "kv";
 
-    /// Checks all settings that can be checked without a file or the server. [`super::Vault::open`] does so, too; alone
-    /// it serves who only reads a config.
-    ///
-    /// # Errors
     /// The files that are read once, when the store is opened.
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let Tls { key, cert, ca } = &self.tls;
         [ca, cert, key].into_iter().flatten().cloned().collect()
     }
 
-    /// Whether both lead to the same folder of the same engine.
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        let place = |config: &Self| {
-            let namespace = config.namespace.as_deref().unwrap_or_default();
-            [&config.endpoint, &config.engine, namespace, &config.prefix].map(|text| text.trim_matches('/').to_owned())
-        };
+    /// Whether both lead to the same folder of the same engine, as far as the settings show.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        fn place(config: &Config) -> [&str; 4] {
+            // Every field is named here, so that a new one has to be judged.
+            let Config { endpoint, engine, namespace, prefix, version: _, transit: _, login: _, tls: _ } = config;
+            [endpoint, engine, namespace.as_deref().unwrap_or_default(), prefix].map(|text| text.trim_matches('/'))
+        }
         place(self) == place(other)
     }
 
-    /// What is wrong, in words that name the setting. Nothing of a secret is in it.
+    /// Checks all settings that can be checked without a file or the server. [`super::Vault::open`] does the same; this
+    /// is for callers that only read a config.
+    ///
+    /// # Errors
+    /// What is wrong, naming the setting. It never contains a secret.
     pub fn check(&self) -> Result<(), String> {
         Place::of(self).map(|_| ()).map_err(|error| match error {
             StoreError::Unavailable { reason, .. } => reason,
@@ -380,6 +381,21 @@ mod tests {
         }
         let error = Place::of(&Config { engine: "/".into(), ..config() }).unwrap_err().to_string();
         assert!(error.contains("is empty"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_the_same_with_or_without_slashes_and_whoever_logs_in() {
+        let same = Config {
+            endpoint: "https://127.0.0.1:8200/".into(),
+            engine: "kv".into(),
+            namespace: Some("team-a".into()),
+            prefix: "/prod/minio".into(),
+            login: Login::Token(Secret::from("other".to_owned())),
+            ..config()
+        };
+        assert!(config().is_same_place(&same));
+        assert!(!config().is_same_place(&Config { prefix: "prod".into(), ..config() }));
+        assert!(!config().is_same_place(&Config { namespace: None, ..config() }));
     }
 
     #[test]
