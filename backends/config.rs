@@ -1,5 +1,5 @@
-//! Which store to open, where it is, and what is asked of it before it is open. Every question is answered for every
-//! backend: the compiler lists what a new one has to say.
+//! Which store to open, where it is, and what the rest of the program needs to know of it before it is open. Every
+//! method is an exhaustive match, so that the compiler lists what a new backend has to answer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub enum BackendConfig {
     Memory,
     /// One file per key, as KES keeps them.
     Fs {
-        /// The directory, created with its parents and mode 0700 when absent. A relative path is one of the working
-        /// directory at the time of [`open`].
+        /// The directory, created with its parents and mode 0700 when absent. A relative path is resolved against the
+        /// working directory at the time of [`open`].
         path: PathBuf,
     },
     /// A SQLite database.
@@ -36,7 +36,7 @@ pub enum BackendConfig {
 }
 
 impl BackendConfig {
-    /// The word for this kind of store in configuration and output.
+    /// The name of this kind of store in the config file and in output.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -84,7 +84,7 @@ impl BackendConfig {
         }
     }
 
-    /// Where a store that lives in files is.
+    /// The path of a store that uses files.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Memory => None,
@@ -100,7 +100,7 @@ impl BackendConfig {
         }
     }
 
-    /// Whether a file would lie where the store keeps its own.
+    /// Whether the file would be inside the store, among its own files.
     pub fn contains(&self, file: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         match self {
@@ -120,7 +120,7 @@ impl BackendConfig {
         }
     }
 
-    /// Whether the name of a deleted key can be used again at once.
+    /// Whether the name of a deleted key can be used again immediately.
     pub fn frees_names(&self) -> bool {
         match self {
             Self::Memory | Self::Fs { .. } => true,
@@ -135,7 +135,8 @@ impl BackendConfig {
         }
     }
 
-    /// Whether two configs lead to one store, as far as they tell: a server with two addresses is not recognized.
+    /// Whether two configs lead to the same store, as far as the settings show: a server with two addresses is not
+    /// recognized.
     pub fn is_same_place(&self, other: &Self) -> bool {
         match self {
             Self::Memory => false,
@@ -151,7 +152,7 @@ impl BackendConfig {
         }
     }
 
-    /// Settings for work on many keys, without a cache and without clients that wait.
+    /// Settings for work on very many keys, without a cache and without clients that wait.
     #[must_use]
     pub fn for_bulk(self) -> Self {
         match self {
@@ -167,7 +168,7 @@ impl BackendConfig {
         }
     }
 
-    /// Opens a store to look at it: nothing is created. `None` when there is no store yet.
+    /// Opens a store without creating anything. `None` when there is no store yet.
     ///
     /// # Errors
     /// As [`open`].
@@ -226,8 +227,8 @@ pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> 
     })
 }
 
-/// Opens a store, or, where waiting helps, returns one that is opened later: until then its operations fail with the
-/// reason, and each [`Store::ping`] tries again.
+/// Opens a store. If it cannot be opened now but waiting helps, returns a store that is opened later: until then its
+/// operations fail with the reason, and each [`Store::ping`] tries again.
 ///
 /// # Errors
 /// As [`open`], when waiting does not help.
@@ -248,7 +249,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[tokio::test]
-    async fn every_kind_of_store_opens_under_its_word() {
+    async fn every_kind_of_store_opens_under_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = BackendConfig::Sqlite { path: directory.path().join("sqlite/keys.db") };
         for (config, kind) in
@@ -261,7 +262,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[tokio::test]
-    async fn what_does_not_exist_is_not_created_in_order_to_look_at_it() {
+    async fn open_existing_creates_nothing() {
         let directory = tempfile::tempdir().unwrap();
         for config in
             [fs(&directory.path().join("fs")), BackendConfig::Sqlite { path: directory.path().join("keys.db") }]

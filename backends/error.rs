@@ -1,8 +1,8 @@
-//! Why a store did not do what it was asked, and one line for an error with its causes.
+//! Why an operation of a store failed, and [`chain`]: an error with its causes on one line.
 
 use std::error::Error;
 
-/// Why a store did not do what it was asked.
+/// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is something under the name already; it was not touched.
@@ -11,7 +11,8 @@ pub enum StoreError {
     /// There is certainly nothing under the name.
     #[error("key does not exist")]
     NotFound,
-    /// There is something under the name, but it is not a value: a directory, more than [`Value::MAX_LEN`](crate::Value::MAX_LEN) bytes.
+    /// There is something under the name, but it is not a value: a directory, more than
+    /// [`Value::MAX_LEN`](crate::Value::MAX_LEN) bytes.
     #[error("stored key is damaged: {reason}")]
     Damaged {
         /// What is there, where, and what to do.
@@ -24,15 +25,15 @@ pub enum StoreError {
         /// Why, and how to get it back.
         reason: String,
     },
-    /// Nobody answered.
+    /// There was no response.
     #[error("key store is not reachable: {reason}")]
     Unreachable {
-        /// Who did not answer, and what to do.
+        /// What did not respond, where, and what to do.
         reason: String,
         /// The driver's error.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The store answered that it cannot serve yet: it is sealed, not initialized, or starting. Waiting helps.
+    /// The store responded that it cannot serve yet: it is sealed, not initialized, or starting. Waiting helps.
     #[error("key store is unavailable: {reason}")]
     NotReady {
         /// What it waits for, and what to do.
@@ -40,7 +41,7 @@ pub enum StoreError {
         /// The driver's error.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The store answered, but not as it should: it refused, is read-only, full, locked, or not the one it was.
+    /// The store responded, but not as it should: it refused, is read-only, full, locked, or not the one it was before.
     #[error("key store is unavailable: {reason}")]
     Unavailable {
         /// What failed, where, and what to do.
@@ -80,7 +81,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it is about the store and says nothing about the key: the same operation may succeed later.
+    /// Whether the error is about the store and not about the key: the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::NotReady { .. } | Self::Unavailable { .. } => true,
@@ -88,7 +89,7 @@ impl StoreError {
         }
     }
 
-    /// Whether nobody answered at the store's address.
+    /// Whether there was no response from the store's address.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -101,7 +102,8 @@ impl StoreError {
         }
     }
 
-    /// Whether waiting helps, without a change of the config or of rights: nobody answered, or the store is not ready.
+    /// Whether waiting helps, without a change to the config or to rights: there was no response, or the store is not
+    /// ready.
     pub fn is_worth_waiting(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::NotReady { .. } => true,
@@ -132,7 +134,7 @@ impl StoreError {
 #[error("the key store does not exist")]
 pub struct AbsentStore;
 
-/// An error and its causes on one line, each reported once.
+/// An error and its causes on one line. A cause that the text already contains is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
