@@ -144,8 +144,8 @@ async fn more_callers_than_connections_take_turns() {
     let server = Postgres::start();
     let (store, key) = (open(Config { connections: 2, ..config(server.port()) }).await, name("kept"));
     store.create(&key, &value("a key")).await.unwrap();
-    for answer in read_concurrently(&store, &key, 200).await {
-        assert_eq!(answer.unwrap(), value("a key"));
+    for read in read_concurrently(&store, &key, 200).await {
+        assert_eq!(read.unwrap(), value("a key"));
     }
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keyway'";
     assert_eq!(server.sql(DATABASE, connections), "3", "two, and the one that listens");

@@ -63,7 +63,7 @@ async fn a_frozen_server_is_unreachable_within_the_deadline_and_used_again_after
     assert!(start.elapsed() < OPERATION, "{:?}", start.elapsed());
     unreachable(get);
     unreachable(create);
-    assert!(ping.is_err() || ping.is_ok_and(|answer| answer.is_err()));
+    assert!(ping.is_err() || ping.is_ok_and(|pinged| pinged.is_err()));
     received(&mut changes, &Change::Unsubscribed, RECOVERY).await;
     server.thaw();
     assert!(recovery(&store, &key).await < RECOVERY);
@@ -86,8 +86,8 @@ async fn network_faults_cause_no_wrong_results_and_are_over_within_five_seconds(
         (Mode::Delay(Duration::from_secs(10)), false),
     ] {
         // Several connections, so that more than one of them is dead.
-        for answer in read_concurrently(&store, &key, 6).await {
-            answer.unwrap();
+        for read in read_concurrently(&store, &key, 6).await {
+            read.unwrap();
         }
         proxy.set(fault);
         if cut {

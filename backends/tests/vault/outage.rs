@@ -191,8 +191,8 @@ async fn a_create_whose_response_is_lost_is_read_back(program: Program) {
     }
 }
 
-/// A standby that does not forward: its response to every request is a redirect to `target`, in which `PATH` is replaced by
-/// the path of the request.
+/// A standby that does not forward: its response to every request is a redirect to `target`, in which `PATH` is
+/// replaced by the path of the request.
 async fn standby(target: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

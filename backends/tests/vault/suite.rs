@@ -1,4 +1,4 @@
-//! The contract on every kind of engine, alone and with two nodes.
+//! The contract on every kind of engine, with one and with two nodes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
