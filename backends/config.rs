@@ -274,10 +274,10 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn a_directory_is_the_same_by_any_way_that_leads_to_it() {
+    fn a_directory_is_the_same_by_any_path_that_leads_to_it() {
         let directory = tempfile::tempdir().unwrap();
         let (keys, link) = (directory.path().join("keys"), directory.path().join("link"));
-        assert!(fs(&keys).is_same_place(&fs(&directory.path().join("./keys"))), "before it is there");
+        assert!(fs(&keys).is_same_place(&fs(&directory.path().join("./keys"))), "before it exists");
         std::fs::create_dir(&keys).unwrap();
         std::os::unix::fs::symlink(&keys, &link).unwrap();
         assert!(fs(&keys).is_same_place(&fs(&link)));
@@ -285,6 +285,16 @@ mod tests {
         assert!(!fs(&keys).is_same_place(&fs(directory.path())));
         assert!(!fs(&keys).is_same_place(&BackendConfig::Sqlite { path: keys.clone() }));
         assert!(fs(&keys).contains(&link.join("backup.age")) && !fs(&keys).contains(&directory.path().join("x")));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_name_is_not_free_during_a_recovery_window_and_a_bulk_listing_has_time() {
+        let aws = |recovery_window| crate::aws::Config { recovery_window, ..crate::aws::Config::default() };
+        assert!(BackendConfig::Aws(Box::new(aws(None))).frees_names() && BackendConfig::Memory.frees_names());
+        assert!(!BackendConfig::Aws(Box::new(aws(Some(7)))).frees_names());
+        let timeout = aws(None).timeouts.operation;
+        assert!(aws(None).for_bulk().timeouts.operation > timeout);
     }
 
     #[cfg(feature = "postgres")]

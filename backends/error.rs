@@ -5,7 +5,7 @@ use std::error::Error;
 /// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is something under the name already; it was not touched.
+    /// There is something under the name already; it was not changed.
     #[error("key already exists")]
     AlreadyExists,
     /// There is certainly nothing under the name.
@@ -18,11 +18,11 @@ pub enum StoreError {
         /// What is there, where, and what to do.
         reason: String,
     },
-    /// There is a value under the name that the store does not hand out now: deleted but restorable, scheduled for
-    /// deletion, half created. It was not touched, and the name cannot be used until that is resolved.
+    /// There is a value under the name that the store does not return now: it is deleted but restorable, scheduled for
+    /// deletion, or created incompletely. It was not changed, and the name cannot be used until that is resolved.
     #[error("key is not available: {reason}")]
     Withheld {
-        /// Why, and how to get it back.
+        /// Why, and how to restore it.
         reason: String,
     },
     /// There was no response.
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drivers_error_rides_along_as_the_source() {
+    fn the_error_of_the_driver_is_the_source() {
         let disk = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = StoreError::unavailable("no space in '/keys'").caused_by(disk);
         assert_eq!(error.to_string(), "key store is unavailable: no space in '/keys'");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_key_is_not_transient_and_has_no_cause() {
+    fn an_error_about_a_key_is_not_transient_and_has_no_cause() {
         for error in [StoreError::NotFound, StoreError::AlreadyExists] {
             assert!(!error.is_transient() && error.caused_by(AbsentStore).source().is_none());
         }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_reports_every_cause_once() {
+    fn a_chain_contains_every_cause_once() {
         let inner = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert_eq!(chain(&std::io::Error::other(inner)), "connection refused");
     }

@@ -121,7 +121,7 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-/// The directory; its methods wait for the disk.
+/// The directory. Its methods block on the disk.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -180,7 +180,7 @@ impl Directory {
     }
 
     fn get(&self, name: &Name) -> Result<Value, StoreError> {
-        // NONBLOCK and NOCTTY: should the name be a pipe or a terminal, we neither wait for it nor adopt it.
+        // NONBLOCK and NOCTTY: if it is a pipe or a terminal, opening it must not block or make it the controlling one.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         for _ in 0..ATTEMPTS {
             match rustix::fs::openat(&self.handle, name.as_str(), flags, Mode::empty()) {

@@ -46,7 +46,7 @@ impl Pending {
         self.store.get().ok_or_else(|| again(&self.reason.lock()))
     }
 
-    /// Tries to open the store, unless somebody else has.
+    /// Tries to open the store, unless another call has done so.
     async fn try_to_open(&self) -> Result<&Arc<dyn Store>, StoreError> {
         if let Some(store) = self.store.get() {
             return Ok(store);

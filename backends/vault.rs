@@ -291,7 +291,7 @@ impl Inner {
         }
     }
 
-    /// Creates on KV v1, see `claim.rs`.
+    /// Creates on KV v1, see `vault/claim.rs`.
     async fn create_v1(&self, name: &Name, stored: &Stored, began: Instant) -> Result<(), StoreError> {
         let connection = &self.connection;
         let _turn = self.claims.turn(name).await;
@@ -440,9 +440,9 @@ impl Inner {
     }
 }
 
-/// How an attempt to create under a claim ended.
+/// The outcome of an attempt to create under a claim.
 enum Step {
-    /// The claim can go.
+    /// The claim can be removed.
     Done(Result<(), StoreError>),
     /// The claim must remain: the write may still take effect.
     Unknown(StoreError),
