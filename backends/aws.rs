@@ -1,26 +1,27 @@
-//! AWS Secrets Manager, in the layout of KES: one secret per key, whose name is the key's (after a prefix of ours, by
-//! choice) and whose `SecretString` is the value. A `SecretBinary` is read, and written for what is no text.
+//! AWS Secrets Manager, in the layout of KES: one secret per key, whose name is that of the key (after an optional
+//! prefix) and whose `SecretString` is the value. A `SecretBinary` is read, and written for what is not text.
 //!
-//! | file | what lives there |
+//! | file | what it contains |
 //! |---|---|
 //! | `aws/config.rs` | settings and their bounds; region, credentials and HTTP client |
-//! | `aws/standing.rs` | reading a secret, and telling why there is none to read |
-//! | `aws/failure.rs` | from the SDK's errors to ours |
+//! | `aws/secret.rs` | reading a secret, and finding out why there is none to read |
+//! | `aws/failure.rs` | from the SDK's errors to those of a store |
 //!
-//! # Who wins
-//! AWS takes a secret's name once. Each create has a request token of its own, which becomes the version of the
-//! secret: so a repeated request, by the SDK after a lost answer, is known for the same. When the name is taken or the
-//! answer is lost, the secret is read: only the caller whose token and value stand there is told `Ok`.
+//! # Which create succeeds
+//! AWS assigns the name of a secret only once. Each create has a unique request token, which becomes the version of the
+//! secret: so a request that the SDK repeats after a lost response is recognized as the same one. When the name is
+//! taken or the response is lost, the secret is read: only the caller whose token and value it contains gets `Ok`.
 //!
 //! # Certainty
-//! AWS says "not found" also of a secret that is there without a value, and "invalid request" of one that is scheduled
-//! for deletion. `DescribeSecret` tells which; either is withheld, neither missing nor overwritten. A role made for KES
-//! may lack the right to describe; then the words of AWS decide, and words that we do not know are no "not found".
+//! AWS responds with "not found" also for a secret without a value, and with "invalid request" for one that is
+//! scheduled for deletion. `DescribeSecret` shows which it is; both are withheld, neither missing nor overwritten. A
+//! role created for KES may lack the right to describe; then the message of AWS decides, and an unknown message is not
+//! taken as "not found".
 //!
-//! # What AWS does not promise
-//! Its operations are eventually consistent: a listing may be minutes old, and for some minutes after a deletion for
-//! ever the name may still be taken. Of two deletes at once both may be told `Ok`. A value has 1 to
-//! [`MAX_VALUE`] bytes, for AWS takes no other.
+//! # What AWS does not guarantee
+//! Its operations are eventually consistent: a listing may be minutes old, and for some minutes after a permanent
+//! deletion the name may still be taken. Of two concurrent deletes, both may get `Ok`. A value has 1 to [`MAX_VALUE`]
+//! bytes, because AWS accepts no other.
 //!
 //! Not here: a cache, and the meaning of a value.
 
@@ -40,47 +41,48 @@ use tracing::{info, warn};
 
 mod config;
 mod failure;
-mod standing;
+mod secret;
 
 pub use config::{Config, Credentials, RECOVERY_DAYS, Timeouts};
 use failure::Failure;
-use standing::{Standing, says_deleted};
+use secret::{State, is_deleted};
 
+use crate::deadline::within;
 use crate::{Name, Store, StoreError, Value};
 
-/// Bytes in a value at most.
+/// The maximum number of bytes in a value.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
 pub const MAX_VALUE: usize = 65_536;
 
-/// Secrets on one page of a listing: as many as AWS gives.
+/// Secrets on one page of a listing: the maximum of AWS.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html>
 const PAGE: i32 = 100;
 
-/// What `ping` asks for, after the prefix: no name of a key. It need not exist; if it does, it is read with its KMS key.
+/// What `ping` reads, after the prefix: not the name of a key. It need not exist; if it does, it is decrypted as well.
 const PING_NAME: &str = ".keyway-ping";
 
-/// How often a secret may come and go between two looks at it before we give up.
-const LOOKS: usize = 20;
+/// How often to retry when a secret is created and deleted between two requests.
+const ATTEMPTS: usize = 20;
 
-/// The time between two such looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// The time between two such attempts.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long new credentials are given before others are fetched.
-const CREDENTIALS_AGE: Duration = Duration::from_secs(3);
+/// Credentials that are newer are not replaced when AWS refuses them.
+const MIN_CREDENTIALS_AGE: Duration = Duration::from_secs(3);
 
 /// The store.
 pub struct Aws {
     config: Config,
-    /// What messages call the place.
+    /// Where the secrets are, for messages.
     place: String,
     session: RwLock<Session>,
 }
 
-/// A client with the credentials of one walk down the chain.
+/// A client with the credentials that were found at one time.
 #[derive(Clone)]
 struct Session {
     client: Client,
-    made: Instant,
+    created: Instant,
 }
 
 impl Aws {
@@ -88,27 +90,27 @@ impl Aws {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when a setting is out of bounds, region or credentials are missing, or AWS refuses;
-    /// [`StoreError::Unreachable`] when nobody answers.
+    /// [`StoreError::Unreachable`] when there is no response.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         let connection = Box::pin(config::connect(config)).await?;
         let mut place = format!("AWS Secrets Manager in {}", connection.region);
         if let Some(endpoint) = &config.endpoint {
             place = format!("{place} at {endpoint}");
         }
-        let session = Session { client: connection.client, made: Instant::now() };
+        let session = Session { client: connection.client, created: Instant::now() };
         let store = Self { config: config.clone(), place, session: RwLock::new(session) };
         store.ping().await?;
         info!(place = store.place, prefix = config.prefix, "keys are in AWS Secrets Manager");
         Ok(store)
     }
 
-    /// The name of a key's secret.
+    /// The name of the secret of a key.
     fn id(&self, name: &str) -> String {
         format!("{}{name}", self.config.prefix)
     }
 
-    /// One request. When it fails for its credentials, the chain is walked anew, and the request made once more: each
-    /// of our requests can be repeated.
+    /// Sends one request. If it fails because of the credentials, they are fetched again, and the request is repeated
+    /// once, which is possible for each of our requests.
     async fn call<T, E, F>(&self, request: impl Fn(Client) -> F + Send + Sync) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
@@ -116,31 +118,31 @@ impl Aws {
     {
         let session = self.session.read().await.clone();
         let failure = match Box::pin(request(session.client)).await {
-            Ok(answer) => return Ok(answer),
+            Ok(response) => return Ok(response),
             Err(error) => Failure::of(error),
         };
-        if failure.is_about_credentials() && self.renew(session.made).await {
+        if failure.is_about_credentials() && self.renew(session.created).await {
             let client = self.session.read().await.client.clone();
             return Box::pin(request(client)).await.map_err(Failure::of);
         }
         Err(failure)
     }
 
-    /// Replaces the session made at that time, and tells whether there is a newer one. The SDK alone goes on with
-    /// credentials that were revoked, and never reads a profile again.
-    async fn renew(&self, made: Instant) -> bool {
+    /// Replaces the session that was created at that time, and returns whether there is a newer one. The SDK by itself
+    /// keeps using credentials that were revoked, and never reads a profile again.
+    async fn renew(&self, created: Instant) -> bool {
         let mut session = self.session.write().await;
-        if session.made != made {
+        if session.created != created {
             return true;
         }
-        if self.config.credentials.is_some() || made.elapsed() < CREDENTIALS_AGE {
+        if self.config.credentials.is_some() || created.elapsed() < MIN_CREDENTIALS_AGE {
             return false;
         }
-        session.made = Instant::now();
+        session.created = Instant::now();
         match Box::pin(config::connect(&self.config)).await {
             Ok(connection) => session.client = connection.client,
             Err(error) => {
-                warn!(%error, "AWS refused the credentials, and there are no others");
+                warn!(%error, "AWS refused the credentials, and fetching new ones failed");
                 return false;
             }
         }
@@ -148,23 +150,23 @@ impl Aws {
         true
     }
 
-    /// Bounds an operation, whatever it waits for.
+    /// Bounds the time of an operation, whatever it waits for.
     async fn within<T>(
         &self,
         doing: &str,
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.config.timeouts.operation, work)
-            .await
-            .unwrap_or_else(|_| Err(Failure::timed_out().told(&format!("{doing} in {}", self.place))))
+        let expired = || Failure::timed_out().to_error(&format!("{doing} in {}", self.place));
+        within(self.config.timeouts.operation, expired, work).await
     }
 
-    fn told(&self, failure: &Failure, doing: &str, id: &str) -> StoreError {
-        failure.told(&format!("{doing} the secret '{id}' in {}", self.place))
+    fn error(&self, failure: &Failure, doing: &str, id: &str) -> StoreError {
+        failure.to_error(&format!("{doing} the secret '{id}' in {}", self.place))
     }
 
-    /// Asks AWS to make a secret, in a part of the operation's time: the rest is for finding out what became of it.
-    async fn make(&self, id: &str, value: &Value, token: &str) -> Result<(), Failure> {
+    /// Sends the request to create a secret, in a part of the operation's time: the rest is for finding out whether it
+    /// succeeded.
+    async fn send_create(&self, id: &str, value: &Value, token: &str) -> Result<(), Failure> {
         let text = std::str::from_utf8(value.as_bytes()).ok();
         let request = self.call(|client| {
             let create = client.create_secret().name(id).client_request_token(token);
@@ -175,48 +177,46 @@ impl Aws {
             }
             .send()
         });
-        match tokio::time::timeout(self.config.timeouts.operation * 5 / 8, request).await {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(Failure::timed_out()),
-        }
+        within(self.config.timeouts.operation * 5 / 8, Failure::timed_out, request).await.map(drop)
     }
 
     async fn create_secret(&self, id: &str, value: &Value) -> Result<(), StoreError> {
-        // A version 4 UUID that no other create has.
-        // Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html> (32 to 64 characters)
+        // Unique to this create.
+        // Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html> (32 to 64
+        // characters)
         let token = uuid::Uuid::new_v4().to_string();
-        for _ in 0..LOOKS {
-            let Err(failure) = self.make(id, value, &token).await else { return Ok(()) };
+        for _ in 0..ATTEMPTS {
+            let Err(failure) = self.send_create(id, value, &token).await else { return Ok(()) };
             let is_taken = failure.code() == "ResourceExistsException";
-            if failure.code() == "InvalidRequestException" && says_deleted(&failure) {
-                return Err(match self.standing(id).await? {
-                    Some(Standing::Missing) => self.leaving(id),
-                    _ => self.scheduled(id),
+            if failure.code() == "InvalidRequestException" && is_deleted(&failure) {
+                return Err(match self.state(id).await? {
+                    Some(State::Missing) => self.being_removed(id),
+                    Some(State::Scheduled | State::Empty | State::Present) | None => self.scheduled(id),
                 });
             }
             if !is_taken && failure.is_refusal() {
-                return Err(self.told(&failure, "create", id));
+                return Err(self.error(&failure, "create", id));
             }
-            // Taken, or the answer is lost: what stands there decides.
+            // Taken, or the response is lost: what the secret contains decides.
             match self.read(id).await {
                 Ok(found) if found.version.as_deref() == Some(&*token) && found.value == *value => return Ok(()),
                 Ok(_) | Err(StoreError::Damaged { .. }) => return Err(StoreError::AlreadyExists),
-                // It was deleted meanwhile.
-                Err(StoreError::NotFound) if is_taken => tokio::time::sleep(LOOK_PAUSE).await,
+                // It was deleted in the meantime.
+                Err(StoreError::NotFound) if is_taken => tokio::time::sleep(ATTEMPT_PAUSE).await,
                 Err(withheld @ StoreError::Withheld { .. }) => return Err(withheld),
                 Err(error) if is_taken => return Err(error),
-                Err(_) => return Err(self.told(&failure, "create", id)),
+                Err(_) => return Err(self.error(&failure, "create", id)),
             }
         }
-        Err(self.unsteady(id))
+        Err(self.changing(id))
     }
 
     async fn delete_secret(&self, id: &str) -> Result<(), StoreError> {
-        // AWS says yes to a deletion for ever of what is not there.
-        match self.standing(id).await? {
-            Some(Standing::Missing) => return Err(StoreError::NotFound),
-            Some(Standing::Scheduled) => return Err(self.scheduled(id)),
-            Some(Standing::Empty | Standing::Whole) => {}
+        // AWS reports success for the permanent deletion of what does not exist.
+        match self.state(id).await? {
+            Some(State::Missing) => return Err(StoreError::NotFound),
+            Some(State::Scheduled) => return Err(self.scheduled(id)),
+            Some(State::Empty | State::Present) => {}
             None => match self.read(id).await {
                 Ok(_) | Err(StoreError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
@@ -233,15 +233,15 @@ impl Aws {
         match self.call(request).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.code() == "ResourceNotFoundException" => Err(StoreError::NotFound),
-            // By another one since our look, or by us and the answer was lost.
-            Err(failure) if failure.code() == "InvalidRequestException" && says_deleted(&failure) => Ok(()),
-            Err(failure) => Err(self.told(&failure, "delete", id)),
+            // By another caller in the meantime, or by us and the response was lost.
+            Err(failure) if failure.code() == "InvalidRequestException" && is_deleted(&failure) => Ok(()),
+            Err(failure) => Err(self.error(&failure, "delete", id)),
         }
     }
 
     async fn list_secrets(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let start = self.id(prefix);
-        // A value of a filter has at least one character; of several filters all must hold.
+        // The value of a filter must not be empty; several filters must all match.
         let filter = Filter::builder().key(FilterNameStringType::Name).values(&start).build();
         let filters = (!start.is_empty()).then(|| vec![filter]);
         let mut names = BTreeSet::new();
@@ -253,7 +253,7 @@ impl Aws {
             };
             let page = match self.call(request).await {
                 Ok(page) => page,
-                Err(failure) => return Err(failure.told(&format!("list the secrets in {}", self.place))),
+                Err(failure) => return Err(failure.to_error(&format!("list the secrets in {}", self.place))),
             };
             for secret in page.secret_list() {
                 let Some(rest) = secret.name().and_then(|name| name.strip_prefix(&self.config.prefix)) else {
@@ -278,10 +278,10 @@ impl Aws {
         let id = self.id(PING_NAME);
         match self.call(|client| client.get_secret_value().secret_id(&id).send()).await {
             Ok(_) => Ok(()),
-            // Allowed to look, and there is nothing; or nothing that is whole.
+            // The request is allowed, and there is nothing, or nothing with a value.
             Err(failure) if failure.code() == "ResourceNotFoundException" => Ok(()),
-            Err(failure) if failure.code() == "InvalidRequestException" && says_deleted(&failure) => Ok(()),
-            Err(failure) => Err(self.told(&failure, "read", &id)),
+            Err(failure) if failure.code() == "InvalidRequestException" && is_deleted(&failure) => Ok(()),
+            Err(failure) => Err(self.error(&failure, "read", &id)),
         }
     }
 }
@@ -291,7 +291,8 @@ impl Store for Aws {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
         if value.is_empty() || value.len() > MAX_VALUE {
-            let reason = format!("a value of {} bytes: AWS Secrets Manager takes 1 to {MAX_VALUE}", value.len());
+            let reason =
+                format!("the value has {} bytes, and AWS Secrets Manager accepts 1 to {MAX_VALUE}", value.len());
             return Err(StoreError::unavailable(reason));
         }
         let id = self.id(name.as_str());
@@ -308,7 +309,7 @@ impl Store for Aws {
         self.within(&format!("delete the secret '{id}'"), self.delete_secret(&id)).await
     }
 
-    /// Every page is asked for, as AWS sorts by date: some 100 ms for 100 secrets with the prefix.
+    /// Reads all pages, because AWS sorts by date: about 100 ms per 100 secrets with the prefix.
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         if limit == 0 {
             return Ok(Vec::new());

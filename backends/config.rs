@@ -1,5 +1,5 @@
-//! Which store to open, where it is, and what is asked of it before it is open. Every question is answered for every
-//! backend: the compiler lists what a new one has to say.
+//! Which store to open, where it is, and what the rest of the program needs to know of it before it is open. Every
+//! method is an exhaustive match, so that the compiler lists what a new backend has to answer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ pub enum BackendConfig {
     Memory,
     /// One file per key, as KES keeps them.
     Fs {
-        /// The directory, created with its parents and mode 0700 when absent. A relative path is one of the working
-        /// directory at the time of [`open`].
+        /// The directory, created with its parents and mode 0700 when absent. A relative path is resolved against the
+        /// working directory at the time of [`open`].
         path: PathBuf,
     },
     /// A SQLite database.
@@ -36,7 +36,7 @@ pub enum BackendConfig {
 }
 
 impl BackendConfig {
-    /// The word for this kind of store in configuration and output.
+    /// The name of this kind of store in the config file and in output.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -84,7 +84,7 @@ impl BackendConfig {
         }
     }
 
-    /// Where a store that lives in files is.
+    /// The path of a store that uses files.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Memory => None,
@@ -100,7 +100,7 @@ impl BackendConfig {
         }
     }
 
-    /// Whether a file would lie where the store keeps its own.
+    /// Whether the file would be inside the store, among its own files.
     pub fn contains(&self, file: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         match self {
@@ -120,7 +120,7 @@ impl BackendConfig {
         }
     }
 
-    /// Whether the name of a deleted key can be used again at once.
+    /// Whether the name of a deleted key can be used again immediately.
     pub fn frees_names(&self) -> bool {
         match self {
             Self::Memory | Self::Fs { .. } => true,
@@ -135,7 +135,8 @@ impl BackendConfig {
         }
     }
 
-    /// Whether two configs lead to one store, as far as they tell: a server with two addresses is not recognized.
+    /// Whether two configs lead to the same store, as far as the settings show: a server with two addresses is not
+    /// recognized.
     pub fn is_same_place(&self, other: &Self) -> bool {
         match self {
             Self::Memory => false,
@@ -151,7 +152,7 @@ impl BackendConfig {
         }
     }
 
-    /// Settings for work on many keys, without a cache and without clients that wait.
+    /// Settings for work on very many keys, without a cache and without clients that wait.
     #[must_use]
     pub fn for_bulk(self) -> Self {
         match self {
@@ -167,7 +168,7 @@ impl BackendConfig {
         }
     }
 
-    /// Opens a store to look at it: nothing is created. `None` when there is no store yet.
+    /// Opens a store without creating anything. `None` when there is no store yet.
     ///
     /// # Errors
     /// As [`open`].
@@ -180,10 +181,7 @@ impl BackendConfig {
             #[cfg(feature = "sqlite")]
             config @ Self::Sqlite { .. } => config,
             #[cfg(feature = "postgres")]
-            Self::Postgres(mut config) => {
-                config.migrate = false;
-                Self::Postgres(config)
-            }
+            Self::Postgres(config) => Self::Postgres(Box::new(config.without_migration())),
             #[cfg(feature = "vault")]
             config @ Self::Vault(_) => config,
             #[cfg(feature = "aws")]
@@ -229,8 +227,8 @@ pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> 
     })
 }
 
-/// A store that could not be opened, for which waiting helps ([`StoreError::is_worth_waiting`]): its operations fail with
-/// the reason until a [`Store::ping`], each of which tries to open it again, has succeeded.
+/// A store that could not be opened although waiting helps ([`StoreError::is_worth_waiting`]): its operations fail with
+/// the reason until a [`Store::ping`], each of which tries to open it again, succeeds.
 pub fn open_later(config: BackendConfig, reason: StoreError) -> Arc<dyn Store> {
     Arc::new(Pending::new(config, reason))
 }
@@ -245,7 +243,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[tokio::test]
-    async fn every_kind_of_store_opens_under_its_word() {
+    async fn every_kind_of_store_opens_under_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let sqlite = BackendConfig::Sqlite { path: directory.path().join("sqlite/keys.db") };
         for (config, kind) in
@@ -258,7 +256,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[tokio::test]
-    async fn what_does_not_exist_is_not_created_in_order_to_look_at_it() {
+    async fn open_existing_creates_nothing() {
         let directory = tempfile::tempdir().unwrap();
         for config in
             [fs(&directory.path().join("fs")), BackendConfig::Sqlite { path: directory.path().join("keys.db") }]
@@ -270,10 +268,10 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn a_directory_is_the_same_by_any_way_that_leads_to_it() {
+    fn a_directory_is_the_same_by_any_path_that_leads_to_it() {
         let directory = tempfile::tempdir().unwrap();
         let (keys, link) = (directory.path().join("keys"), directory.path().join("link"));
-        assert!(fs(&keys).is_same_place(&fs(&directory.path().join("./keys"))), "before it is there");
+        assert!(fs(&keys).is_same_place(&fs(&directory.path().join("./keys"))), "before it exists");
         std::fs::create_dir(&keys).unwrap();
         std::os::unix::fs::symlink(&keys, &link).unwrap();
         assert!(fs(&keys).is_same_place(&fs(&link)));
@@ -281,6 +279,16 @@ mod tests {
         assert!(!fs(&keys).is_same_place(&fs(directory.path())));
         assert!(!fs(&keys).is_same_place(&BackendConfig::Sqlite { path: keys.clone() }));
         assert!(fs(&keys).contains(&link.join("backup.age")) && !fs(&keys).contains(&directory.path().join("x")));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_name_is_not_free_during_a_recovery_window_and_a_bulk_listing_has_time() {
+        let aws = |recovery_window| crate::aws::Config { recovery_window, ..crate::aws::Config::default() };
+        assert!(BackendConfig::Aws(Box::new(aws(None))).frees_names() && BackendConfig::Memory.frees_names());
+        assert!(!BackendConfig::Aws(Box::new(aws(Some(7)))).frees_names());
+        let timeout = aws(None).timeouts.operation;
+        assert!(aws(None).for_bulk().timeouts.operation > timeout);
     }
 
     #[cfg(feature = "postgres")]

@@ -1,8 +1,8 @@
 //! The contract of [`Store`] as code. [`run`] is the suite that every backend passes, [`survives_reopening`] the part
-//! for those that outlast the process, and [`differential`] does the same random operations on several stores and
-//! compares the answers.
+//! for backends whose keys outlive the process, and [`differential`] runs the same random operations on several stores
+//! and compares the results.
 //!
-//! Not here: what is particular to one backend (modes of files, locks of databases), which is in its own tests.
+//! Not here: what is specific to one backend (modes of files, locks of databases), which is in its own tests.
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -16,37 +16,42 @@ use tokio::task::JoinSet;
 
 use crate::{Name, Store, StoreError, Value};
 
-/// What a check found: nothing, or what was expected and what came.
+/// The result of a check: if it fails, what was expected and what was returned.
 type Outcome = Result<(), String>;
 type Check = fn(Arc<dyn Store>, Lengths) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// The checks, in the words of the contract.
+/// The checks, each with a sentence of the contract.
 const CHECKS: &[(&str, Check)] = &[
-    ("an empty store answers, lists nothing and knows no name", |s, _| Box::pin(empty(s))),
-    ("a created value is read back as it was", |s, _| Box::pin(created_is_read(s))),
-    ("a second create fails and the first value stands", |s, l| Box::pin(second_create(s, l))),
-    ("of concurrent creates exactly one wins, and all see its value", |s, _| Box::pin(race(s))),
-    ("every valid name is a name of its own", |s, _| Box::pin(names_at_the_limits(s))),
+    ("an empty store responds, lists nothing and finds nothing", |s, _| Box::pin(empty(s))),
+    ("a created value is read back unchanged", |s, _| Box::pin(created_is_read(s))),
+    ("a second create fails and the first value remains", |s, l| Box::pin(second_create(s, l))),
+    ("of concurrent creates exactly one succeeds, and all callers read its value", |s, _| Box::pin(race(s))),
+    ("all valid names are different names", |s, _| Box::pin(names_at_the_limits(s))),
     ("a listing is in byte order", |s, _| Box::pin(byte_order(s))),
-    ("pages of any size add up to the whole listing", |s, _| Box::pin(pages(s))),
-    ("a prefix is text, no pattern", |s, _| Box::pin(prefixes(s))),
-    ("a listing goes on after names that do not exist", |s, _| Box::pin(after_absent(s))),
-    ("values of any size and content are kept", |s, l| Box::pin(values_at_the_limits(s, l))),
+    ("pages of any size add up to the complete listing", |s, _| Box::pin(pages(s))),
+    ("a prefix is plain text and not a pattern", |s, _| Box::pin(prefixes(s))),
+    ("a listing continues after a name that does not exist", |s, _| Box::pin(after_absent(s))),
+    ("values of any size and content are stored unchanged", |s, l| Box::pin(values_at_the_limits(s, l))),
     ("a value that is too long is refused and nothing is stored", |s, l| Box::pin(too_long(s, l))),
     ("a deleted name is not found", |s, _| Box::pin(deleted(s))),
     ("a name that was deleted can be created with another value", |s, l| Box::pin(created_again(s, l))),
-    ("a name that comes and goes is whole or not found", |s, l| Box::pin(comes_and_goes(s, l))),
-    ("a name that stands is in every listing while others come and go", |s, _| Box::pin(listed_in_turmoil(s))),
-    ("a dropped create has happened or has not", |s, l| Box::pin(dropped_creates(s, l))),
+    ("the value of a name that is created and deleted repeatedly is complete or not found", |s, l| {
+        Box::pin(created_and_deleted(s, l))
+    }),
+    ("an existing name is in every listing while others are created and deleted", |s, _| {
+        Box::pin(listed_during_changes(s))
+    }),
+    ("a dropped create has happened completely or not at all", |s, l| Box::pin(dropped_creates(s, l))),
     ("a store can be closed twice", |s, _| Box::pin(closed_twice(s))),
 ];
 
-/// The bytes that values of a store may have: of all, by the contract, but for stores whose service takes no other.
+/// The lengths of values that a store accepts. They only differ from the contract if the service of a store restricts
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths {
-    /// At least.
+    /// The minimum number of bytes.
     pub least: usize,
-    /// At most.
+    /// The maximum number of bytes.
     pub most: usize,
 }
 
@@ -61,7 +66,7 @@ impl Default for Lengths {
 /// Some checks race: use a runtime with several threads.
 ///
 /// # Panics
-/// With the sentence of the check that fails, what was expected, and what came.
+/// With the sentence of the check that fails, what was expected, and what was returned.
 pub async fn run<F, Fut>(open_empty: F)
 where
     F: Fn() -> Fut,
@@ -70,7 +75,7 @@ where
     run_within(Lengths::default(), open_empty).await;
 }
 
-/// [`run`], for a store whose service bounds the lengths of values further.
+/// [`run`], for a store whose service restricts the lengths of values further.
 ///
 /// # Panics
 /// As [`run`].
@@ -87,11 +92,11 @@ where
     }
 }
 
-/// Checks that what was stored is there after the store was closed and opened again. `open` opens the same place each
-/// time, which is empty at first.
+/// Checks that what was stored still exists after the store was closed and opened again. `open` opens the same place
+/// each time, which is empty at first.
 ///
 /// # Panics
-/// With what was expected and what came.
+/// With what was expected and what was returned.
 pub async fn survives_reopening<F, Fut>(open: F)
 where
     F: Fn() -> Fut,
@@ -104,20 +109,20 @@ where
     drop(before);
     let after = open().await;
     let outcome = reopened(&*after).await;
-    demand("what was stored is there after closing and opening", &format!("{after:?}"), outcome);
+    demand("what was stored still exists after closing and opening the store", &format!("{after:?}"), outcome);
     after.close().await;
 }
 
-/// Does the same `operations` random operations on all stores, all of them empty at first, and compares every answer
-/// and in the end all that they hold. The same seed makes the same operations.
+/// Runs the same `operations` random operations on all stores, which are empty at first, and compares every result and
+/// finally everything that they contain. The same seed results in the same operations.
 ///
 /// # Panics
-/// With the operation on which two stores disagree.
+/// With the operation whose results differ between two stores.
 pub async fn differential(stores: Vec<Arc<dyn Store>>, seed: u64, operations: usize) {
     differential_within(Lengths::default(), stores, seed, operations).await;
 }
 
-/// [`differential`], with values of these lengths alone.
+/// [`differential`], only with values of these lengths.
 ///
 /// # Panics
 /// As [`differential`].
@@ -134,16 +139,16 @@ pub async fn differential_within(lengths: Lengths, stores: Vec<Arc<dyn Store>>, 
     }
 }
 
-#[expect(clippy::panic, reason = "a suite tells by panicking")]
+#[expect(clippy::panic, reason = "a suite reports by panicking")]
 fn demand(sentence: &str, place: &str, outcome: Outcome) {
     if let Err(why) = outcome {
         panic!("{sentence}: {why} [{place}]");
     }
 }
 
-/// An answer in a form that can be compared. The texts of errors are shown, but are no part of the contract.
+/// The result of an operation, in a form that can be compared. The texts of errors are shown, but are not compared.
 #[derive(Debug, PartialEq)]
-enum Answer {
+enum Reply {
     Done,
     Value(Value),
     Names(Vec<Name>),
@@ -155,7 +160,7 @@ enum Answer {
     Unavailable(Text),
 }
 
-/// A text that equals any other one.
+/// A text that is equal to any other one.
 struct Text(String);
 
 impl PartialEq for Text {
@@ -170,40 +175,40 @@ impl Debug for Text {
     }
 }
 
-impl From<()> for Answer {
+impl From<()> for Reply {
     fn from((): ()) -> Self {
         Self::Done
     }
 }
 
-impl From<Value> for Answer {
+impl From<Value> for Reply {
     fn from(value: Value) -> Self {
         Self::Value(value)
     }
 }
 
-impl From<Vec<Name>> for Answer {
+impl From<Vec<Name>> for Reply {
     fn from(names: Vec<Name>) -> Self {
         Self::Names(names)
     }
 }
 
-fn answer<T: Into<Answer>>(result: Result<T, StoreError>) -> Answer {
+fn reply<T: Into<Reply>>(result: Result<T, StoreError>) -> Reply {
     match result {
         Ok(found) => found.into(),
-        Err(StoreError::AlreadyExists) => Answer::AlreadyExists,
-        Err(StoreError::NotFound) => Answer::NotFound,
-        Err(error @ StoreError::Damaged { .. }) => Answer::Damaged(Text(error.to_string())),
-        Err(error @ StoreError::Withheld { .. }) => Answer::Withheld(Text(error.to_string())),
-        Err(error @ StoreError::Unreachable { .. }) => Answer::Unreachable(Text(error.to_string())),
+        Err(StoreError::AlreadyExists) => Reply::AlreadyExists,
+        Err(StoreError::NotFound) => Reply::NotFound,
+        Err(error @ StoreError::Damaged { .. }) => Reply::Damaged(Text(error.to_string())),
+        Err(error @ StoreError::Withheld { .. }) => Reply::Withheld(Text(error.to_string())),
+        Err(error @ StoreError::Unreachable { .. }) => Reply::Unreachable(Text(error.to_string())),
         Err(error @ (StoreError::NotReady { .. } | StoreError::Unavailable { .. })) => {
-            Answer::Unavailable(Text(error.to_string()))
+            Reply::Unavailable(Text(error.to_string()))
         }
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the callers make both sides on the spot")]
-fn expect(what: &str, got: Answer, wanted: Answer) -> Outcome {
+#[expect(clippy::needless_pass_by_value, reason = "the callers create both values just for this")]
+fn expect(what: &str, got: Reply, wanted: Reply) -> Outcome {
     if got == wanted { Ok(()) } else { Err(format!("{what}: expected {wanted:?}, got {got:?}")) }
 }
 
@@ -223,39 +228,39 @@ fn value(text: impl AsRef<[u8]>) -> Value {
     Value::from(text.as_ref().to_vec())
 }
 
-/// Creates these names, each with a value that follows from it.
+/// Creates these names, each with a value that is derived from it.
 async fn fill(store: &dyn Store, texts: &[&str]) -> Outcome {
     for text in texts {
         let created = store.create(&name(text)?, &value(format!("value of {text}"))).await;
-        expect(&format!("create {text}"), answer(created), Answer::Done)?;
+        expect(&format!("create {text}"), reply(created), Reply::Done)?;
     }
     Ok(())
 }
 
 async fn empty(store: Arc<dyn Store>) -> Outcome {
-    expect("ping", answer(store.ping().await), Answer::Done)?;
-    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![]))?;
-    expect("get", answer(store.get(&name("absent")?).await), Answer::NotFound)?;
-    expect("delete", answer(store.delete(&name("absent")?).await), Answer::NotFound)
+    expect("ping", reply(store.ping().await), Reply::Done)?;
+    expect("list", reply(store.list("", None, 10).await), Reply::Names(vec![]))?;
+    expect("get", reply(store.get(&name("absent")?).await), Reply::NotFound)?;
+    expect("delete", reply(store.delete(&name("absent")?).await), Reply::NotFound)
 }
 
 async fn created_is_read(store: Arc<dyn Store>) -> Outcome {
     let key = name("my-key")?;
-    expect("create", answer(store.create(&key, &value("one")).await), Answer::Done)?;
+    expect("create", reply(store.create(&key, &value("one")).await), Reply::Done)?;
     for _ in 0..2 {
-        expect("get", answer(store.get(&key).await), Answer::Value(value("one")))?;
+        expect("get", reply(store.get(&key).await), Reply::Value(value("one")))?;
     }
-    expect("get of another name", answer(store.get(&name("my-ke")?).await), Answer::NotFound)?;
-    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![key]))?;
-    expect("ping", answer(store.ping().await), Answer::Done)
+    expect("get of another name", reply(store.get(&name("my-ke")?).await), Reply::NotFound)?;
+    expect("list", reply(store.list("", None, 10).await), Reply::Names(vec![key]))?;
+    expect("ping", reply(store.ping().await), Reply::Done)
 }
 
 async fn second_create(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
-    expect("first create", answer(store.create(&key, &value("first")).await), Answer::Done)?;
+    expect("first create", reply(store.create(&key, &value("first")).await), Reply::Done)?;
     for other in ["second", "first", &"x".repeat(lengths.least)] {
-        expect("second create", answer(store.create(&key, &value(other)).await), Answer::AlreadyExists)?;
-        expect("get", answer(store.get(&key).await), Answer::Value(value("first")))?;
+        expect("second create", reply(store.create(&key, &value(other)).await), Reply::AlreadyExists)?;
+        expect("get", reply(store.get(&key).await), Reply::Value(value("first")))?;
     }
     Ok(())
 }
@@ -272,8 +277,8 @@ async fn race(store: Arc<dyn Store>) -> Outcome {
             for number in 0..NAMES {
                 start.wait().await;
                 let Ok(key) = Name::parse(&format!("key-{number}")) else { continue };
-                let created = answer(store.create(&key, &value(format!("{number} by {task}"))).await);
-                seen.push((created, answer(store.get(&key).await)));
+                let created = reply(store.create(&key, &value(format!("{number} by {task}"))).await);
+                seen.push((created, reply(store.get(&key).await)));
             }
             (task, seen)
         });
@@ -284,22 +289,22 @@ async fn race(store: Arc<dyn Store>) -> Outcome {
         let (task, seen) = task.map_err(|error| error.to_string())?;
         for ((number, winners), (created, got)) in winners.iter_mut().enumerate().zip(seen) {
             match created {
-                Answer::Done => winners.push(task),
-                Answer::AlreadyExists => {}
+                Reply::Done => winners.push(task),
+                Reply::AlreadyExists => {}
                 other => {
-                    return Err(format!("create {number} by {task}: expected a win or AlreadyExists, got {other:?}"));
+                    return Err(format!("create {number} by {task}: expected success or AlreadyExists, got {other:?}"));
                 }
             }
             read.push((number, got));
         }
     }
     for (number, winners) in winners.iter().enumerate() {
-        ensure(winners.len() == 1, || format!("key {number}: expected one winner, got {winners:?}"))?;
+        ensure(winners.len() == 1, || format!("key {number}: expected one successful create, got {winners:?}"))?;
     }
     for (number, got) in read {
         let winner = winners.get(number).and_then(|winners| winners.first()).copied().unwrap_or_default();
-        let wanted = Answer::Value(value(format!("{number} by {winner}")));
-        expect(&format!("get of key {number} by one who raced"), got, wanted)?;
+        let wanted = Reply::Value(value(format!("{number} by {winner}")));
+        expect(&format!("get of key {number} by one of the tasks"), got, wanted)?;
     }
     Ok(())
 }
@@ -311,17 +316,17 @@ async fn names_at_the_limits(store: Arc<dyn Store>) -> Outcome {
     ];
     fill(&*store, &all).await?;
     for text in &all {
-        let wanted = Answer::Value(value(format!("value of {text}")));
-        expect(&format!("get {text}"), answer(store.get(&name(text)?).await), wanted)?;
+        let wanted = Reply::Value(value(format!("value of {text}")));
+        expect(&format!("get {text}"), reply(store.get(&name(text)?).await), wanted)?;
     }
     all.sort_unstable();
-    expect("list", answer(store.list("", None, 100).await), Answer::Names(names(&all)?))
+    expect("list", reply(store.list("", None, 100).await), Reply::Names(names(&all)?))
 }
 
 async fn byte_order(store: Arc<dyn Store>) -> Outcome {
     fill(&*store, &["ka", "k_", "kA", "kZ", "k9", "k0", "k-0", "k", "K", "__", "z", "0"]).await?;
     let wanted = names(&["0", "K", "__", "k", "k-0", "k0", "k9", "kA", "kZ", "k_", "ka", "z"])?;
-    expect("list", answer(store.list("", None, 100).await), Answer::Names(wanted))
+    expect("list", reply(store.list("", None, 100).await), Reply::Names(wanted))
 }
 
 async fn pages(store: Arc<dyn Store>) -> Outcome {
@@ -342,9 +347,9 @@ async fn pages(store: Arc<dyn Store>) -> Outcome {
                 break;
             }
         }
-        expect(&format!("pages of {size}"), Answer::Names(pages), Answer::Names(whole.clone()))?;
+        expect(&format!("pages of {size}"), Reply::Names(pages), Reply::Names(whole.clone()))?;
     }
-    expect("a page of none", answer(store.list("", None, 0).await), Answer::Names(vec![]))
+    expect("a page of none", reply(store.list("", None, 0).await), Reply::Names(vec![]))
 }
 
 async fn prefixes(store: Arc<dyn Store>) -> Outcome {
@@ -368,11 +373,11 @@ async fn prefixes(store: Arc<dyn Store>) -> Outcome {
         ("", &["App-1", "a_b", "ap", "app", "app-1", "app-2", "appX1", "app_1", "apz", "axb", "z", &longest]),
     ];
     for (prefix, wanted) in cases {
-        let got = answer(store.list(prefix, None, 100).await);
-        expect(&format!("list of prefix '{prefix}'"), got, Answer::Names(names(wanted)?))?;
+        let got = reply(store.list(prefix, None, 100).await);
+        expect(&format!("list of prefix '{prefix}'"), got, Reply::Names(names(wanted)?))?;
     }
-    let got = answer(store.list("app", Some(&name("app-1")?), 2).await);
-    expect("list of prefix and after", got, Answer::Names(names(&["app-2", "appX1"])?))
+    let got = reply(store.list("app", Some(&name("app-1")?), 2).await);
+    expect("list of prefix and after", got, Reply::Names(names(&["app-2", "appX1"])?))
 }
 
 async fn after_absent(store: Arc<dyn Store>) -> Outcome {
@@ -390,8 +395,8 @@ async fn after_absent(store: Arc<dyn Store>) -> Outcome {
         ("b", "d", &[]),
     ];
     for (prefix, after, wanted) in cases {
-        let got = answer(store.list(prefix, Some(&name(after)?), 100).await);
-        expect(&format!("list of prefix '{prefix}' after {after}"), got, Answer::Names(names(wanted)?))?;
+        let got = reply(store.list(prefix, Some(&name(after)?), 100).await);
+        expect(&format!("list of prefix '{prefix}' after {after}"), got, Reply::Names(names(wanted)?))?;
     }
     Ok(())
 }
@@ -410,10 +415,10 @@ async fn values_at_the_limits(store: Arc<dyn Store>, lengths: Lengths) -> Outcom
         ("longest", &longest),
     ];
     for (text, bytes) in values {
-        expect(&format!("create {text}"), answer(store.create(&name(text)?, &value(bytes)).await), Answer::Done)?;
+        expect(&format!("create {text}"), reply(store.create(&name(text)?, &value(bytes)).await), Reply::Done)?;
     }
     for (text, bytes) in values {
-        expect(&format!("get {text}"), answer(store.get(&name(text)?).await), Answer::Value(value(bytes)))?;
+        expect(&format!("get {text}"), reply(store.get(&name(text)?).await), Reply::Value(value(bytes)))?;
     }
     Ok(())
 }
@@ -421,36 +426,36 @@ async fn values_at_the_limits(store: Arc<dyn Store>, lengths: Lengths) -> Outcom
 async fn too_long(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
     let long = Value::from(vec![7; lengths.most + 1]);
-    let refused = || Answer::Unavailable(Text("a refusal".into()));
-    expect("create", answer(store.create(&key, &long).await), refused())?;
-    expect("get", answer(store.get(&key).await), Answer::NotFound)?;
-    expect("list", answer(store.list("", None, 10).await), Answer::Names(vec![]))?;
-    expect("a shorter value", answer(store.create(&key, &value("short")).await), Answer::Done)
+    let refused = || Reply::Unavailable(Text("a refusal".into()));
+    expect("create", reply(store.create(&key, &long).await), refused())?;
+    expect("get", reply(store.get(&key).await), Reply::NotFound)?;
+    expect("list", reply(store.list("", None, 10).await), Reply::Names(vec![]))?;
+    expect("a shorter value", reply(store.create(&key, &value("short")).await), Reply::Done)
 }
 
 async fn deleted(store: Arc<dyn Store>) -> Outcome {
     fill(&*store, &["gone", "gone-too", "stays"]).await?;
-    expect("delete", answer(store.delete(&name("gone")?).await), Answer::Done)?;
-    expect("get", answer(store.get(&name("gone")?).await), Answer::NotFound)?;
-    expect("second delete", answer(store.delete(&name("gone")?).await), Answer::NotFound)?;
-    expect("list", answer(store.list("", None, 10).await), Answer::Names(names(&["gone-too", "stays"])?))?;
-    expect("get of another", answer(store.get(&name("stays")?).await), Answer::Value(value("value of stays")))
+    expect("delete", reply(store.delete(&name("gone")?).await), Reply::Done)?;
+    expect("get", reply(store.get(&name("gone")?).await), Reply::NotFound)?;
+    expect("second delete", reply(store.delete(&name("gone")?).await), Reply::NotFound)?;
+    expect("list", reply(store.list("", None, 10).await), Reply::Names(names(&["gone-too", "stays"])?))?;
+    expect("get of another", reply(store.get(&name("stays")?).await), Reply::Value(value("value of stays")))
 }
 
 async fn created_again(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     let key = name("my-key")?;
     for round in ["a long first value", "short", &"x".repeat(lengths.least)] {
-        expect("create", answer(store.create(&key, &value(round)).await), Answer::Done)?;
-        expect("get", answer(store.get(&key).await), Answer::Value(value(round)))?;
-        expect("delete", answer(store.delete(&key).await), Answer::Done)?;
+        expect("create", reply(store.create(&key, &value(round)).await), Reply::Done)?;
+        expect("get", reply(store.get(&key).await), Reply::Value(value(round)))?;
+        expect("delete", reply(store.delete(&key).await), Reply::Done)?;
     }
-    expect("get", answer(store.get(&key).await), Answer::NotFound)
+    expect("get", reply(store.get(&key).await), Reply::NotFound)
 }
 
-async fn comes_and_goes(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
+async fn created_and_deleted(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     const ROUNDS: usize = 50;
     const READERS: usize = 6;
-    // Long enough that a write by half would be seen.
+    // Long enough that an incomplete write would be noticed.
     let len = lengths.most.min(100_000);
     let long = move || Value::from(vec![9; len]);
     let key = name("my-key")?;
@@ -459,45 +464,45 @@ async fn comes_and_goes(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
         let (store, key) = (Arc::clone(&store), key.clone());
         readers.spawn(async move {
             loop {
-                match answer(store.get(&key).await) {
-                    Answer::NotFound => {}
-                    got => expect("get", got, Answer::Value(long()))?,
+                match reply(store.get(&key).await) {
+                    Reply::NotFound => {}
+                    got => expect("get", got, Reply::Value(long()))?,
                 }
                 tokio::task::yield_now().await;
             }
         });
     }
     for _ in 0..ROUNDS {
-        expect("create", answer(store.create(&key, &long()).await), Answer::Done)?;
-        expect("delete", answer(store.delete(&key).await), Answer::Done)?;
+        expect("create", reply(store.create(&key, &long()).await), Reply::Done)?;
+        expect("delete", reply(store.delete(&key).await), Reply::Done)?;
     }
-    // A reader ends by itself only when it saw what must not be.
+    // A reader only ends by itself after a wrong result.
     match readers.try_join_next() {
         Some(ended) => ended.map_err(|error| error.to_string())?,
         None => Ok(()),
     }
 }
 
-async fn listed_in_turmoil(store: Arc<dyn Store>) -> Outcome {
+async fn listed_during_changes(store: Arc<dyn Store>) -> Outcome {
     const ROUNDS: usize = 20;
     let stable: Vec<String> = (0..40).map(|number| format!("stable-{number}")).collect();
     fill(&*store, &stable.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let wanted = store.list("stable", None, 100).await.map_err(|error| error.to_string())?;
     let (other, key) = (Arc::clone(&store), name("passing")?);
-    let turmoil = tokio::spawn(async move {
+    let changes = tokio::spawn(async move {
         for _ in 0..ROUNDS {
-            expect("create", answer(other.create(&key, &value("passing")).await), Answer::Done)?;
-            expect("delete", answer(other.delete(&key).await), Answer::Done)?;
+            expect("create", reply(other.create(&key, &value("passing")).await), Reply::Done)?;
+            expect("delete", reply(other.delete(&key).await), Reply::Done)?;
         }
         Outcome::Ok(())
     });
-    while !turmoil.is_finished() {
+    while !changes.is_finished() {
         let mut all = store.list("", None, 100).await.map_err(|error| error.to_string())?;
         all.retain(|name| name.as_str() != "passing");
-        expect("list", Answer::Names(all), Answer::Names(wanted.clone()))?;
+        expect("list", Reply::Names(all), Reply::Names(wanted.clone()))?;
         tokio::task::yield_now().await;
     }
-    turmoil.await.map_err(|error| error.to_string())?
+    changes.await.map_err(|error| error.to_string())?
 }
 
 async fn dropped_creates(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
@@ -513,14 +518,14 @@ async fn dropped_creates(store: Arc<dyn Store>, lengths: Lengths) -> Outcome {
     }
     for number in 0..CREATES {
         let key = name(&format!("key-{number}"))?;
-        // It may still be about to happen, so this create may find the name taken after a get that did not.
-        match answer(store.get(&key).await) {
-            Answer::NotFound => {}
-            got => expect("get", got, Answer::Value(long(number)))?,
+        // It may still happen, so this create may find the name taken although the get before did not.
+        match reply(store.get(&key).await) {
+            Reply::NotFound => {}
+            got => expect("get", got, Reply::Value(long(number)))?,
         }
-        match answer(store.create(&key, &value("instead")).await) {
-            Answer::Done => expect("get", answer(store.get(&key).await), Answer::Value(value("instead")))?,
-            Answer::AlreadyExists => expect("get", answer(store.get(&key).await), Answer::Value(long(number)))?,
+        match reply(store.create(&key, &value("instead")).await) {
+            Reply::Done => expect("get", reply(store.get(&key).await), Reply::Value(value("instead")))?,
+            Reply::AlreadyExists => expect("get", reply(store.get(&key).await), Reply::Value(long(number)))?,
             other => return Err(format!("create: expected success or AlreadyExists, got {other:?}")),
         }
     }
@@ -531,24 +536,24 @@ async fn closed_twice(store: Arc<dyn Store>) -> Outcome {
     fill(&*store, &["my-key"]).await?;
     store.close().await;
     store.close().await;
-    // What it answers now is its own matter, but never that the key does not exist.
-    let got = answer(store.get(&name("my-key")?).await);
-    ensure(got != Answer::NotFound, || format!("get after close: expected anything but NotFound, got {got:?}"))
+    // Any result is allowed now, except that the key does not exist.
+    let got = reply(store.get(&name("my-key")?).await);
+    ensure(got != Reply::NotFound, || format!("get after close: expected anything but NotFound, got {got:?}"))
 }
 
 async fn to_be_reopened(store: &dyn Store) -> Outcome {
     fill(store, &["kept", "deleted"]).await?;
-    expect("delete", answer(store.delete(&name("deleted")?).await), Answer::Done)
+    expect("delete", reply(store.delete(&name("deleted")?).await), Reply::Done)
 }
 
 async fn reopened(store: &dyn Store) -> Outcome {
-    expect("get", answer(store.get(&name("kept")?).await), Answer::Value(value("value of kept")))?;
-    expect("get", answer(store.get(&name("deleted")?).await), Answer::NotFound)?;
-    expect("create", answer(store.create(&name("kept")?, &value("new")).await), Answer::AlreadyExists)?;
-    expect("list", answer(store.list("", None, 10).await), Answer::Names(names(&["kept"])?))
+    expect("get", reply(store.get(&name("kept")?).await), Reply::Value(value("value of kept")))?;
+    expect("get", reply(store.get(&name("deleted")?).await), Reply::NotFound)?;
+    expect("create", reply(store.create(&name("kept")?, &value("new")).await), Reply::AlreadyExists)?;
+    expect("list", reply(store.list("", None, 10).await), Reply::Names(names(&["kept"])?))
 }
 
-/// One call of a store; `Debug` is how a disagreement is told.
+/// One call of a store; `Debug` is used to report differences.
 #[derive(Debug)]
 enum Operation {
     Create(Name, Value),
@@ -564,7 +569,7 @@ impl Operation {
         let (Some(name), after) = (pick(), pick()) else { return Self::Ping };
         match random.random_range(0..100) {
             0..35 => {
-                // Mostly the size of a key; sometimes at the bound, on either side of it.
+                // Usually the size of a key; sometimes at a bound, or just beyond it.
                 let len = match random.random_range(0..50) {
                     0 if lengths.most == Value::MAX_LEN => Value::MAX_LEN + random.random_range(0..2),
                     0 => lengths.most,
@@ -586,18 +591,18 @@ impl Operation {
         }
     }
 
-    async fn on(&self, store: &dyn Store) -> Answer {
+    async fn on(&self, store: &dyn Store) -> Reply {
         match self {
-            Self::Create(name, value) => answer(store.create(name, value).await),
-            Self::Get(name) => answer(store.get(name).await),
-            Self::Delete(name) => answer(store.delete(name).await),
-            Self::List(prefix, after, limit) => answer(store.list(prefix, after.as_ref(), *limit).await),
-            Self::Ping => answer(store.ping().await),
+            Self::Create(name, value) => reply(store.create(name, value).await),
+            Self::Get(name) => reply(store.get(name).await),
+            Self::Delete(name) => reply(store.delete(name).await),
+            Self::List(prefix, after, limit) => reply(store.list(prefix, after.as_ref(), *limit).await),
+            Self::Ping => reply(store.ping().await),
         }
     }
 }
 
-/// Names over a small alphabet, so that many share prefixes.
+/// Names from a small alphabet, so that many have common prefixes.
 fn random_names(random: &mut StdRng) -> Vec<Name> {
     const ALPHABET: &[u8] = b"a0A_-bz";
     let mut names = Vec::new();
@@ -613,14 +618,14 @@ fn random_names(random: &mut StdRng) -> Vec<Name> {
 }
 
 async fn demand_agreement(stores: &[Arc<dyn Store>], operation: &Operation, when: &str) {
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     for store in stores {
-        answers.push((store, operation.on(&**store).await));
+        replies.push((store, operation.on(&**store).await));
     }
-    if let Some((first, wanted)) = answers.first() {
-        for (store, got) in &answers {
+    if let Some((first, wanted)) = replies.first() {
+        for (store, got) in &replies {
             let outcome = ensure(got == wanted, || {
-                format!("{operation:?}: {first:?} answers {wanted:?}, {store:?} answers {got:?}")
+                format!("{operation:?}: {first:?} returns {wanted:?}, {store:?} returns {got:?}")
             });
             demand("stores agree", when, outcome);
         }

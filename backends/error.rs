@@ -1,38 +1,39 @@
-//! Why a store did not do what it was asked, and one line for an error with its causes.
+//! Why an operation of a store failed, and [`chain`]: an error with its causes on one line.
 
 use std::error::Error;
 
-/// Why a store did not do what it was asked.
+/// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is something under the name already; it was not touched.
+    /// There is something under the name already; it was not changed.
     #[error("key already exists")]
     AlreadyExists,
     /// There is certainly nothing under the name.
     #[error("key does not exist")]
     NotFound,
-    /// There is something under the name, but it is not a value: a directory, more than [`Value::MAX_LEN`](crate::Value::MAX_LEN) bytes.
+    /// There is something under the name, but it is not a value: a directory, more than
+    /// [`Value::MAX_LEN`](crate::Value::MAX_LEN) bytes.
     #[error("stored key is damaged: {reason}")]
     Damaged {
         /// What is there, where, and what to do.
         reason: String,
     },
-    /// There is a value under the name that the store does not hand out now: deleted but restorable, scheduled for
-    /// deletion, half created. It was not touched, and the name cannot be used until that is resolved.
+    /// There is a value under the name that the store does not return now: it is deleted but restorable, scheduled for
+    /// deletion, or created incompletely. It was not changed, and the name cannot be used until that is resolved.
     #[error("key is not available: {reason}")]
     Withheld {
-        /// Why, and how to get it back.
+        /// Why, and how to restore it.
         reason: String,
     },
-    /// Nobody answered.
+    /// There was no response.
     #[error("key store is not reachable: {reason}")]
     Unreachable {
-        /// Who did not answer, and what to do.
+        /// What did not respond, where, and what to do.
         reason: String,
         /// The driver's error.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The store answered that it cannot serve yet: it is sealed, not initialized, or starting. Waiting helps.
+    /// The store responded that it cannot serve yet: it is sealed, not initialized, or starting. Waiting helps.
     #[error("key store is unavailable: {reason}")]
     NotReady {
         /// What it waits for, and what to do.
@@ -40,7 +41,7 @@ pub enum StoreError {
         /// The driver's error.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The store answered, but not as it should: it refused, is read-only, full, locked, or not the one it was.
+    /// The store responded, but not as it should: it refused, is read-only, full, locked, or not the one it was before.
     #[error("key store is unavailable: {reason}")]
     Unavailable {
         /// What failed, where, and what to do.
@@ -74,13 +75,13 @@ impl StoreError {
             Self::Unreachable { reason, .. } => Self::Unreachable { reason, source },
             Self::NotReady { reason, .. } => Self::NotReady { reason, source },
             Self::Unavailable { reason, .. } => Self::Unavailable { reason, source },
-            of_a_key @ (Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. }) => {
-                of_a_key
+            about_key @ (Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. }) => {
+                about_key
             }
         }
     }
 
-    /// Whether it is about the store and says nothing about the key: the same operation may succeed later.
+    /// Whether the error is about the store and not about the key: the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::NotReady { .. } | Self::Unavailable { .. } => true,
@@ -88,21 +89,42 @@ impl StoreError {
         }
     }
 
-    /// Whether nobody answered at the store's address.
+    /// Whether there was no response from the store's address.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NotReady { .. }
+            | Self::Unavailable { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
+        }
     }
 
-    /// Whether waiting helps, without a change of the config or of rights: nobody answered, or the store is not ready.
+    /// Whether waiting helps, without a change to the config or to rights: there was no response, or the store is not
+    /// ready.
     pub fn is_worth_waiting(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NotReady { .. })
+        match self {
+            Self::Unreachable { .. } | Self::NotReady { .. } => true,
+            Self::Unavailable { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
+        }
     }
 
     /// Whether the store to open does not exist yet, where opening it may not create it.
     pub fn is_absent_store(&self) -> bool {
         match self {
-            Self::Unavailable { source: Some(source), .. } => source.is::<AbsentStore>(),
-            _ => false,
+            Self::Unavailable { source, .. } => source.as_ref().is_some_and(|source| source.is::<AbsentStore>()),
+            Self::Unreachable { .. }
+            | Self::NotReady { .. }
+            | Self::AlreadyExists
+            | Self::NotFound
+            | Self::Damaged { .. }
+            | Self::Withheld { .. } => false,
         }
     }
 }
@@ -112,7 +134,7 @@ impl StoreError {
 #[error("the key store does not exist")]
 pub struct AbsentStore;
 
-/// An error and its causes on one line, each reported once.
+/// An error and its causes on one line. A cause that the text already contains is left out.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -132,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drivers_error_rides_along_as_the_source() {
+    fn the_error_of_the_driver_is_the_source() {
         let disk = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = StoreError::unavailable("no space in '/keys'").caused_by(disk);
         assert_eq!(error.to_string(), "key store is unavailable: no space in '/keys'");
@@ -141,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_key_is_not_transient_and_has_no_cause() {
+    fn an_error_about_a_key_is_not_transient_and_has_no_cause() {
         for error in [StoreError::NotFound, StoreError::AlreadyExists] {
             assert!(!error.is_transient() && error.caused_by(AbsentStore).source().is_none());
         }
@@ -151,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_reports_every_cause_once() {
+    fn a_chain_contains_every_cause_once() {
         let inner = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert_eq!(chain(&std::io::Error::other(inner)), "connection refused");
     }

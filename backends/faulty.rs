@@ -1,4 +1,4 @@
-//! A store around a store, that fails when it is told to: for the tests of those who must bear it.
+//! A store that wraps another store and fails on demand: for tests of the code that has to cope with failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +9,13 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{Change, Name, Store, StoreError, Value};
 
-/// What happens to calls. One that is under way follows a change at once, but for [`Fault::Unreachable`] and
-/// [`Fault::Unavailable`], which meet new calls.
+/// What happens to calls. A call in progress follows a change at once, except for [`Fault::Unreachable`] and
+/// [`Fault::Unavailable`], which affect only new calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
-    /// Nobody answers: an error at once.
+    /// The store does not respond: an error at once.
     Unreachable,
     /// The store refuses: an error at once.
     Unavailable,
@@ -23,13 +23,13 @@ pub enum Fault {
     UnavailableKey(Name),
     /// The store has a defect: calls panic.
     Panic,
-    /// No answer for as long as this lasts.
+    /// No response for as long as this lasts.
     Frozen,
-    /// Every answer comes that much later.
+    /// Every response is delayed by this time.
     Slow(Duration),
 }
 
-/// A store whose calls fail or hang as [`Faulty::set`] says, and are counted.
+/// A store whose calls fail or hang as set by [`Faulty::set`], and are counted.
 #[derive(Debug)]
 pub struct Faulty {
     store: Arc<dyn Store>,
@@ -40,23 +40,23 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    /// A store that does what `store` does, until it is told otherwise.
+    /// Wraps `store`, without a fault at first.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let count = AtomicUsize::default;
         Arc::new(Self { store, fault: watch::Sender::new(Fault::None), gets: count(), pings: count(), closes: count() })
     }
 
-    /// The same around an empty store in memory.
+    /// Wraps an empty store in memory.
     pub fn memory() -> Arc<Self> {
         Self::new(Arc::new(crate::memory::Memory::default()))
     }
 
-    /// From now on calls meet this fault.
+    /// Sets the fault of calls from now on.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
-    /// The store within, which never fails.
+    /// The wrapped store, which never fails.
     pub fn within(&self) -> &dyn Store {
         &*self.store
     }
@@ -76,21 +76,21 @@ impl Faulty {
         self.closes.load(Ordering::SeqCst)
     }
 
-    /// Bears the fault, for a call that is about this key.
-    #[expect(clippy::panic, reason = "it is what a test has asked for")]
-    async fn bear(&self, key: Option<&Name>) -> Result<(), StoreError> {
+    /// Applies the fault to a call about this key.
+    #[expect(clippy::panic, reason = "a test has asked for it")]
+    async fn apply_fault(&self, key: Option<&Name>) -> Result<(), StoreError> {
         let mut fault = self.fault.subscribe();
         loop {
             let now = fault.borrow_and_update().clone();
-            let reason = || "as the test wants it".to_owned();
+            let reason = "simulated by the test";
             match now {
                 Fault::None => return Ok(()),
                 Fault::UnavailableKey(name) if key != Some(&name) => return Ok(()),
                 Fault::Unavailable | Fault::UnavailableKey(_) => {
-                    return Err(StoreError::unavailable(reason()));
+                    return Err(StoreError::unavailable(reason));
                 }
-                Fault::Unreachable => return Err(StoreError::unreachable(reason())),
-                Fault::Panic => panic!("as the test wants it"),
+                Fault::Unreachable => return Err(StoreError::unreachable(reason)),
+                Fault::Panic => panic!("simulated by the test"),
                 Fault::Slow(time) => {
                     tokio::time::sleep(time).await;
                     return Ok(());
@@ -104,29 +104,29 @@ impl Faulty {
 #[async_trait]
 impl Store for Faulty {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
-        self.bear(None).await?;
+        self.apply_fault(None).await?;
         self.store.create(name, value).await
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
-        self.bear(Some(name)).await?;
+        self.apply_fault(Some(name)).await?;
         self.store.get(name).await
     }
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        self.bear(None).await?;
+        self.apply_fault(None).await?;
         self.store.delete(name).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
-        self.bear(None).await?;
+        self.apply_fault(None).await?;
         self.store.list(prefix, after, limit).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.pings.fetch_add(1, Ordering::SeqCst);
-        self.bear(None).await?;
+        self.apply_fault(None).await?;
         self.store.ping().await
     }
 

@@ -1,23 +1,23 @@
-//! A directory with one file per key, in the layout of KES: the file `NAME` holds the value as it is, mode 0600.
+//! A directory with one file per key, in the layout of KES: the file `NAME` contains the value unchanged, mode 0600.
 //!
-//! # How a key comes to be
-//! A temporary file is written and synced, then linked to `NAME`, which fails when anything is there; then the
-//! directory is synced, and then the temporary name is removed. So `NAME` is whole from its first moment, is never
-//! overwritten, and is durable when `create` answers. As long as the temporary name exists the file has two links:
-//! a reader that sees two links syncs the directory first, because it may be faster than the creator, or the creator
-//! may have been killed. So no key is ever used that a power cut could still take away.
+//! # How a key is created
+//! A temporary file is written and synced, then linked to `NAME`, which fails if anything is there; then the directory
+//! is synced, and then the temporary name is removed. So `NAME` is complete from the start, is never overwritten, and
+//! is durable when `create` returns. As long as the temporary name exists the file has two links: a reader that sees
+//! two links syncs the directory first, because it may be faster than the creator, or the creator may have been killed.
+//! So a key is never used while a power cut could still remove it.
 //!
 //! # Certainty
-//! Everything is done relative to one descriptor of the directory. Before "not found", and around every create, the
-//! path must still lead to that same directory: an unmounted volume is not an empty store.
+//! Every operation uses the same descriptor of the directory. Before "not found", and before and after every create,
+//! the path must still lead to that directory: an unmounted volume is not an empty store.
 //!
-//! Several servers may share a directory over NFS. There, mount with `lookupcache=positive` (nfs(5)), or a name made
-//! on one machine may be "not found" on another for as long as that one caches attributes.
+//! Several servers may share a directory over NFS. Mount it with `lookupcache=positive` (nfs(5)); otherwise a name
+//! created on one machine may be "not found" on another one for as long as that one caches attributes.
 //!
-//! The file system must tell upper from lower case, as names do.
+//! The file system must be case-sensitive, as names are.
 //!
-//! Not here: the temporary files (`fs/temporary.rs`); the meaning of a value: whether an empty or cut file is
-//! damaged is known to the caller.
+//! Not here: the temporary files (`fs/temporary.rs`); the meaning of a value: only the caller knows whether an empty or
+//! truncated file is damaged.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -39,22 +39,22 @@ use crate::{Name, Store, StoreError, Value};
 mod temporary;
 use temporary::Temporary;
 
-/// Bytes that a read buffer has to spare: above 32, the least that `std::io::Read::read_to_end` wants to find.
+/// Spare bytes in a read buffer: more than the 32 that `std::io::Read::read_to_end` needs in order not to grow it.
 const READ_ROOM: usize = 64;
 
-/// How often a file may come and go between two looks at it before we give up.
+/// How often to retry when a file is created and deleted between two system calls.
 const ATTEMPTS: usize = 100;
 
 /// The store. Its descriptor is closed with the last call that uses it.
 #[derive(Debug)]
 pub(crate) struct Fs {
     directory: Arc<Directory>,
-    /// As many listings at a time as there are CPUs: each reads the whole directory, and more would only take memory.
+    /// At most one listing per CPU at a time: each reads the whole directory, and more of them would only use memory.
     listings: Arc<Semaphore>,
 }
 
 impl Fs {
-    /// Opens the directory, makes it when absent, and removes what killed processes left there.
+    /// Opens the directory, creates it when absent, and removes what killed processes left behind in it.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -62,7 +62,8 @@ impl Fs {
         blocking(move || Ok(Self { directory: Arc::new(Directory::open(&path)?), listings })).await
     }
 
-    /// Runs file system calls where they may wait. A call that began is finished, even when nobody waits for it.
+    /// Runs file system calls on a thread that may block. A call that has started is finished, even if its caller is
+    /// gone.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Directory) -> Result<T, StoreError> + Send + 'static,
@@ -94,7 +95,7 @@ impl Store for Fs {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
         let turn = self.listings.clone().acquire_owned().await;
         self.run(move |directory| {
-            let _turn = turn; // until it is done, even when nobody waits for it any more
+            let _turn = turn; // until it is done, even if its caller is gone
             directory.list(&prefix, after.as_ref(), limit)
         })
         .await
@@ -115,12 +116,12 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        let reason = "the file operation did not come to its end".to_owned();
+        let reason = "the file operation was aborted".to_owned();
         Err(StoreError::unavailable(reason).caused_by(error))
     })
 }
 
-/// The directory; its methods wait for the disk.
+/// The directory. Its methods block on the disk.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -133,7 +134,11 @@ impl Directory {
         let path = std::path::absolute(path).map_err(|error| failure(path, "find the key directory", error))?;
         let failed = |error| failure(&path, "open the key directory", error);
         if create_directory(&path).map_err(failed)? {
-            warn!(path = %path.display(), "made a new, empty key directory; if there should be keys, check its volume");
+            warn!(
+                path = %path.display(),
+                "created a new, empty key directory; if it should already contain keys, check that its volume is \
+                 mounted"
+            );
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
@@ -158,8 +163,8 @@ impl Directory {
             Err(error @ (Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK)) => {
                 self.check_identity()?;
                 let reason = format!(
-                    "the file system of '{}' refuses hard links ({error}), without which a key could be overwritten; \
-                     keep the directory on another file system",
+                    "the file system of '{}' does not support hard links ({error}), without which a key could be \
+                     overwritten; move the directory to another file system",
                     self.path.display()
                 );
                 return Err(StoreError::unavailable(reason).caused_by(error));
@@ -167,7 +172,7 @@ impl Directory {
             Err(error) => return Err(failed(error.into())),
         }
         if let Err(error) = self.sync() {
-            // The name is there, perhaps not durably. The second link stays and says so to every reader.
+            // The name exists, but possibly not durably. The second link stays, and tells every reader so.
             temporary.keep();
             return Err(failed(error));
         }
@@ -175,20 +180,20 @@ impl Directory {
     }
 
     fn get(&self, name: &Name) -> Result<Value, StoreError> {
-        // NONBLOCK and NOCTTY: should the name be a pipe or a terminal, we neither wait for it nor adopt it.
+        // NONBLOCK and NOCTTY: if it is a pipe or a terminal, opening it must not block or make it the controlling one.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         for _ in 0..ATTEMPTS {
             match rustix::fs::openat(&self.handle, name.as_str(), flags, Mode::empty()) {
                 Ok(file) => return self.read(name, File::from(file)),
                 Err(error) => match self.kind_of(name)? {
                     Some(FileType::Symlink) if leads_nowhere(error) => {
-                        return Err(self.damaged(name, format_args!("is a symbolic link to nothing ({error})")));
+                        return Err(self.damaged(name, format_args!("is a dangling symbolic link ({error})")));
                     }
-                    // No regular file lacks a reader: a socket, a device without a driver.
+                    // Not a regular file: a socket, or a device without a driver.
                     Some(_) if error == Errno::NXIO || error == Errno::NODEV => {
                         return Err(self.damaged(name, format_args!("is not a regular file ({error})")));
                     }
-                    // It was made after our look: look again.
+                    // It was created after the attempt to open it: try again.
                     Some(_) if error == Errno::NOENT => {}
                     None if error == Errno::NOENT => {
                         self.check_identity()?;
@@ -198,7 +203,10 @@ impl Directory {
                 },
             }
         }
-        let reason = format!("the key file '{name}' in '{}' comes and goes", self.path.display());
+        let reason = format!(
+            "the key file '{name}' in '{}' is being created and deleted again and again; find out by which program",
+            self.path.display()
+        );
         Err(StoreError::unavailable(reason))
     }
 
@@ -209,25 +217,27 @@ impl Directory {
             return Err(self.damaged(name, format_args!("is not a regular file")));
         }
         let Some(len) = usize::try_from(metadata.len()).ok().filter(|len| *len <= Value::MAX_LEN) else {
-            let text = format_args!("has {} bytes, a key {} at most", metadata.len(), Value::MAX_LEN);
+            let text = format_args!("has {} bytes, and a key has at most {}", metadata.len(), Value::MAX_LEN);
             return Err(self.damaged(name, text));
         };
         if metadata.nlink() > 1 {
             self.sync().map_err(failed)?;
         }
-        // So roomy that reading never moves the bytes, which would leave copies behind.
+        // Large enough that reading never reallocates, which would leave copies of the bytes behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(len + READ_ROOM));
         file.take(metadata.len() + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() > len {
-            let reason =
-                format!("the key file '{name}' in '{}' is being written by another program", self.path.display());
+            let reason = format!(
+                "the key file '{name}' in '{}' is being written by another program; try again",
+                self.path.display()
+            );
             return Err(StoreError::unavailable(reason));
         }
         Ok(Value::from(std::mem::take(&mut *bytes)))
     }
 
     fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        // The descriptor still leads to the files of a directory that was moved away.
+        // The descriptor would still reach the files of a directory that was moved away.
         self.check_identity()?;
         match rustix::fs::unlinkat(&self.handle, name.as_str(), AtFlags::empty()) {
             Ok(()) => {}
@@ -245,7 +255,7 @@ impl Directory {
     fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let failed = |error: Errno| self.failure("list the key directory", error.into());
         let mut names: Vec<Name> = Vec::new();
-        // Set once there are too many: what comes after it is not among the first `limit`.
+        // Set once there are too many names: what comes after it is not among the first `limit`.
         let mut last: Option<Name> = None;
         for entry in Dir::read_from(&self.handle).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -272,8 +282,8 @@ impl Directory {
         Ok(names)
     }
 
-    /// Whether a listing shows what is there: all but directories and links to them. A link to nothing is shown, so
-    /// that whoever walks the keys meets the damage.
+    /// Whether a listing includes the entry: all except directories and links to them. A dangling link is included, so
+    /// that programs that read all keys report the damage.
     fn is_listed(&self, name: &Name, kind: FileType) -> Result<bool, StoreError> {
         let kind = if kind == FileType::Unknown { self.kind_of(name)? } else { Some(kind) };
         Ok(match kind {
@@ -290,7 +300,7 @@ impl Directory {
         self.check_identity()
     }
 
-    /// What the name is, without following links.
+    /// The type of what is under the name, without following links.
     fn kind_of(&self, name: &Name) -> Result<Option<FileType>, StoreError> {
         match rustix::fs::statat(&self.handle, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
@@ -299,7 +309,7 @@ impl Directory {
         }
     }
 
-    /// The answer to a create of a name that is taken. Its caller goes on to use that key: it must be durable.
+    /// The error of a create of a name that is taken. The caller goes on to use that key, so it must be durable.
     fn already_exists(&self) -> StoreError {
         match self.sync() {
             Ok(()) => self.check_identity().err().unwrap_or(StoreError::AlreadyExists),
@@ -307,21 +317,21 @@ impl Directory {
         }
     }
 
-    /// Makes durable which names the directory holds.
+    /// Makes the entries of the directory durable.
     fn sync(&self) -> io::Result<()> {
         match self.handle.sync_all() {
-            // fsync(2): not a thing that can be synced. Read-only file systems and some on other machines say so of
-            // directories: what they hold is out of our hands.
+            // fsync(2): not something that can be synced. Read-only file systems and some network file systems return
+            // this for directories: nothing can be done about their entries.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
             outcome => outcome,
         }
     }
 
-    /// Makes sure that the path still leads to the directory that we hold.
+    /// Makes sure that the path still leads to the open directory.
     fn check_identity(&self) -> Result<(), StoreError> {
         self.identity.check(std::fs::metadata(&self.path)).map_err(|(what, error)| {
             let reason = format!(
-                "the key directory '{}' {what}; bring it back, or restart the server if this is meant",
+                "the key directory '{}' {what}; restore it, or restart the server if this was intended",
                 self.path.display()
             );
             match error {
@@ -336,20 +346,21 @@ impl Directory {
         StoreError::Damaged { reason }
     }
 
-    /// What a failed system call means, once the directory is known to be the right one.
+    /// The error for a failed system call, unless the path no longer leads to the directory.
     fn failure(&self, doing: &str, error: io::Error) -> StoreError {
         self.check_identity().err().unwrap_or_else(|| failure(&self.path, doing, error))
     }
 }
 
-/// The one place where errors of the system become errors of a store.
+/// The only place where errors of the operating system become errors of a store.
 fn failure(path: &Path, doing: &str, error: io::Error) -> StoreError {
     let advice = advice(&error);
     let reason = format!("cannot {doing} '{}': {error}; {advice}", path.display());
     StoreError::unavailable(reason).caused_by(error)
 }
 
-/// Whether this is how following a symbolic link fails when the links are wrong, and not the rights or the disk.
+/// Whether following a symbolic link fails with this error because the link is wrong, and not because of rights or the
+/// disk.
 fn leads_nowhere(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG)
 }

@@ -1,4 +1,4 @@
-//! Keys in memory: for tests and for servers whose data is thrown away, too. Nothing outlasts the process.
+//! Keys in memory, for tests and for servers whose data is temporary as well. They end with the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::{Name, Store, StoreError, Value};
 
-/// A map under a lock that is held for one look-up at a time.
+/// A map under a lock that is held for one lookup at a time.
 #[derive(Default)]
 pub(crate) struct Memory(RwLock<BTreeMap<Name, Value>>);
 

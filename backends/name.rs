@@ -1,34 +1,34 @@
-//! What a key may be called. Names are checked once, at the border; no store ever sees another text.
+//! The names that keys may have. They are checked once, where they enter the program; a store never gets another text.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a key: 1 to [`Name::MAX_LEN`] of `0-9 A-Z a-z _ -`, with `-` neither first nor last, and not `_` alone.
+/// The name of a key: 1 to [`Name::MAX_LEN`] of `0-9 A-Z a-z _ -`, with `-` neither first nor last, and not just `_`.
 ///
-/// This is the rule of the KES HTTP API. So no name is a path, a hidden file, a wildcard or an escape, in any store.
-/// Names are ordered by their bytes: `-` < digits < upper case < `_` < lower case. A clone is cheap.
+/// This is the rule of the KES HTTP API. So a name is never a path, a hidden file, a wildcard or an escape sequence in
+/// any store. Names are ordered by their bytes: `-` < digits < upper case < `_` < lower case. A clone is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// The text that is no [`Name`].
+/// A text that is not a valid [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is empty, too long or contains invalid characters")]
 pub struct InvalidName(String);
 
 impl Name {
-    /// Characters in a name at most. Source: the KES HTTP API.
+    /// The maximum number of characters in a name. Source: the KES HTTP API.
     pub const MAX_LEN: usize = 80;
 
     /// Checks a name.
     ///
     /// # Errors
-    /// [`InvalidName`] when it breaks the rule of [`Name`].
+    /// [`InvalidName`] when the text breaks the rule of [`Name`].
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(InvalidName(text.to_owned())) }
     }
 
-    /// Whether [`Name::parse`] would take this text.
+    /// Whether [`Name::parse`] would accept this text.
     pub fn is_valid(text: &str) -> bool {
         !text.is_empty() && text != "_" && !text.ends_with('-') && is_valid_prefix(text)
     }
@@ -39,7 +39,7 @@ impl Name {
     }
 }
 
-/// Whether this is a possible beginning of a [`Name`]: empty, or one that may also end in `-` or be `_` alone.
+/// Whether a [`Name`] can begin with this text, which may also be empty, end in `-` or be just `_`.
 pub fn is_valid_prefix(text: &str) -> bool {
     text.len() <= Name::MAX_LEN && !text.starts_with('-') && text.bytes().all(is_name_byte)
 }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_name_is_told_in_the_words_of_the_api() {
+    fn an_invalid_name_is_reported_in_the_words_of_the_api() {
         let error = Name::parse("a/b").unwrap_err();
         assert_eq!(error.to_string(), "'a/b' is empty, too long or contains invalid characters");
     }

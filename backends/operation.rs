@@ -1,4 +1,4 @@
-//! The operations of a store, as messages and metrics name them.
+//! The operations of a store, with their names in messages and metrics.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl Operation {
     /// All of them, in the order of their numbers (`operation as usize`).
     pub const ALL: [Self; 5] = [Self::Create, Self::Read, Self::Delete, Self::List, Self::Ping];
 
-    /// The word for it in metric names.
+    /// The name of the operation in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -33,7 +33,7 @@ impl Operation {
     }
 }
 
-/// What a message says that failed: `create key`.
+/// The operation as messages name it: `create key`.
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,13 +1,13 @@
-//! What the backends that live in files share: which file it is, directories that outlast a power cut, and what to do
-//! about errors of the system.
+//! What the backends that use files share: recognizing a file, directories that survive a power cut, and what to do
+//! about errors of the operating system.
 
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// A file or directory as the system tells it from all others. A path may come to mean another one: a volume is
-/// unmounted, a directory replaced. The number of a file is not given to another one as long as it is open.
+/// Identifies a file or directory. A path may later lead to another one, because a volume is unmounted or a directory
+/// replaced. The inode number of a file is not reused as long as the file is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -15,14 +15,14 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of the file that this was asked of.
+    /// The identity of the file that this metadata belongs to.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// Makes sure that what is at a path now is still this file; else says what is there instead.
+    /// Makes sure that the path still leads to this file; otherwise returns what has happened to it.
     ///
-    /// `now` is what the system says of the path.
+    /// `now` is the current metadata of the path.
     pub(crate) fn check(self, now: io::Result<Metadata>) -> Result<(), (&'static str, Option<io::Error>)> {
         match now {
             Ok(metadata) if Self::of(&metadata) == self => Ok(()),
@@ -30,16 +30,16 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(("has been removed, renamed or unmounted since it was opened", Some(error)))
             }
-            Err(error) => Err(("can no longer be looked up", Some(error))),
+            Err(error) => Err(("can no longer be accessed", Some(error))),
         }
     }
 }
 
-/// Makes a directory and its parents, mode 0700 whatever the umask, and makes that durable. What exists is left as
-/// it is. Tells whether the directory is new.
+/// Creates a directory and its parents, mode 0700 regardless of the umask, durably. What exists is left as it is.
+/// Returns whether the directory is new.
 ///
 /// # Errors
-/// The system's; `NotADirectory` when there is something else.
+/// Those of the operating system; `NotADirectory` when there is something else.
 pub(crate) fn create_directory(path: &Path) -> io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Ok(false),
@@ -51,7 +51,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<bool> {
     create_directory(parent)?;
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o700))?,
-        // Another process was faster. (A symbolic link to nothing ends here, too, and is an error.)
+        // Another process was faster. (A dangling symbolic link ends up here, too, and is an error.)
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         Err(error) => return Err(error),
     }
@@ -59,10 +59,10 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes durable which names a directory holds.
+/// Makes the entries of a directory durable.
 ///
 /// # Errors
-/// The system's.
+/// Those of the operating system.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -78,17 +78,17 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// What an operator can do about an error of the system.
+/// What an operator can do about an error of the operating system.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "free some disk space",
         io::ErrorKind::QuotaExceeded => "raise the quota or free some space",
         io::ErrorKind::FileTooLarge => "raise the limit on file sizes (ulimit -f)",
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system writable",
-        io::ErrorKind::PermissionDenied => "let the user that runs this program read and write it",
-        io::ErrorKind::NotADirectory => "name a path whose directories are directories",
-        io::ErrorKind::StaleNetworkFileHandle => "mount the network file system again",
-        _ => "look at the file system and the system's log",
+        io::ErrorKind::PermissionDenied => "give the user that runs this program read and write access to it",
+        io::ErrorKind::NotADirectory => "use a path in which every parent is a directory",
+        io::ErrorKind::StaleNetworkFileHandle => "remount the network file system",
+        _ => "check the file system and the system log",
     }
 }
 
@@ -106,13 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_made_with_their_parents_for_the_owner_alone() {
+    fn directories_are_created_with_their_parents_for_the_owner_only() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
         assert!(create_directory(&path).unwrap());
         assert!(!create_directory(&path).unwrap());
-        for made in [&path, &root.path().join("a")] {
-            assert_eq!(std::fs::metadata(made).unwrap().permissions().mode() & 0o7777, 0o700);
+        for created in [&path, &root.path().join("a")] {
+            assert_eq!(std::fs::metadata(created).unwrap().permissions().mode() & 0o7777, 0o700);
         }
         std::fs::write(path.join("file"), "").unwrap();
         assert_eq!(create_directory(&path.join("file")).unwrap_err().kind(), io::ErrorKind::NotADirectory);

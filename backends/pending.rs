@@ -1,5 +1,5 @@
-//! A store that could not be opened yet: it is opened with the first [`Store::ping`] that finds it ready. Until then
-//! every operation fails with the reason of the last attempt.
+//! A store that could not be opened yet: the first [`Store::ping`] that finds it ready opens it. Until then every
+//! operation fails with the reason of the last attempt.
 
 use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::{BackendConfig, Change, Name, Store, StoreError, Value, chain, open};
 
-/// Changes that a receiver may be behind before it has missed some.
+/// How many changes a receiver may lag behind before it misses some.
 const BACKLOG: usize = 1024;
 
 /// A store that is opened once it can be.
@@ -45,7 +45,7 @@ impl Pending {
         self.store.get().ok_or_else(|| again(&self.reason.lock()))
     }
 
-    /// Tries to open the store, unless somebody else has.
+    /// Tries to open the store, unless another call has done so.
     async fn try_to_open(&self) -> Result<&Arc<dyn Store>, StoreError> {
         if let Some(store) = self.store.get() {
             return Ok(store);
@@ -66,7 +66,7 @@ impl Pending {
         }
     }
 
-    /// Passes on what the store reports of other processes. One that never reports leaves nothing to wait for.
+    /// Forwards the changes that the store reports. For a store that never reports any, there is nothing to wait for.
     fn forward_changes(&self, store: &dyn Store) {
         let changes = self.changes.clone();
         match store.changes() {
@@ -75,7 +75,7 @@ impl Pending {
                 loop {
                     let change = match receiver.recv().await {
                         Ok(change) => change,
-                        // Any change may have been missed: as after a time without a subscription.
+                        // Any change may have been missed, as after a time without a subscription.
                         Err(broadcast::error::RecvError::Lagged(_)) => Change::Subscribed,
                         Err(broadcast::error::RecvError::Closed) => {
                             let _ = changes.send(Change::Unsubscribed);
@@ -83,7 +83,7 @@ impl Pending {
                         }
                     };
                     if changes.send(change).is_err() {
-                        return; // nobody uses the store any more
+                        return; // the store is no longer used
                     }
                 }
             })),

@@ -1,32 +1,33 @@
 //! A table of a PostgreSQL database, which any number of gateways may share. Its schema is `postgres.1.sql`; the
 //! numbered files after it are its migrations.
 //!
-//! | file | what lives there |
+//! | file | what it contains |
 //! |---|---|
-//! | `postgres/config.rs` | the settings, and what the driver makes of them |
-//! | `postgres/pool.rs` | connections: reused, and thrown away at the first doubt |
-//! | `postgres/schema.rs` | the table: made, brought up to date, checked |
-//! | `postgres/listen.rs` | hearing what other gateways do |
-//! | `postgres/failure.rs` | what can go wrong, and the words for it |
+//! | `postgres/config.rs` | the settings, checked and converted for the driver |
+//! | `postgres/pool.rs` | connections: reused, and closed at the first doubt |
+//! | `postgres/schema.rs` | the table: created, migrated, checked |
+//! | `postgres/listen.rs` | notifications of changes by other gateways |
+//! | `postgres/failure.rs` | what can go wrong, as a [`StoreError`] |
 //!
 //! # Durability
-//! A change is answered after its commit, with `synchronous_commit` on at least, and nobody sees it before that. No
-//! time-out of ours ends a commit: the server would then call a key safe that its standby does not have yet.
+//! A change is reported as done after its commit, with `synchronous_commit` at least `on`, and is not visible to anyone
+//! before. No time-out of ours ends a commit: the server would then report a key as committed that its standby does not
+//! have yet.
 //!
 //! # Certainty
-//! "Not found" comes from the primary alone: every read asks whether the server is a standby. Row security that would
-//! hide a row is an error. A commit whose answer was lost is looked after: the create is done once more, which waits
-//! for the first one to end; and when there is a value then, it is compared with ours.
+//! "Not found" only comes from the primary: every read asks whether the server is a standby. Row security that would
+//! hide a row is an error. If the response to a commit is lost, the create is repeated, which waits for the first one
+//! to end; and if there is a value then, it is compared with ours.
 //!
 //! # Secrets
 //! Values are bound and never part of a statement. A server that logs statements (`log_statement`,
-//! `log_min_duration_statement`) logs what is bound as well, unless its administrator says
+//! `log_min_duration_statement`) logs bound values as well, unless its administrator runs
 //! `ALTER ROLE ... SET log_parameter_max_length = 0`. Deleted values stay in its files until a vacuum, and in backups.
 //!
 //! # Poolers
-//! Through `PgBouncer` in transaction mode a session is nobody's. So settings are made for one transaction, a read is
-//! one message, a write is one explicit transaction, and nothing is prepared under a name. Only listening needs a way
-//! past the pooler: [`Listen::At`].
+//! Through `PgBouncer` in transaction mode, a session belongs to a client only during a transaction. So settings are
+//! made for one transaction, a read is one message, a write is one explicit transaction, and prepared statements have
+//! no names. Only listening needs a connection that bypasses the pooler: [`Listen::At`].
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -35,7 +36,6 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, query, raw_sql};
 use tokio::sync::broadcast;
-use tokio::time::timeout;
 
 mod config;
 mod failure;
@@ -43,16 +43,17 @@ mod listen;
 mod pool;
 mod schema;
 
+use crate::deadline::within;
 use crate::{Change, Name, Store, StoreError, Value, is_valid_prefix};
 pub use config::{Config, Listen, SslMode};
 use failure::{Failure, Place};
 use listen::Listener;
 use pool::Pool;
 
-/// How long a write waits for a lock: that of another create of the name, or of an administrator on the table.
+/// How long a write waits for a lock: of another create of the same name, or of an administrator on the table.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After this the server ends a transaction whose gateway has fallen silent, so that its lock does not outlast it.
+/// When the server ends a transaction whose gateway no longer sends anything, so that its lock does not remain.
 const ABANDONED: Duration = Duration::from_secs(10);
 
 /// The store.
@@ -61,29 +62,29 @@ pub struct Postgres {
     place: Place,
     pool: Arc<Pool>,
     listener: Option<Listener>,
-    /// For an operation as a whole.
+    /// For an operation as a whole, including its retry.
     deadline: Duration,
-    /// For one attempt at it: two of them fit into the deadline, and a last look.
+    /// For one attempt: the deadline has room for two of them and a final read.
     attempt: Duration,
 }
 
 impl Postgres {
-    /// Connects, makes the table if that is wanted, and starts to listen. A listener that does not work holds nothing up.
+    /// Connects, creates the table if [`Config::migrate`] is set, and starts to listen. That listening fails is not an
+    /// error.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] when nobody answers; [`StoreError::Unavailable`] for settings, files, rights, a
-    /// standby, or a table that are not as they should be, with what to do.
+    /// [`StoreError::Unreachable`] when there is no response; [`StoreError::NotReady`] when the server is starting;
+    /// [`StoreError::Unavailable`] for wrong settings, files or rights, a standby, or a table that is not as it should
+    /// be.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
-        /// For all that happens before the first request, waiting for a gateway that migrates included.
+        /// For everything before the first request, including the wait for another gateway that migrates.
         const START: Duration = Duration::from_secs(30);
         let config::Resolved { options, listen, place } = config::resolve(config).await?;
         let place = Place { database: place, schema: config.schema.clone() };
         let pool = Arc::new(Pool::new(options, config.connections, config.connect_timeout));
         let mut lease = pool.lease().await.map_err(|failure| place.error("connect", failure))?;
-        match timeout(START, schema::prepare(&mut lease.connection, &place, config.migrate)).await {
-            Ok(done) => done?,
-            Err(_) => return Err(place.error("open the table of keys", Failure::Timeout(START))),
-        }
+        let expired = || place.error("open the key table", Failure::Timeout(START));
+        within(START, expired, schema::prepare(&mut lease.connection, &place, config.migrate)).await?;
         lease.give_back();
         let mut store = Self { place, pool, listener: None, deadline: config.timeout, attempt: config.timeout * 3 / 7 };
         store.ping().await?;
@@ -97,10 +98,10 @@ impl Postgres {
         format!("keyway_{}", self.place.schema)
     }
 
-    /// Runs a `SELECT` without parameters on the primary. Names and prefixes in it have no character that would have
-    /// to be escaped. When the connection fails, another one is tried once.
+    /// Runs a `SELECT` without parameters on the primary. Names and prefixes in it have no characters that need
+    /// escaping. When the connection fails, another one is tried once.
     async fn read(&self, select: &str) -> Result<Vec<PgRow>, Failure> {
-        // In one message, and so in one transaction: what is set is gone with it.
+        // In one message, and so in one transaction: the settings end with it.
         let sql = format!(
             "SELECT pg_is_in_recovery(), set_config('statement_timeout', '{}', true), \
              set_config('row_security', 'off', true), set_config('bytea_output', 'hex', true); {select}",
@@ -113,7 +114,7 @@ impl Postgres {
     }
 
     async fn read_once(&self, sql: &str) -> Result<Vec<PgRow>, Failure> {
-        self.with_lease(async |connection| {
+        let read = async |connection: &mut PgConnection| {
             let mut rows = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?;
             let is_standby = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<bool, _>(0)?;
             if is_standby {
@@ -121,32 +122,13 @@ impl Postgres {
             }
             rows.remove(0);
             Ok(rows)
-        })
-        .await
-    }
-
-    /// Works with a connection for at most the time of one attempt. Afterwards the connection is free for others, unless
-    /// it failed or another server answers there.
-    async fn with_lease<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let leased = async {
-            let mut lease = self.pool.lease().await?;
-            let done = work(&mut lease.connection).await;
-            match &done {
-                Ok(_) => lease.give_back(),
-                Err(failure @ Failure::Query(_)) if !failure.is_lost_connection() => lease.discard(),
-                Err(_) => {}
-            }
-            done
         };
-        timeout(self.attempt, leased).await.unwrap_or(Err(Failure::Timeout(self.attempt)))
+        self.pool.with_lease(self.attempt, read).await
     }
 
-    /// Runs a statement that changes at most one row and returns its version, as one transaction. The answer is
-    /// whether a row was changed. Once `committing` has the version of the row, a failure leaves open what happened;
-    /// before that, nothing has.
+    /// Runs a statement that changes at most one row and returns its version, as one transaction. Returns whether a row
+    /// was changed. Once `committing` has the version of the row, the outcome of a failure is unknown; before that,
+    /// nothing has happened.
     async fn write_once(
         &self,
         sql: &str,
@@ -154,14 +136,15 @@ impl Postgres {
         value: Option<&Value>,
         committing: &OnceLock<String>,
     ) -> Result<bool, Failure> {
-        self.with_lease(async |connection| Ok(transact(connection, sql, name, value, committing).await?)).await
+        let write = async |connection: &mut PgConnection| Ok(transact(connection, sql, name, value, committing).await?);
+        self.pool.with_lease(self.attempt, write).await
     }
 
     async fn try_create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         let doing = format!("create key '{name}'");
         let sql = format!(
-            "WITH made AS (INSERT INTO \"{}\".keys (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING \
-             RETURNING name) SELECT name, pg_notify('{}', name) FROM made",
+            "WITH created AS (INSERT INTO \"{}\".keys (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING \
+             RETURNING name) SELECT name, pg_notify('{}', name) FROM created",
             self.place.schema,
             self.channel()
         );
@@ -172,27 +155,27 @@ impl Postgres {
             Err(failure) => failure,
         };
         if !failure.is_lost_connection() {
-            return Err(self.place.error_with(&doing, failure, maybe(&committing)));
+            return Err(self.place.error_with(&doing, failure, remark(&committing)));
         }
-        // The second one waits for the first one to end, if that still goes on.
+        // The second attempt waits for the first one to end, if that is still in progress.
         match self.write_once(&sql, name, Some(value), &committing).await {
             Ok(true) => Ok(()),
             Ok(false) if committing.get().is_none() => Err(StoreError::AlreadyExists),
             Ok(false) => match self.get(name).await {
-                Ok(stands) if stands == *value => Ok(()),
+                Ok(found) if found == *value => Ok(()),
                 Ok(_) => Err(StoreError::AlreadyExists),
-                Err(StoreError::NotFound) => Err(self.place.error_with(&doing, failure, maybe(&committing))),
+                Err(StoreError::NotFound) => Err(self.place.error_with(&doing, failure, remark(&committing))),
                 Err(error) => Err(error),
             },
-            Err(failure) => Err(self.place.error_with(&doing, failure, maybe(&committing))),
+            Err(failure) => Err(self.place.error_with(&doing, failure, remark(&committing))),
         }
     }
 
     async fn try_delete(&self, name: &Name) -> Result<(), StoreError> {
         let doing = format!("delete key '{name}'");
         let sql = format!(
-            "WITH gone AS (DELETE FROM \"{}\".keys WHERE name = $1 RETURNING name, xmin::text AS version) \
-             SELECT version, pg_notify('{}', name) FROM gone",
+            "WITH deleted AS (DELETE FROM \"{}\".keys WHERE name = $1 RETURNING name, xmin::text AS version) \
+             SELECT version, pg_notify('{}', name) FROM deleted",
             self.place.schema,
             self.channel()
         );
@@ -204,29 +187,27 @@ impl Postgres {
         match (done, committing.get()) {
             (Ok(true), _) => Ok(()),
             (Ok(false), _) => Err(StoreError::NotFound),
-            // Not once more: by now there may be a new key of that name.
+            // Not repeated: by now there may be a new key of that name.
             (Err(failure), Some(version)) => {
                 let select = format!("SELECT xmin::text FROM \"{}\".keys WHERE name = '{name}'", self.place.schema);
                 match self.read(&select).await.map(|rows| rows.first().map(|row| row.try_get::<String, _>(0))) {
                     Ok(None) => Ok(()),
-                    Ok(Some(Ok(stands))) if stands != *version => Ok(()),
-                    _ => Err(self.place.error_with(&doing, failure, maybe(&committing))),
+                    Ok(Some(Ok(current))) if current != *version => Ok(()),
+                    _ => Err(self.place.error_with(&doing, failure, remark(&committing))),
                 }
             }
             (Err(failure), None) => Err(self.place.error(&doing, failure)),
         }
     }
 
-    /// Ends what takes too long; what it was doing on the server may still happen.
+    /// Ends an operation that takes too long; what it was doing on the server may still happen.
     async fn within_deadline<T>(
         &self,
         doing: impl FnOnce() -> String,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match timeout(self.deadline, work).await {
-            Ok(done) => done,
-            Err(_) => Err(self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have happened")),
-        }
+        let expired = || self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have happened");
+        within(self.deadline, expired, work).await
     }
 }
 
@@ -252,7 +233,11 @@ impl Store for Postgres {
             (_, Some(value)) => Ok(Value::from(value)),
             (length, None) => {
                 let Place { schema, database } = &self.place;
-                let reason = format!("'{name}' in \"{schema}\".keys of PostgreSQL {database} has {length} bytes");
+                let reason = format!(
+                    "'{name}' in \"{schema}\".keys of PostgreSQL {database} has {length} bytes, and a key has at most \
+                     {}; restore it from a backup",
+                    Value::MAX_LEN
+                );
                 Err(StoreError::Damaged { reason })
             }
         }
@@ -264,11 +249,12 @@ impl Store for Postgres {
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         if !is_valid_prefix(prefix) {
-            // No name begins with it; and it does not get into a statement.
+            // No name begins with it, and it must not become part of a statement.
             return self.ping().await.map(|()| Vec::new());
         }
-        // Every name with the prefix is below the prefix and DEL, for no byte of a name is as high; and whatever is
-        // between the two begins with the prefix. The pattern counts where the table was made by hand without checks.
+        // Every name with the prefix sorts before the prefix followed by DEL, because all bytes of names are lower than
+        // DEL; and whatever is between the two begins with the prefix. The pattern is for tables created without the
+        // checks.
         let select = format!(
             "SELECT name FROM \"{}\".keys WHERE name > '{}' AND name >= '{prefix}' AND name < '{prefix}\u{7f}' \
              AND name ~ '^[0-9A-Za-z_]([0-9A-Za-z_-]{{0,78}}[0-9A-Za-z_])?$' AND name <> '_' ORDER BY name LIMIT {}",
@@ -282,10 +268,9 @@ impl Store for Postgres {
 
     async fn ping(&self) -> Result<(), StoreError> {
         let select = format!("SELECT octet_length(value) FROM \"{}\".keys LIMIT 1", self.place.schema);
-        self.read(&select).await.map(drop).map_err(|failure| self.place.error("read the table of keys", failure))
+        self.read(&select).await.map(drop).map_err(|failure| self.place.error("read the key table", failure))
     }
 
-    /// The first change is the state of things: whether the store hears now.
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
         self.listener.as_ref().map(Listener::changes)
     }
@@ -306,8 +291,8 @@ async fn transact(
     value: Option<&Value>,
     committing: &OnceLock<String>,
 ) -> Result<bool, sqlx::Error> {
-    // A statement time-out would also end the wait of a commit for its standby, and then the server says that it is
-    // done. A time-out for locks does not.
+    // A statement time-out would also end the wait of a commit for its standby, and then the server reports success. A
+    // lock time-out does not.
     let begin = format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT set_config('statement_timeout', '0', true), \
          set_config('lock_timeout', '{}', true), set_config('idle_in_transaction_session_timeout', '{}', true), \
@@ -317,14 +302,14 @@ async fn transact(
         ABANDONED.as_millis()
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    // Bound and not written into the statement, so that no log of the server has a value.
+    // Bound and not part of the statement, so that the value does not get into a log of the server.
     let mut statement = query(AssertSqlSafe(sql.to_owned())).persistent(false).bind(name.as_str());
     if let Some(value) = value {
         statement = statement.bind(value.as_bytes());
     }
     let rows = statement.fetch_all(&mut *transaction).await?;
     let Some(row) = rows.first() else {
-        // Nothing was changed, so what becomes of the transaction does not matter.
+        // Nothing was changed, so the outcome of the transaction does not matter.
         let _ = transaction.rollback().await;
         return Ok(false);
     };
@@ -333,7 +318,7 @@ async fn transact(
     Ok(true)
 }
 
-/// What to say of a write that failed.
-fn maybe(committing: &OnceLock<String>) -> &'static str {
-    if committing.get().is_some() { "; it may have happened all the same" } else { "" }
+/// What the message of a failed write adds: whether it may have happened.
+fn remark(committing: &OnceLock<String>) -> &'static str {
+    if committing.get().is_some() { "; it may have happened nevertheless" } else { "" }
 }

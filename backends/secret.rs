@@ -1,4 +1,4 @@
-//! A text that must not be seen: a password, a token.
+//! A text that must not be shown: a password, a token.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_output_has_nothing_of_the_text() {
+    fn debug_output_shows_nothing_of_the_text() {
         assert_eq!(format!("{:?}", Secret::from("hunter2".to_owned())), "Secret(..)");
     }
 }

@@ -1,18 +1,19 @@
 //! One SQLite database in WAL mode. The schema is `sqlite.1.sql`; the numbered files after it are its migrations.
 //!
 //! # Durability
-//! `synchronous=FULL` syncs the log before a commit is visible to anyone, so whatever was read outlasts a power cut.
-//! The file itself is made and its directory synced before SQLite sees it. Deleted values are
-//! overwritten with zeros; the log forgets them when it is reused.
+//! `synchronous=FULL` syncs the log before a commit becomes visible to anyone, so whatever was read survives a power
+//! cut. The file itself is created, and its directory synced, before SQLite opens it. Deleted values are overwritten
+//! with zeros; in the log they remain until it is reused.
 //!
 //! # Certainty
-//! SQLite takes an absent or empty file for a new database. We do so only when nothing says otherwise, and once the
-//! database is open we never let SQLite make a file. Every connection is one to the very file that was opened first,
-//! and before "not found" and "already exists", and after every change, the path must still lead to it.
+//! SQLite treats an absent or empty file as a new database. Here that happens only if nothing suggests that there was
+//! one before, and once the database is open, SQLite never creates a file. Every connection is to the same file that
+//! was opened first; and before "not found" and "already exists", and after every change, the path must still lead to
+//! it.
 //!
 //! # Locks
-//! POSIX locks end when *any* descriptor of the file is closed in the process, so nothing but SQLite opens a database
-//! file that exists. Writers of this process take turns; those of other processes are waited for.
+//! POSIX locks end when *any* descriptor of the file is closed in the process, so only SQLite opens an existing
+//! database file. Writers of this process take turns; those of other processes are waited for.
 
 use std::borrow::Cow;
 use std::io;
@@ -30,16 +31,16 @@ use crate::{Name, Store, StoreError, Value};
 mod file;
 use file::DatabaseFile;
 
-/// One writer, and readers that never wait for it. Each connection is a thread.
+/// One for the writer, the others for readers, which never wait for it. Each connection has a thread.
 const CONNECTIONS: u32 = 4;
 
-/// How long a lock of another process is waited for.
+/// How long to wait for a lock of another process.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a lock is tried that cannot be waited for.
+/// The time between two attempts to get a lock that SQLite does not wait for.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a free connection is waited for: longer than one that waits for a lock is taken.
+/// How long to wait for a free connection: longer than a connection can be busy waiting for a lock.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Primary result codes. Source: <https://www.sqlite.org/rescode.html>
@@ -59,16 +60,16 @@ mod code {
 pub(crate) struct Sqlite {
     file: DatabaseFile,
     pool: SqlitePool,
-    /// Held by the one who writes: SQLite has one writer at a time, and its own waiting is neither fair nor quick.
+    /// Held while writing: SQLite allows one writer at a time, and its own way of waiting is neither fair nor fast.
     writer: Mutex<()>,
 }
 
 impl Sqlite {
-    /// Opens the database, makes it when absent, and brings its schema up to date.
+    /// Opens the database, creates it when absent, and updates its schema.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let file = tokio::task::spawn_blocking(move || DatabaseFile::locate(&path)).await.map_err(|error| {
-            let reason = "the search for the key database did not come to its end".to_owned();
+            let reason = "looking for the key database was aborted".to_owned();
             StoreError::unavailable(reason).caused_by(error)
         })??;
         let options = SqliteConnectOptions::new()
@@ -82,7 +83,7 @@ impl Sqlite {
         let first = prepare(&file, &options).await?;
         let checked = file.clone();
         let pool = SqlitePoolOptions::new()
-            // All of them now and for good: later the path may lead to another file.
+            // All of them are opened now and kept: later the path may lead to another file.
             .min_connections(CONNECTIONS)
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -98,7 +99,7 @@ impl Sqlite {
             .await
             .map_err(|error| failure(&file, "open", error))?;
         let store = Self { file, pool, writer: Mutex::new(()) };
-        // Closed only now, so that the log is never without a connection and checkpointed for nothing.
+        // Closed only now: without any connection, SQLite would checkpoint and delete the log for nothing.
         first.close().await.map_err(|error| failure(&store.file, "open", error))?;
         store.ping().await?;
         Ok(store)
@@ -145,7 +146,7 @@ impl Store for Sqlite {
     }
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        // The connections still lead to a file that was moved away.
+        // The connections would still reach a file that was moved away.
         self.file.check_identity().await?;
         let delete = query("DELETE FROM keys WHERE name = ?").bind(name.as_str());
         let turn = self.writer.lock().await;
@@ -160,8 +161,8 @@ impl Store for Sqlite {
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
-        // Every name with the prefix is below the prefix and DEL, for no byte of a name is as high; and whatever
-        // is between the two begins with the prefix.
+        // Every name with the prefix sorts before the prefix followed by DEL, because all bytes of names are lower than
+        // DEL; and whatever is between the two begins with the prefix.
         let end = format!("{prefix}\u{7f}");
         let select = query_scalar::<_, String>(
             "SELECT name FROM keys WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?",
@@ -175,7 +176,7 @@ impl Store for Sqlite {
             Err(error) => return Err(self.failure("list", error).await),
         };
         self.file.check_identity().await?;
-        // The schema lets in no row that would be left out here, so a short page still means the end.
+        // The schema does not allow rows that would be left out here, so a short page still means the end.
         Ok(names.iter().filter_map(|name| Name::parse(name).ok()).collect())
     }
 
@@ -196,7 +197,7 @@ impl Store for Sqlite {
     }
 }
 
-/// Makes sure that the database is ours, and brings it into WAL mode and its schema up to date. One connection does
+/// Makes sure that the database is one of Keyway, switches it to WAL mode and updates its schema. One connection does
 /// this before there are others.
 async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
     let failed = |error| failure(file, "open", error);
@@ -205,13 +206,13 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
     let tables = query_scalar::<_, String>("SELECT name FROM sqlite_schema WHERE type = 'table'");
     let tables = tables.fetch_all(&mut connection).await.map_err(failed)?;
     if !tables.is_empty() && !tables.iter().any(|table| table == "_sqlx_migrations") {
-        return Err(file.unavailable("is the database of another program; name another file"));
+        return Err(file.unavailable("belongs to another program; configure another path"));
     }
     let start = Instant::now();
     let mode = loop {
         match query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await {
             Ok(mode) => break mode,
-            // SQLite itself does not wait for the lock that a change to WAL mode takes.
+            // SQLite itself does not wait for the lock that switching to WAL mode needs.
             Err(error) if primary_code(&error) == Some(code::BUSY) && start.elapsed() < LOCK_TIMEOUT => {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
@@ -220,12 +221,13 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
     };
     if mode != "wal" {
         return Err(file.unavailable(&format!(
-            "stays in journal mode '{mode}', for its file system cannot share memory; keep it on a local disk"
+            "cannot be switched from journal mode '{mode}' to WAL, because its file system does not support shared \
+             memory; move it to a local disk"
         )));
     }
-    // What a killed process has written but not synced was found in the log just now: sync it before anyone reads it.
+    // The log may contain what a killed process has written but not synced: sync that before anyone reads it.
     query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await.map_err(failed)?;
-    // Alone, so that two processes that start at once do not both migrate.
+    // In an exclusive transaction, so that two processes that start at the same time do not both migrate.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     migrate(file, &mut transaction).await?;
     transaction.commit().await.map_err(failed)?;
@@ -233,42 +235,43 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
 }
 
 async fn migrate(file: &DatabaseFile, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    /// The newest schema that this program knows.
+    /// The newest schema version that this program supports.
     const NEWEST: i64 = 1;
     let first = include_str!("sqlite.1.sql").into_sql_str();
     let migrations = vec![Migration::new(NEWEST, Cow::Borrowed("keys"), MigrationType::Simple, first, false)];
     let what = match Migrator::with_migrations(migrations).run_direct(None, connection, false).await {
         Ok(()) => return Ok(()),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-            return Err(failure(file, "bring up to date", error));
+            return Err(failure(file, "migrate", error));
         }
         Err(MigrateError::VersionMissing(version)) if version > NEWEST => format!(
-            "has schema version {version}, and this release knows {NEWEST}; run the newer release that wrote it, or \
-             restore a backup from before"
+            "has schema version {version}, and this release supports {NEWEST}; run the newer release that wrote it, or \
+             restore an older backup"
         ),
         Err(error) => {
-            format!("has a schema that is not ours ({error}); name another file, or restore it from a backup")
+            format!("has a schema that is not Keyway's ({error}); configure another path, or restore it from a backup")
         }
     };
     Err(file.unavailable(&what))
 }
 
-/// The one place where errors of the driver become errors of a store.
+/// The only place where errors of the driver become errors of a store.
 fn failure(file: &DatabaseFile, doing: &str, error: sqlx::Error) -> StoreError {
     let advice = match (&error, primary_code(&error)) {
-        (_, Some(code::BUSY | code::LOCKED)) => "another process holds a lock on it; end that process",
+        (_, Some(code::BUSY | code::LOCKED)) => "another process holds a lock on it; stop that process",
         (_, Some(code::PERM | code::READONLY)) => {
-            "it is read-only; let the user that runs this program write the file and its directory"
+            "it is read-only; give the user that runs this program write access to the file and its directory"
         }
         (_, Some(code::FULL)) => "free some disk space",
         (_, Some(code::CANTOPEN)) => {
-            "let the user that runs this program read and write the file and its directory, and mount it writable"
+            "give the user that runs this program read and write access to the file and its directory, and mount it \
+             writable"
         }
         (_, Some(code::CORRUPT)) => "it is damaged; restore it from a backup",
-        (_, Some(code::NOTADB)) => "it is no SQLite database; name another file, or restore it from a backup",
-        (sqlx::Error::PoolTimedOut, _) => "all connections are busy; see whether the disk is slow",
+        (_, Some(code::NOTADB)) => "it is not a SQLite database; configure another path, or restore it from a backup",
+        (sqlx::Error::PoolTimedOut, _) => "all connections are busy; check whether the disk is slow",
         (sqlx::Error::PoolClosed, _) => "it was closed because the server is stopping",
-        _ => "look at the file system and the system's log",
+        _ => "check the file system and the system log",
     };
     let reason = format!("cannot {doing} the key database '{}': {error}; {advice}", file.path.display());
     StoreError::unavailable(reason).caused_by(error)

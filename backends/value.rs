@@ -1,4 +1,4 @@
-//! What is stored under a name. Its meaning (a key, sealed or not) is no matter of a store.
+//! What is stored under a name. Its meaning (a key, encrypted or not) does not concern a store.
 
 use std::fmt;
 
@@ -6,13 +6,14 @@ use zeroize::Zeroizing;
 
 use crate::StoreError;
 
-/// The bytes stored under a name, at most [`Value::MAX_LEN`]. Wiped from memory on drop; `Debug` prints the length alone.
+/// The bytes stored under a name, at most [`Value::MAX_LEN`]. Wiped from memory on drop; `Debug` prints only the
+/// length.
 #[derive(PartialEq, Eq)]
 pub struct Value(Zeroizing<Vec<u8>>);
 
 impl Value {
-    /// Bytes in a value at most: 1 MiB. An own bound, so that no store is asked to hold or read without one; a key
-    /// is some 200 bytes long.
+    /// The maximum number of bytes in a value: 1 MiB. It is Keyway's own bound, so that no store has to hold or read
+    /// without one; a key is about 200 bytes long.
     pub const MAX_LEN: usize = 1_048_576;
 
     /// The bytes.
@@ -25,22 +26,22 @@ impl Value {
         self.0.len()
     }
 
-    /// Whether there is not a single byte.
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A second value of the same bytes. Not `Clone`, so that no copy of key material is made by chance.
+    /// A second value with the same bytes. Not `Clone`, so that key material is not copied by accident.
     pub(crate) fn copy(&self) -> Self {
         Self(self.0.clone())
     }
 
-    /// Refuses a value that is too long to be created, in the same words in every store.
+    /// Refuses a value that is too long to be created, with the same message in every store.
     pub(crate) fn check_len(&self) -> Result<(), StoreError> {
         if self.len() <= Self::MAX_LEN {
             return Ok(());
         }
-        let reason = format!("a value of {} bytes is too long: a store takes {} at most", self.len(), Self::MAX_LEN);
+        let reason = format!("the value has {} bytes, and a store accepts at most {}", self.len(), Self::MAX_LEN);
         Err(StoreError::unavailable(reason))
     }
 }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_output_has_the_length_and_nothing_of_the_bytes() {
+    fn debug_output_shows_the_length_and_none_of_the_bytes() {
         assert_eq!(format!("{:?}", Value::from(b"secret".to_vec())), "Value(6 bytes)");
     }
 }

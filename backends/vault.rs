@@ -1,28 +1,28 @@
 //! The KV engine of HashiCorp Vault or `OpenBao`, version 1 or 2, with transit encryption or without. What KES stored
 //! there is read and written byte for byte.
 //!
-//! | file | what lives there |
+//! | file | what it contains |
 //! |---|---|
-//! | `config.rs` | what an operator says, checked |
-//! | `client.rs` | connections, TLS, redirects, time-outs; why the logs hold nothing of it |
-//! | `auth.rs` | logging in, renewing, logging in anew |
-//! | `kv.rs` | read, write, remove, list; which engine is mounted |
-//! | `claim.rs` | how a name is given once on KV v1 |
-//! | `transit.rs` | values under a transit key |
-//! | `error.rs` | what can go wrong, and the one function that makes it a [`StoreError`] |
+//! | `vault/config.rs` | the settings, checked |
+//! | `vault/client.rs` | connections, TLS, redirects, time-outs; how the libraries are kept from logging secrets |
+//! | `vault/auth.rs` | logging in, renewing, logging in again |
+//! | `vault/kv.rs` | read, write, remove, list; which engine is mounted |
+//! | `vault/claim.rs` | how a name is assigned only once on KV v1 |
+//! | `vault/transit.rs` | values encrypted under a transit key |
+//! | `vault/error.rs` | what can go wrong, and the only function that turns it into a [`StoreError`] |
 //!
 //! # Create
-//! KV v2 has check-and-set: `cas: 0` is taken only for a name that has no metadata, deleted versions included. KV v1
-//! has not, see `claim.rs`. Whenever the outcome of a write is unknown, it is read back: `Ok` when our value stands,
-//! [`StoreError::AlreadyExists`] when another one does, else the failure.
+//! KV v2 has check-and-set: `cas: 0` is accepted only for a name without metadata, which deleted versions have, too. KV
+//! v1 has not, see `vault/claim.rs`. Whenever the outcome of a write is unknown, the value is read back: `Ok` if it is
+//! ours, [`StoreError::AlreadyExists`] if it is another one, else the failure.
 //!
 //! # Not found
-//! Vault answers 404 for much else than a missing value: a missing engine, the wrong version of it, deleted versions.
-//! Only `{"errors":[]}` is taken for "nothing is there", and only when the engine is still the one of the start.
+//! Vault responds with 404 in many other cases than a missing value: a missing engine, the wrong version of it, deleted
+//! versions. Only `{"errors":[]}` means that nothing is there, and only if the engine is still the one of the start.
 //!
 //! # Time
-//! An operation takes 8 s at most, a request in it 3.8 s, a connection 2 s. Reads are tried twice, over another
-//! connection, so that dead ones are found out. There is no back-off: the next operation tries anew.
+//! An operation takes at most 8 s, a request 3.8 s, a connection 2 s. Reads are tried twice, over another connection,
+//! in case the first one is dead. There is no back-off: the next operation tries again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
+use crate::deadline::within;
 use crate::vault::auth::Connection;
 use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
 use crate::vault::error::Failure;
@@ -47,13 +48,13 @@ mod transit;
 
 pub use config::{Config, Credential, KvVersion, Login, Tls, Transit};
 
-/// The time for an operation, so that it ends before the 15 s of a request to us do.
+/// The time limit of an operation, which ends before the 15 s of a request to the gateway.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How late in an operation a new attempt to create may begin.
+/// How late in an operation a new attempt to create may start.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
-/// What `ping` reads: a name like any other, so that the rights are those of `get`. It need not exist.
+/// What `ping` reads: a name like any other, so that it needs the same rights as `get`. It need not exist.
 const PING: &str = "keyway-ping";
 
 /// The store.
@@ -71,11 +72,12 @@ struct Inner {
 }
 
 impl Vault {
-    /// Logs in, makes sure that the engine is there and of the right version, that keys can be read, and that the
+    /// Logs in, and makes sure that the engine exists and has the right version, that keys can be read, and that the
     /// transit key exists. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] and [`StoreError::Unavailable`], with what is wrong, where, and what to do.
+    /// [`StoreError::Unreachable`], [`StoreError::NotReady`] and [`StoreError::Unavailable`], with what is wrong,
+    /// where, and what to do.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
         let connection = Connection::open(config).await?;
         let opened = async {
@@ -97,24 +99,22 @@ impl Vault {
             }
         };
         if connection.place.address.scheme() == "http" && !is_loopback(&connection.place) {
-            warn!("keys travel to {} without TLS; give an https endpoint", connection.place);
+            warn!("keys are sent to {} without TLS; configure an https endpoint", connection.place);
         }
         let inner = Arc::new(Inner { connection, mount, claims: Claims::default() });
-        let kept = inner.clone();
-        let renewal = tokio::spawn(async move { kept.connection.keep().await }).abort_handle();
+        let renewed = inner.clone();
+        let renewal = tokio::spawn(async move { renewed.connection.keep_renewed().await }).abort_handle();
         Ok(Self { inner, renewal })
     }
 
-    /// Bounds an operation.
+    /// Bounds the time of an operation.
     async fn within<T>(
         &self,
         doing: &str,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION_TIMEOUT, operation).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::TimedOut.into_error(doing, &self.inner.connection.place, None)),
-        }
+        let expired = || Failure::TimedOut.into_error(doing, &self.inner.connection.place, None);
+        within(OPERATION_TIMEOUT, expired, operation).await
     }
 }
 
@@ -138,7 +138,7 @@ impl Store for Vault {
                 }
                 None => Stored::of(value),
             };
-            // In a task of its own, so that a claim is not left behind when the caller leaves.
+            // In a separate task, so that no claim is left behind when the caller is gone.
             let (inner, owned) = (self.inner.clone(), name.clone());
             let task = tokio::spawn(async move {
                 match inner.connection.place.version {
@@ -148,9 +148,7 @@ impl Store for Vault {
             });
             match task.await {
                 Ok(done) => done,
-                Err(_) => {
-                    Err(StoreError::unavailable(format!("the create of the key '{name}' did not come to its end")))
-                }
+                Err(_) => Err(StoreError::unavailable(format!("the create of the key '{name}' was aborted"))),
             }
         };
         self.within(&doing, create).await
@@ -220,52 +218,58 @@ impl Inner {
                 self.mount.check(&self.connection).await?;
                 return Err(StoreError::NotFound);
             }
-            (found, _) => return Err(self.no_value(name, &found)),
+            (found, _) => return Err(self.not_a_value(name, &found)),
         };
         if value.len() > Value::MAX_LEN {
-            let reason = format!("'{name}' in {place} has {} bytes", value.len());
+            let reason = format!(
+                "the key '{name}' in {place} has {} bytes, and a key has at most {}; restore it from a backup",
+                value.len(),
+                Value::MAX_LEN
+            );
             return Err(StoreError::Damaged { reason });
         }
         Ok(value)
     }
 
-    /// The error for what is there but cannot be handed out.
-    fn no_value(&self, name: &Name, found: &Found) -> StoreError {
+    /// The error for what exists but cannot be returned as a value.
+    fn not_a_value(&self, name: &Name, found: &Found) -> StoreError {
         let place = &self.connection.place;
         let (engine, path) = (&place.engine, place.path(name.as_str()));
         match found {
             Found::Deleted(version) => StoreError::Withheld {
                 reason: format!(
-                    "version {version} of the key '{name}' in {place} was deleted and can be brought back: \
+                    "version {version} of the key '{name}' in {place} was deleted; restore it with \
                      `vault kv undelete -mount={engine} -versions={version} {path}`"
                 ),
             },
             Found::Destroyed(version) => StoreError::Withheld {
                 reason: format!(
-                    "version {version} of the key '{name}' in {place} was destroyed; bring an older version back with \
+                    "version {version} of the key '{name}' in {place} was destroyed; restore an older version with \
                      `vault kv rollback -mount={engine} -version=N {path}` if `vault kv metadata get -mount={engine} \
                      {path}` shows one, or restore a backup"
                 ),
             },
             Found::Foreign(why) => StoreError::Damaged {
-                reason: format!("what is under the name '{name}' in {place} is no key: {why}; it was stored by others"),
+                reason: format!(
+                    "what is stored as '{name}' in {place} is not a key: {why}; it was stored by another program"
+                ),
             },
             Found::Missing => StoreError::NotFound,
             Found::Value(_) => StoreError::AlreadyExists,
         }
     }
 
-    /// What a create is told when there is something under its name.
+    /// The error of a create when there is something under its name.
     fn taken(&self, name: &Name, found: &Found) -> StoreError {
         match found {
-            Found::Deleted(_) | Found::Destroyed(_) => self.no_value(name, found),
+            Found::Deleted(_) | Found::Destroyed(_) => self.not_a_value(name, found),
             _ => StoreError::AlreadyExists,
         }
     }
 
     async fn create_v2(&self, name: &Name, stored: &Stored) -> Result<(), StoreError> {
-        // Not for atomicity: with the policy that KES asks for, which lets it create and not update, a write to a name
-        // that is taken is answered 403, as if the token were bad.
+        // Not for atomicity: with the policy that KES documents, which allows create but not update, a write to a name
+        // that is taken gets a 403, as if the token were invalid.
         match kv::read(&self.connection, name.as_str()).await {
             Ok(Found::Missing) => {}
             Ok(found) => return Err(self.taken(name, &found)),
@@ -287,15 +291,15 @@ impl Inner {
         }
     }
 
-    /// Creates on KV v1, see `claim.rs`.
+    /// Creates on KV v1, see `vault/claim.rs`.
     async fn create_v1(&self, name: &Name, stored: &Stored, began: Instant) -> Result<(), StoreError> {
         let connection = &self.connection;
         let _turn = self.claims.turn(name).await;
         loop {
             if began.elapsed() > BEGIN_WITHIN {
                 return Err(StoreError::unavailable(format!(
-                    "another create of the key '{name}' in {} is under way or was cut off less than {STALE:?} ago; try \
-                     again",
+                    "another create of the key '{name}' in {} is in progress, or was interrupted less than {STALE:?} \
+                     ago; try again",
                     connection.place
                 )));
             }
@@ -304,21 +308,27 @@ impl Inner {
                 Ok(found) => return Err(self.taken(name, &found)),
                 Err(failure) => return Err(self.failed(failure, "create", name).await),
             }
-            let (id, since) = self.claims.make();
+            let (id, since) = self.claims.create_id();
             let done = match kv::claim(connection, name, &id).await {
                 Ok(()) => self.create_claimed(name, stored, &id, since, began).await,
                 Err(failure) if failure.is_denied() => {
                     let path = connection.place.path(".keyway/claims/*");
-                    let doing =
-                        format!("make a claim at '{}/{path}', which KV v1 needs to create", connection.place.engine);
+                    let doing = format!(
+                        "create a claim at '{}/{path}', which is needed on KV v1 to create",
+                        connection.place.engine
+                    );
                     Step::Done(Err(self.failed(failure, &doing, name).await))
                 }
-                Err(failure) => Step::Done(Err(self.failed(failure, "make a claim to create", name).await)),
+                Err(failure) => Step::Done(Err(self.failed(failure, "create a claim in order to create", name).await)),
             };
             if !matches!(done, Step::Unknown(_))
                 && let Err(failure) = kv::unclaim(connection, name, &id).await
             {
-                warn!("cannot remove the claim on the key '{name}' in Vault: {}", failure.words());
+                warn!(
+                    "cannot remove the claim on the key '{name}' in Vault: {}; the key cannot be created again for \
+                     {STALE:?}",
+                    failure.text()
+                );
             }
             match done {
                 Step::Done(result) => return result,
@@ -328,7 +338,7 @@ impl Inner {
         }
     }
 
-    /// What there is to do while a claim stands.
+    /// What happens while the claim exists.
     async fn create_claimed(&self, name: &Name, stored: &Stored, id: &str, since: Instant, began: Instant) -> Step {
         let connection = &self.connection;
         let failed = async |failure| self.failed(failure, "create", name).await;
@@ -340,9 +350,9 @@ impl Inner {
                 Ok(listed) => listed,
                 Err(failure) => return Step::Done(Err(failed(failure).await)),
             };
-            match self.claims.judge(name, id, &listed) {
-                Verdict::Alone => break,
-                Verdict::Stay => pause().await,
+            match self.claims.evaluate(name, id, &listed) {
+                Verdict::Only => break,
+                Verdict::Wait => pause().await,
                 Verdict::Withdraw => return Step::Again,
                 Verdict::Remove(other) => {
                     if let Err(failure) = kv::unclaim(connection, name, &other).await {
@@ -362,16 +372,17 @@ impl Inner {
         let written = kv::write(connection, name, stored).await;
         let found = kv::read(connection, name.as_str()).await;
         if since.elapsed() >= STALE {
-            let reason =
-                format!("the create of the key '{name}' took so long that another one may have come in between");
+            let reason = format!(
+                "the create of the key '{name}' took so long that another one may have happened in between; try again"
+            );
             return Step::Unknown(StoreError::unavailable(reason));
         }
         match (written, found) {
             (_, Ok(Found::Value(found))) if found == *stored => Step::Done(Ok(())),
-            (Ok(()), Ok(Found::Missing)) => {
-                Step::Done(Err(StoreError::unavailable(format!("the key '{name}' was gone as soon as it was created"))))
-            }
-            // The policy may let us create and not update, and somebody without claims came first.
+            (Ok(()), Ok(Found::Missing)) => Step::Done(Err(StoreError::unavailable(format!(
+                "the key '{name}' was deleted right after it was created; try again"
+            )))),
+            // The policy may allow create but not update, and a program without claims was faster.
             (_, Ok(found)) if found != Found::Missing => Step::Done(Err(self.taken(name, &found))),
             (Err(failure), _) if failure.is_ambiguous() => Step::Unknown(failed(failure).await),
             (Err(failure), _) | (Ok(()), Err(failure)) => Step::Done(Err(failed(failure).await)),
@@ -385,8 +396,8 @@ impl Inner {
                 self.mount.check(&self.connection).await?;
                 return Err(StoreError::NotFound);
             }
-            Ok(found @ Found::Foreign(_)) => return Err(self.no_value(name, &found)),
-            // Deleted and destroyed versions, too: a delete that is asked for is for good.
+            Ok(found @ Found::Foreign(_)) => return Err(self.not_a_value(name, &found)),
+            // Deleted and destroyed versions, too: a delete is permanent.
             Ok(_) => {}
             Err(failure) => return Err(self.failed(failure, "delete", name).await),
         }
@@ -429,13 +440,13 @@ impl Inner {
     }
 }
 
-/// How an attempt to create under a claim ended.
+/// The outcome of an attempt to create under a claim.
 enum Step {
-    /// The claim can go.
+    /// The claim can be removed.
     Done(Result<(), StoreError>),
-    /// The claim must stay: the write may still take effect.
+    /// The claim must remain: the write may still take effect.
     Unknown(StoreError),
-    /// The name is not ours yet.
+    /// Another creator has a claim: try again.
     Again,
 }
 

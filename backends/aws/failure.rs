@@ -1,7 +1,7 @@
-//! The one place where errors of the SDK become errors of a store.
+//! The only place where errors of the SDK become errors of a store.
 //!
-//! The SDK's own errors hold requests and answers, which `Debug` prints. They end here: what goes on is the code and
-//! the words of AWS, or the cause of a failed connection.
+//! The SDK's own errors contain requests and responses, which `Debug` prints. They do not leave this file: only the
+//! code and the message of AWS, or the cause of a failed connection, are kept.
 
 use std::error::Error;
 
@@ -10,31 +10,36 @@ use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
 use crate::{StoreError, chain};
 
-/// The SDK's default chain, in words.
+/// The SDK's default chain, for messages.
 pub(super) const DEFAULT_CHAIN: &str =
     "the default chain (environment, profile, web identity, container, instance role)";
 
-/// Characters of the service's words that are passed on at most.
-const MAX_WORDS: usize = 400;
+/// The maximum number of characters of a message of AWS that are kept.
+const MAX_MESSAGE: usize = 400;
 
-/// A failed request, all attempts included.
+/// The cause when the time is over.
+const NO_RESPONSE: &str = "no response in time";
+
+/// A failed request, after all attempts.
 #[derive(Debug)]
 pub(super) struct Failure {
-    kind: Kind,
-    /// As in `AccessDeniedException`; empty when the service did not say or did not answer.
+    outcome: Outcome,
+    /// For example `AccessDeniedException`; empty when the service did not return one or did not respond.
     code: String,
-    words: String,
+    /// The message of AWS, or the cause.
+    message: String,
 }
 
+/// How far the request got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// No answer, or not all of it.
+enum Outcome {
+    /// There was no complete response.
     Unreachable,
-    /// An answer that says no.
+    /// The service refused the request.
     Refused,
-    /// An answer that says that the service failed, or one that makes no sense.
+    /// The service failed, or its response is invalid.
     Broken,
-    /// No request was made.
+    /// The request was not sent.
     Unsent,
 }
 
@@ -43,70 +48,71 @@ impl Failure {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        let without_code = |kind, words| Self { kind, code: String::new(), words };
+        let without_code = |outcome, message| Self { outcome, code: String::new(), message };
         match error {
             SdkError::ServiceError(context) => {
-                let kind = if context.raw().status().is_client_error() { Kind::Refused } else { Kind::Broken };
+                let outcome = if context.raw().status().is_client_error() { Outcome::Refused } else { Outcome::Broken };
                 let code = context.err().code().map(str::to_owned).unwrap_or_default();
-                let words = match context.err().message() {
+                let message = match context.err().message() {
                     Some(message) => clean(message),
                     None => format!("status {}", context.raw().status()),
                 };
-                Self { kind, code, words }
+                Self { outcome, code, message }
             }
             SdkError::DispatchFailure(failure) => {
                 let is_transport = failure.is_io()
                     || failure.is_timeout()
                     || failure.as_connector_error().is_some_and(|error| error.as_other().is_some());
                 let cause = failure.as_connector_error().and_then(Error::source);
-                let words = cause.map_or_else(|| "the connection failed".to_owned(), |cause| clean(&chain(cause)));
+                let message = cause.map_or_else(|| "the connection failed".to_owned(), |cause| clean(&chain(cause)));
                 if is_transport {
-                    return without_code(Kind::Unreachable, words);
+                    return without_code(Outcome::Unreachable, message);
                 }
-                // No type of ours to tell it by; the text differs, the answer does not.
-                let hint = if words.contains("credential") { "no credentials: " } else { "" };
-                without_code(Kind::Unsent, format!("{hint}{words}"))
+                // The SDK has no type for missing credentials; this only affects the message.
+                let hint = if message.contains("credential") { "no credentials: " } else { "" };
+                without_code(Outcome::Unsent, format!("{hint}{message}"))
             }
-            SdkError::TimeoutError(_) => without_code(Kind::Unreachable, "no answer in time".to_owned()),
-            // The cause may quote the answer.
+            SdkError::TimeoutError(_) => without_code(Outcome::Unreachable, NO_RESPONSE.to_owned()),
+            // The cause may quote the response.
             SdkError::ResponseError(_) => {
-                without_code(Kind::Broken, "the answer was cut, or is none of Secrets Manager".to_owned())
+                without_code(Outcome::Broken, "the response is incomplete, or not from Secrets Manager".to_owned())
             }
             other => {
-                let words = other
+                let message = other
                     .source()
-                    .map_or_else(|| "the request could not be made".to_owned(), |cause| clean(&chain(cause)));
-                without_code(Kind::Unsent, words)
+                    .map_or_else(|| "the request could not be built".to_owned(), |cause| clean(&chain(cause)));
+                without_code(Outcome::Unsent, message)
             }
         }
     }
 
-    /// A request that was given up because the operation's time was over.
+    /// A request that was cancelled because the time limit of the operation was reached.
     pub(super) fn timed_out() -> Self {
-        Self { kind: Kind::Unreachable, code: String::new(), words: "no answer in time".to_owned() }
+        Self { outcome: Outcome::Unreachable, code: String::new(), message: NO_RESPONSE.to_owned() }
     }
 
-    /// The code of the service.
+    /// The error code of the service.
     pub(super) fn code(&self) -> &str {
         &self.code
     }
 
-    /// The words of the service, which are no API: to choose between two safe answers alone.
-    pub(super) fn says(&self, words: &str) -> bool {
-        self.words.contains(words)
+    /// Whether the message contains this text. Messages are not an API: use this only to choose between two safe
+    /// results.
+    pub(super) fn says(&self, text: &str) -> bool {
+        self.message.contains(text)
     }
 
-    /// Whether the service said no, so that nothing was done.
+    /// Whether the request was refused or not sent, so that nothing has happened.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.kind, Kind::Refused | Kind::Unsent)
+        matches!(self.outcome, Outcome::Refused | Outcome::Unsent)
     }
 
-    /// Whether the rights are missing.
+    /// Whether rights are missing.
     pub(super) fn is_denied(&self) -> bool {
         self.code == "AccessDeniedException" || self.code == "AccessDenied"
     }
 
-    /// Whether other credentials may do.
+    /// Whether the request may succeed with other credentials.
     pub(super) fn is_about_credentials(&self) -> bool {
         matches!(
             self.code.as_str(),
@@ -131,29 +137,29 @@ impl Failure {
                  kms:Decrypt and kms:GenerateDataKey on the KMS key"
             }
             "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown" => {
-                "try again later, or have the quota raised"
+                "try again later, or request a higher quota"
             }
-            "LimitExceededException" => "remove secrets, or have the quota raised",
+            "LimitExceededException" => "delete secrets that are not needed, or request a higher quota",
             "DecryptionFailure" | "EncryptionFailure" => {
-                "see that the secret's KMS key is enabled, and that kms:Decrypt and kms:GenerateDataKey are allowed"
+                "check that the secret's KMS key is enabled, and that kms:Decrypt and kms:GenerateDataKey are allowed"
             }
-            _ if self.kind == Kind::Unreachable => {
-                "see that the endpoint is right and can be reached from here (DNS, network, proxy)"
+            _ if self.outcome == Outcome::Unreachable => {
+                "check that the endpoint is correct and reachable from here (DNS, network, proxy)"
             }
-            _ if self.kind == Kind::Broken => "try again later, and look at the state of the service",
-            _ if self.kind == Kind::Unsent => "look at endpoint, region and credentials of this key store",
-            _ => "look at the configuration of this key store",
+            _ if self.outcome == Outcome::Broken => "try again later, and check the health of the service",
+            _ if self.outcome == Outcome::Unsent => "check endpoint, region and credentials of this key store",
+            _ => "check the configuration of this key store",
         }
     }
 
-    /// What to tell of it: `doing` says what failed and where.
-    pub(super) fn told(&self, doing: &str) -> StoreError {
-        let colon = if self.code.is_empty() || self.words.is_empty() { "" } else { ": " };
-        let Self { code, words, .. } = self;
-        let reason = format!("cannot {doing}: {code}{colon}{words}; {}", self.advice());
-        match self.kind {
-            Kind::Unreachable => StoreError::unreachable(reason),
-            Kind::Refused | Kind::Broken | Kind::Unsent => StoreError::unavailable(reason),
+    /// The error of a store for this failure: `doing` is what failed, and where.
+    pub(super) fn to_error(&self, doing: &str) -> StoreError {
+        let colon = if self.code.is_empty() || self.message.is_empty() { "" } else { ": " };
+        let Self { code, message, .. } = self;
+        let reason = format!("cannot {doing}: {code}{colon}{message}; {}", self.advice());
+        match self.outcome {
+            Outcome::Unreachable => StoreError::unreachable(reason),
+            Outcome::Refused | Outcome::Broken | Outcome::Unsent => StoreError::unavailable(reason),
         }
     }
 }
@@ -169,7 +175,7 @@ pub(super) fn clean(message: &str) -> String {
         }
         _ => line.to_owned(),
     };
-    line.chars().filter(|char| !char.is_control()).take(MAX_WORDS).collect()
+    line.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE).collect()
 }
 
 #[cfg(test)]
@@ -177,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_line_is_passed_on_and_no_quoted_value() {
+    fn only_the_first_line_is_kept_and_no_quoted_value() {
         assert_eq!(
             clean("It does not match.\n\nThe Canonical String was\nx-amz-security-token:TOKEN"),
             "It does not match."
@@ -185,6 +191,6 @@ mod tests {
         let text = "1 validation error detected: Value 'se'cret' at 'secretString' failed to satisfy constraint: x";
         let cleaned = "1 validation error detected: Value (left out) at 'secretString' failed to satisfy constraint: x";
         assert_eq!(clean(text), cleaned);
-        assert_eq!(clean(&"ü".repeat(1000)).chars().count(), MAX_WORDS);
+        assert_eq!(clean(&"ü".repeat(1000)).chars().count(), MAX_MESSAGE);
     }
 }

@@ -1,4 +1,4 @@
-//! The temporary files in which keys are written before they get their names. Not here: when they do.
+//! The temporary files to which keys are written before they get their names. Not here: when that happens.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -10,24 +10,24 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use tracing::warn;
 
-/// No key name begins with a dot, and nobody else's file is called so.
+/// A key name never begins with a dot, and no other program uses these names.
 const PREFIX: &str = ".keyway-";
 const SUFFIX: &str = ".tmp";
 
-/// A temporary file older than this is nobody's: its process was killed. A create takes far less time.
+/// A temporary file older than this was left behind by a killed process: a create takes far less time.
 const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
-/// A written and synced file. Its name is removed on drop: after success the content has another name, after failure
-/// nobody needs it.
+/// A written and synced file. Its name is removed on drop: after success the content has another name, after a failure
+/// it is not needed.
 pub(super) struct Temporary<'a> {
     directory: &'a File,
     name: String,
 }
 
 impl<'a> Temporary<'a> {
-    /// Writes and syncs a value under a name of its own, mode 0600 whatever the umask.
+    /// Writes and syncs a value under a unique name, mode 0600 regardless of the umask.
     pub(super) fn write(directory: &'a File, value: &[u8]) -> io::Result<Self> {
-        /// Makes names differ within the process; the time makes them differ between processes of one number.
+        /// Makes names unique within the process; the time makes them unique among processes with the same ID.
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -42,12 +42,12 @@ impl<'a> Temporary<'a> {
         Ok(temporary)
     }
 
-    /// Gives the file a second name, if nothing is there.
+    /// Gives the file a second name, if that is not taken.
     pub(super) fn link(&self, name: &str) -> rustix::io::Result<()> {
         rustix::fs::linkat(self.directory, &self.name, self.directory, name, AtFlags::empty())
     }
 
-    /// Leaves the file where it is.
+    /// Leaves the file in place.
     pub(super) fn keep(mut self) {
         self.name.clear();
     }
@@ -56,14 +56,14 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            // A failure leaves a file that a later start removes.
+            // If that fails, a later start removes the file.
             let _ = rustix::fs::unlinkat(self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// Removes temporary files of killed processes: they may hold keys that were deleted since. Best effort, for a
-/// directory that may only be read is a store, too.
+/// Removes temporary files of killed processes: they may contain keys that have been deleted since. Best effort,
+/// because a read-only directory is a store, too.
 pub(super) fn remove_leftovers(directory: &File, path: &Path) {
     let Ok(entries) = Dir::read_from(directory) else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
@@ -74,8 +74,11 @@ pub(super) fn remove_leftovers(directory: &File, path: &Path) {
     }
     for name in leftovers {
         match rustix::fs::unlinkat(directory, &name, AtFlags::empty()) {
-            Ok(()) => warn!(path = %path.display(), name, "removed what an interrupted create left behind"),
-            Err(error) => warn!(path = %path.display(), name, %error, "cannot remove a left-over file"),
+            Ok(()) => warn!(path = %path.display(), name, "removed a temporary file of an interrupted create"),
+            Err(error) => {
+                let message = "cannot remove a temporary file of an interrupted create; it may contain a deleted key";
+                warn!(path = %path.display(), name, %error, "{message}");
+            }
         }
     }
 }
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_we_make_are_taken_for_temporary_files() {
+    fn only_names_of_our_temporary_files_are_recognized_as_such() {
         let directory = tempfile::tempdir().unwrap();
         let handle = File::open(directory.path()).unwrap();
         let temporary = Temporary::write(&handle, b"value").unwrap();

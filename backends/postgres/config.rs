@@ -1,7 +1,7 @@
-//! Where the database is and how it is used: the settings, the connection URL, and what the driver makes of them.
+//! Where the database is and how it is used: the settings, the connection URL, and their conversion for the driver.
 //!
-//! The driver would fill what is left out from `PG*` variables and `~/.pgpass`. A gateway that silently talks to
-//! another database than its config says is worse than one that does not start, so every field is set here.
+//! The driver would take what is left out from `PG*` variables and `~/.pgpass`. A gateway that silently uses another
+//! database than its config names is worse than one that does not start, so every field is set here.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ const DEFAULT_PORT: u16 = 5432;
 
 /// How a table of a PostgreSQL database is reached and used.
 ///
-/// The server is named either by `url` or by `host`, `port`, `database` and `user`. The environment (`PGHOST` and
-/// the like) and `~/.pgpass` have no say.
+/// The server is given either by `url` or by `host`, `port`, `database` and `user`. The environment (`PGHOST` and so
+/// on) and `~/.pgpass` are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`, percent-encoded. No other parameter
-    /// is known. As a whole a secret, for it may hold the password.
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...&sslrootcert=...`, percent-encoded. Other parameters
+    /// are errors. The whole URL is a secret, because it may contain the password.
     pub url: Option<Secret>,
-    /// A host name, an IP address, or the directory of a Unix socket, which begins with `/`. One server: it must be
-    /// the primary.
+    /// A host name, an IP address, or the directory of a Unix socket, which begins with `/`. A single server, which
+    /// must be the primary.
     pub host: Option<String>,
     /// Default 5432.
     pub port: Option<u16>,
@@ -35,32 +35,32 @@ pub struct Config {
     pub database: Option<String>,
     /// The role to log in as.
     pub user: Option<String>,
-    /// The password of the role, also beside a `url` without one. None for servers that ask for none.
+    /// The password of the role, also in addition to a `url` without one. None for servers that do not ask for one.
     pub password: Option<Secret>,
-    /// How far TLS goes. Default [`SslMode::VerifyFull`]; a Unix socket never has TLS.
+    /// How strictly TLS is used. Default [`SslMode::VerifyFull`]; a Unix socket never has TLS.
     pub sslmode: Option<SslMode>,
-    /// A PEM file of the certificate authorities that may have signed the server's certificate. It is read once, by
-    /// `open`. The driver always trusts the public authorities that are built in (webpki-roots) as well, and nothing
-    /// of the operating system. A public authority gives nobody a certificate for a name that is not public.
+    /// A PEM file with the certificate authorities to trust for the server's certificate. It is read once, by `open`.
+    /// The driver always trusts its built-in public authorities (webpki-roots) as well, and none of the operating
+    /// system's. A public authority does not issue certificates for names that are not public.
     pub ca: Option<PathBuf>,
-    /// A PEM file of the client certificate, for servers that ask for one; together with `key`.
+    /// A PEM file with the client certificate, for servers that ask for one; together with `key`.
     pub cert: Option<PathBuf>,
-    /// A PEM file of the client certificate's private key (not encrypted).
+    /// A PEM file with the client certificate's private key (not encrypted).
     pub key: Option<PathBuf>,
-    /// The schema with the table `keys`: 1 to 56 of `a-z 0-9 _`, not beginning with a digit or `pg_`. Gateways with
-    /// the same schema share their keys. Default `keyway`.
+    /// The schema that contains the table `keys`: 1 to 56 of `a-z 0-9 _`, not beginning with a digit or `pg_`. Gateways
+    /// with the same schema share their keys. Default `keyway`.
     pub schema: String,
-    /// Whether to make the schema and the table when absent, and to bring them up to date. Default true. When false,
-    /// nothing is ever made, and a missing table is an error that shows the SQL to run.
+    /// Whether to create the schema and the table when absent, and to migrate them. Default true. When false, nothing
+    /// is ever created, and a missing table is an error that shows the SQL to run.
     pub migrate: bool,
-    /// Connections at most, 1 to 1000, the one that listens not counted. Default 10.
+    /// The maximum number of connections, 1 to 1000, not including the one that listens. Default 10.
     pub connections: u32,
-    /// How long one connection may take to be made, TLS and login included, and how long a free one is waited for.
-    /// Default 2 s; at most half of `timeout`.
+    /// The time limit for establishing a connection, including TLS and login, and for waiting for a free one. Default 2
+    /// s; at most half of `timeout`.
     pub connect_timeout: Duration,
-    /// How long one operation may take, its one retry included: 1 s to 14 s. Default 7 s.
+    /// The time limit for an operation, including its one retry: 1 s to 14 s. Default 7 s.
     pub timeout: Duration,
-    /// Where to listen for what other gateways change. Default [`Listen::Same`].
+    /// Where to listen for changes by other gateways. Default [`Listen::Same`].
     pub listen: Listen,
 }
 
@@ -88,30 +88,52 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The PEM files that it names.
+    /// The PEM files that the settings name.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let ca = Server::of(self).ok().and_then(|server| server.ca);
         [ca, self.cert.clone(), self.key.clone()].into_iter().flatten().collect()
     }
 
-    /// Whether both lead to the same table, whoever connects.
+    /// Whether both lead to the same table, whoever connects, as far as the settings show.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = |config: &Self| {
-            (config.url.clone(), config.host.clone(), config.port, config.database.clone(), config.schema.clone())
-        };
-        place(self) == place(other)
+        // Every field is named here, so that a new one has to be judged.
+        let Self {
+            url,
+            host,
+            port,
+            database,
+            schema,
+            user: _,
+            password: _,
+            sslmode: _,
+            ca: _,
+            cert: _,
+            key: _,
+            migrate: _,
+            connections: _,
+            connect_timeout: _,
+            timeout: _,
+            listen: _,
+        } = self;
+        (url, host, port, database, schema) == (&other.url, &other.host, &other.port, &other.database, &other.schema)
     }
 
-    /// Without notifications: there is no cache that needs them.
+    /// The same without creating anything: a missing table is then an error with [`AbsentStore`](crate::AbsentStore) as
+    /// its cause.
+    pub(crate) fn without_migration(self) -> Self {
+        Self { migrate: false, ..self }
+    }
+
+    /// The same without notifications, which only caches need.
     pub(crate) fn for_bulk(self) -> Self {
         Self { listen: Listen::Off, ..self }
     }
 
-    /// Checks all settings that can be checked without a file or the server. [`super::Postgres::open`] does so, too;
-    /// alone it serves who only reads a config.
+    /// Checks all settings that can be checked without a file or the server. [`super::Postgres::open`] does the same;
+    /// this is for callers that only read a config.
     ///
     /// # Errors
-    /// What is wrong, in words that name the setting. Nothing of a secret is in it.
+    /// What is wrong, naming the setting. It never contains a secret.
     pub fn check(&self) -> Result<(), String> {
         check_bounds(self)?;
         if self.cert.is_some() != self.key.is_some() {
@@ -124,29 +146,29 @@ impl Config {
 /// Where `LISTEN` is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Listen {
-    /// Where the database is. Not behind a pooler in transaction mode, such as `PgBouncer`: it hands notifications to
-    /// nobody. That is noticed and logged, and the store stays deaf.
+    /// At the address of the database. Not behind a pooler in transaction mode, such as `PgBouncer`, which does not
+    /// deliver notifications. That is detected and logged, and the store stays without notifications.
     #[default]
     Same,
-    /// Past the pooler, at the server itself; all else (database, user, TLS) as for the other connections.
+    /// At the server itself, bypassing the pooler; everything else (database, user, TLS) as for the other connections.
     At {
         /// A host name, an IP address, or the directory of a Unix socket.
         host: String,
         /// The port.
         port: u16,
     },
-    /// Not at all: caches learn of changes by the age of their entries alone.
+    /// Not at all: caches then rely on the age of their entries.
     Off,
 }
 
-/// How far TLS to the server goes. The modes that fall back to plain text without a word are left out.
+/// How strictly TLS is used. The modes that silently fall back to plain text are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
     /// `disable`: plain text.
     Disable,
-    /// `require`: encrypted, to whoever answers.
+    /// `require`: encrypted, without verifying the server's certificate.
     Require,
-    /// `verify-ca`: the server's certificate must come from a known authority.
+    /// `verify-ca`: the server's certificate must come from a trusted authority.
     VerifyCa,
     /// `verify-full`: it must also be for the host that is connected to.
     VerifyFull,
@@ -155,10 +177,10 @@ pub enum SslMode {
 impl FromStr for SslMode {
     type Err = String;
 
-    /// Reads the word that PostgreSQL uses.
+    /// Parses the name that PostgreSQL uses.
     ///
     /// # Errors
-    /// A sentence that lists the words.
+    /// A message that lists the valid names.
     fn from_str(word: &str) -> Result<Self, String> {
         Ok(match word {
             "disable" => Self::Disable,
@@ -167,21 +189,21 @@ impl FromStr for SslMode {
             "verify-full" => Self::VerifyFull,
             "allow" | "prefer" => {
                 return Err(format!(
-                    "sslmode '{word}' may go without TLS unnoticed; use verify-full, verify-ca, require or disable"
+                    "sslmode '{word}' may silently use no TLS; use verify-full, verify-ca, require or disable"
                 ));
             }
-            _ => return Err("sslmode is not one of verify-full, verify-ca, require, disable".to_owned()),
+            _ => return Err("sslmode is not one of verify-full, verify-ca, require and disable".to_owned()),
         })
     }
 }
 
-/// A checked [`Config`], as the driver wants it.
+/// A checked [`Config`], as the driver needs it.
 pub(super) struct Resolved {
     /// How to connect.
     pub(super) options: PgConnectOptions,
-    /// How to connect for `LISTEN`; none when that is off.
+    /// How to connect for `LISTEN`; `None` when that is off.
     pub(super) listen: Option<PgConnectOptions>,
-    /// What messages call the database: `'DATABASE' at HOST:PORT`.
+    /// The database in messages: `'DATABASE' at HOST:PORT`.
     pub(super) place: String,
 }
 
@@ -191,7 +213,7 @@ pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
     let server = Server::of(config).map_err(invalid)?;
     let options = PgConnectOptions::new_without_pgpass();
     if options.get_options().is_some() {
-        return Err(invalid("the environment variable PGOPTIONS is set, and the driver cannot ignore it; unset it"));
+        return Err(invalid("the environment variable PGOPTIONS is set, which the driver cannot ignore; unset it"));
     }
     let (cert, key) = (config.cert.as_deref(), config.key.as_deref());
     let options = match (cert, key) {
@@ -201,7 +223,9 @@ pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
             options.ssl_client_cert_from_pem(&*cert).ssl_client_key_from_pem(&*key)
         }
         (None, None) if std::env::var_os("PGSSLCERT").is_some() || std::env::var_os("PGSSLKEY").is_some() => {
-            return Err(invalid("the environment variables PGSSLCERT and PGSSLKEY are not used; unset them"));
+            return Err(invalid(
+                "the environment variable PGSSLCERT or PGSSLKEY is set, which the driver cannot ignore; unset it",
+            ));
         }
         (None, None) => options,
         _ => return Err(invalid("cert and key must be given together")),
@@ -219,7 +243,8 @@ pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
         .ssl_root_cert_from_pem(ca)
         .ssl_mode(server.driver_sslmode(&server.host))
         .application_name("keyway")
-        // PgBouncer knows no session state: no statement outlives its transaction, no parameter it does not know.
+        // PgBouncer does not keep session state: statements end with their transaction, and only parameters that it
+        // knows.
         .statement_cache_capacity(0)
         .extra_float_digits(None)
         .disable_statement_logging();
@@ -232,7 +257,7 @@ pub(super) async fn resolve(config: &Config) -> Result<Resolved, StoreError> {
     Ok(Resolved { options, listen, place })
 }
 
-const UNUSABLE: &str = "the settings of PostgreSQL are not usable";
+const UNUSABLE: &str = "the PostgreSQL settings are invalid";
 
 fn invalid(what: impl fmt::Display) -> StoreError {
     StoreError::unavailable(format!("{UNUSABLE}: {what}"))
@@ -240,23 +265,23 @@ fn invalid(what: impl fmt::Display) -> StoreError {
 
 fn check_bounds(config: &Config) -> Result<(), String> {
     let schema = config.schema.as_bytes();
-    // 56: the channel of notifications is `keyway_` and this, and PostgreSQL's names have 63 bytes at most.
+    // 56: the channel of notifications is `keyway_` followed by this, and PostgreSQL's names have at most 63 bytes.
     if !matches!(schema, [b'a'..=b'z' | b'_', rest @ ..]
         if rest.len() < 56 && rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')))
     {
-        return Err("schema is not 1 to 56 of a-z, 0-9 and _, or begins with a digit".to_owned());
+        return Err("schema is not 1 to 56 characters of a-z, 0-9 and _, or begins with a digit".to_owned());
     }
     if config.schema.starts_with("pg_") {
-        return Err("schema begins with pg_, which PostgreSQL keeps for itself".to_owned());
+        return Err("schema begins with pg_, which is reserved by PostgreSQL".to_owned());
     }
     if !(1..=1000).contains(&config.connections) {
-        return Err("connections is not 1 to 1000".to_owned());
+        return Err("connections is out of range; use a number from 1 to 1000".to_owned());
     }
     if !(Duration::from_secs(1)..=Duration::from_secs(14)).contains(&config.timeout) {
-        return Err("timeout is not 1s to 14s".to_owned());
+        return Err("timeout is out of range; use a duration from 1s to 14s".to_owned());
     }
     if config.connect_timeout.is_zero() || config.connect_timeout > config.timeout / 2 {
-        return Err("connect_timeout is zero or more than half of timeout".to_owned());
+        return Err("connect_timeout is out of range; use a duration above 0s, and at most half of timeout".to_owned());
     }
     Ok(())
 }
@@ -270,7 +295,7 @@ async fn read_pem(path: &Path, field: &str, label: &str) -> Result<Zeroizing<Vec
         {
             Ok(pem)
         }
-        Ok(_) => Err(invalid(format!("{field} '{}' has no PEM block '{label}'", path.display()))),
+        Ok(_) => Err(invalid(format!("{field} '{}' contains no PEM block '{label}'", path.display()))),
         Err(error) => {
             let reason = format!("{UNUSABLE}: cannot read {field} '{}': {error}", path.display());
             Err(StoreError::unavailable(reason).caused_by(error))
@@ -278,7 +303,7 @@ async fn read_pem(path: &Path, field: &str, label: &str) -> Result<Zeroizing<Vec
     }
 }
 
-/// What names the server, from the URL and the fields beside it.
+/// What identifies the server, from the URL and the other fields.
 struct Server {
     host: String,
     port: u16,
@@ -302,10 +327,12 @@ impl Server {
             ca: one("ca", url.ca, config.ca.clone())?,
         };
         if server.host.contains(',') {
-            return Err("host names more than one server; name the one address that leads to the primary".to_owned());
+            return Err("host names more than one server; use a single address that leads to the primary".to_owned());
         }
         if server.ca.is_some() && matches!(server.sslmode, Some(SslMode::Disable | SslMode::Require)) {
-            return Err("ca is given, but this sslmode checks no certificate; use verify-full or verify-ca".to_owned());
+            return Err(
+                "ca is set, but this sslmode does not verify the certificate; use verify-full or verify-ca".to_owned()
+            );
         }
         Ok(server)
     }
@@ -323,7 +350,7 @@ impl Server {
 
 fn one<T>(field: &str, url: Option<T>, own: Option<T>) -> Result<Option<T>, String> {
     match (url, own) {
-        (Some(_), Some(_)) => Err(format!("{field} is given twice, in url and beside it")),
+        (Some(_), Some(_)) => Err(format!("{field} is given twice, in url and separately")),
         (url, own) => Ok(url.or(own)),
     }
 }
@@ -341,8 +368,8 @@ struct Url {
 }
 
 impl Url {
-    /// No message has any part of the URL but the names of parameters: a password with a stray `/` or `@` in it would
-    /// show up as a host or database.
+    /// Messages contain no part of the URL except the names of parameters: a password with a stray `/` or `@` in it
+    /// would show up as a host or database.
     fn parse(text: &str) -> Result<Self, String> {
         let rest = text
             .strip_prefix("postgres://")
@@ -350,18 +377,18 @@ impl Url {
             .ok_or("url does not begin with postgres://")?;
         let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        // A '?' in a password makes the rest of it a query, in which the '@' after it is left over.
+        // A '?' in a password makes the rest of it a query, which then contains the '@'.
         if rest.contains('#') || path.contains(['/', '@', ':']) || query.contains('@') {
-            return Err(
-                "url has a '/', '@', ':' or '#' out of place; percent-encode them in user, password and database"
-                    .to_owned(),
-            );
+            return Err("url has a misplaced '/', '@', ':' or '#'; percent-encode them in user, password and database"
+                .to_owned());
         }
         let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
         let (host, port) = match address.strip_prefix('[').and_then(|address| address.split_once(']')) {
             Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or("url has no port after the address")?)),
+            Some((host, port)) => {
+                (host, Some(port.strip_prefix(':').ok_or("url has something other than a port after the address")?))
+            }
             None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
         };
         let port =
@@ -381,9 +408,11 @@ impl Url {
                 "sslmode" => url.sslmode = Some(value.parse()?),
                 "sslrootcert" => url.ca = Some(value.into()),
                 _ if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
-                    return Err(format!("url has the parameter '{key}'; known are sslmode and sslrootcert"));
+                    return Err(format!(
+                        "url has the unknown parameter '{key}'; supported are sslmode and sslrootcert"
+                    ));
                 }
-                _ => return Err("url has an unknown parameter; known are sslmode and sslrootcert".to_owned()),
+                _ => return Err("url has an unknown parameter; supported are sslmode and sslrootcert".to_owned()),
             }
         }
         Ok(url)
@@ -395,7 +424,8 @@ fn non_empty(text: String) -> Option<String> {
 }
 
 fn decode(text: &str) -> Result<String, String> {
-    let wrong = || "url has a '%' that is not followed by two hexadecimal digits of UTF-8; write %25 for it".to_owned();
+    let wrong =
+        || "url has a '%' that does not begin valid percent-encoded UTF-8; write a '%' itself as %25".to_owned();
     let mut bytes = Vec::with_capacity(text.len());
     let mut parts = text.split('%');
     bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
@@ -419,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_taken_apart_and_decoded() {
+    fn a_url_is_parsed_and_decoded() {
         let server = Server::of(&config(
             "postgres://gate%40way:p%2Fw%25@[::1]:6432/key%20s?sslmode=verify-ca&sslrootcert=/etc/ca.pem",
         ))
@@ -436,22 +466,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_without_a_word_of_the_password() {
+    fn an_invalid_url_is_refused_without_revealing_the_password() {
         for (url, why) in [
             ("mysql://user:hunter2@host/db", "begin with"),
-            ("postgres://user:hun/ter2@host/db", "out of place"),
-            ("postgres://user:1/hunter2@host", "out of place"),
-            ("postgres://user:hunter2#@host/db", "out of place"),
-            ("postgres://user:x?hunter=2@host/db", "out of place"),
+            ("postgres://user:hun/ter2@host/db", "misplaced"),
+            ("postgres://user:1/hunter2@host", "misplaced"),
+            ("postgres://user:hunter2#@host/db", "misplaced"),
+            ("postgres://user:x?hunter=2@host/db", "misplaced"),
             ("postgres://user:hunter2%zz@host/db", "'%'"),
             ("postgres://user:hunter2@host:port/db", "port"),
-            ("postgres://user:hunter2@host/db?sslmode=prefer", "may go without TLS"),
+            ("postgres://user:hunter2@host/db?sslmode=prefer", "may silently use no TLS"),
             ("postgres://user:hunter2@host/db?options=x", "'options'"),
             ("postgres://user:hunter2@a,b/db", "more than one"),
             ("postgres://user:hunter2@/db", "host is missing"),
             ("postgres://user:hunter2@host", "database is missing"),
             ("postgres://host/db", "user is missing"),
-            ("postgres://user:hunter2@host/db?sslmode=require&sslrootcert=x", "checks no certificate"),
+            ("postgres://user:hunter2@host/db?sslmode=require&sslrootcert=x", "does not verify the certificate"),
         ] {
             let message = Server::of(&config(url)).map(|_| ()).unwrap_err();
             assert!(message.contains(why), "{url}: {message}");
@@ -460,16 +490,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_url_says_cannot_be_said_again() {
+    fn what_the_url_contains_cannot_be_given_again() {
         let twice = Config { database: Some("b".to_owned()), ..config("postgres://user@host/a") };
-        assert_eq!(Server::of(&twice).map(|_| ()).unwrap_err(), "database is given twice, in url and beside it");
+        assert_eq!(Server::of(&twice).map(|_| ()).unwrap_err(), "database is given twice, in url and separately");
         let password = Some(Secret::from("pw".to_owned()));
-        let beside = Config { password: password.clone(), ..config("postgres://user@host/a") };
-        assert_eq!(Server::of(&beside).unwrap().password, password);
+        let separately = Config { password: password.clone(), ..config("postgres://user@host/a") };
+        assert_eq!(Server::of(&separately).unwrap().password, password);
     }
 
     #[test]
-    fn names_that_are_no_plain_identifier_are_no_schema() {
+    fn names_that_are_not_plain_identifiers_are_refused_as_schema() {
         for good in ["keyway", "_", "a1_b", &"s".repeat(56)] {
             check_bounds(&Config { schema: good.to_owned(), ..Config::default() }).unwrap();
         }
@@ -479,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_has_no_secret() {
+    fn debug_output_contains_no_secret() {
         let config =
             Config { password: Some(Secret::from("hunter2".to_owned())), ..config("postgres://user:hunter2@host/db") };
         assert!(!format!("{config:?}").contains("hunter2"));

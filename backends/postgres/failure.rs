@@ -1,6 +1,6 @@
-//! What can go wrong between us and the server, and the one function that makes a [`StoreError`] of it.
+//! What can go wrong between the gateway and the server, and the only function that turns it into a [`StoreError`].
 //!
-//! An error of the server is kept as its code and first line alone: its details may quote the row, and so a key.
+//! Of an error of the server only the code and the message are kept: its details may quote the row, and so a key.
 
 use std::fmt;
 use std::io;
@@ -33,25 +33,25 @@ pub(super) enum Failure {
     Busy(Duration),
     /// The store was closed.
     Closed,
-    /// The server, or the way to it, does not answer.
+    /// The server, or the network in between, does not respond.
     ConnectTimeout(Duration),
-    /// There is no connection; nothing was asked.
+    /// The connection could not be established; no request was sent.
     Connect(sqlx::Error),
-    /// Connected, but there was no answer.
+    /// Connected, but there was no response.
     Timeout(Duration),
-    /// Connected, but the answer was an error, or the connection broke.
+    /// Connected, but the response was an error, or the connection was lost.
     Query(sqlx::Error),
-    /// The server is a standby: it may not know the newest keys.
+    /// The server is a standby: it may not have the newest keys.
     Standby,
 }
 
 impl Failure {
-    /// Whether the connection is at fault and not what was asked: another one may well do better.
+    /// Whether the connection is at fault and not the request: another connection may work.
     pub(super) fn is_lost_connection(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
             Self::Query(error) => match server_code(error) {
-                // Class 08 is the connection; 57P01 to 57P05 are a server that ends its sessions.
+                // Class 08: the connection. 57P01 to 57P05: the server ends its sessions.
                 Some(code) => code.starts_with("08") || code.starts_with("57P"),
                 None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_)),
             },
@@ -59,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// The SQLSTATE code of the server's answer, if there was one.
+    /// The SQLSTATE code of the server's response, if there was one.
     pub(super) fn code(&self) -> Option<String> {
         match self {
             Self::Connect(error) | Self::Query(error) => server_code(error),
@@ -67,11 +67,11 @@ impl Failure {
         }
     }
 
-    /// Whether nobody answered: such a failure is `Unreachable`, any other is `Unavailable`.
-    fn is_silence(&self) -> bool {
+    /// Whether there was no response, so that the failure is [`StoreError::Unreachable`].
+    fn is_unreachable(&self) -> bool {
         match self {
             Self::ConnectTimeout(_) | Self::Timeout(_) => true,
-            // The driver reports a failed TLS handshake as invalid data: somebody did answer.
+            // The driver reports a failed TLS handshake as invalid data: there was a response.
             Self::Connect(sqlx::Error::Io(error)) | Self::Query(sqlx::Error::Io(error)) => {
                 error.kind() != io::ErrorKind::InvalidData
             }
@@ -82,53 +82,54 @@ impl Failure {
     fn advice(&self, schema: &str) -> String {
         let error = match self {
             Self::Connect(error) | Self::Query(error) => error,
-            Self::Busy(_) => return "raise connections, or see why the server is slow".to_owned(),
+            Self::Busy(_) => return "raise connections, or check why the server is slow".to_owned(),
             Self::Closed => return "it was closed because the gateway is stopping".to_owned(),
-            Self::Standby => return "name the address of the primary, or promote the server".to_owned(),
+            Self::Standby => return "configure the address of the primary, or promote the server".to_owned(),
             Self::ConnectTimeout(_) | Self::Timeout(_) => {
-                return "see whether the server runs and whether a firewall is in between".to_owned();
+                return "check that the server is running and that no firewall is in between".to_owned();
             }
         };
         if let sqlx::Error::Io(error) = error {
             return match error.kind() {
                 io::ErrorKind::InvalidData => {
-                    "see whether 'ca' has the authority that signed the server's certificate, \
-                     and whether the certificate is for the host in the config"
+                    "check that 'ca' contains the authority that signed the server's certificate, and that the \
+                     certificate is valid for the host in the config"
                         .to_owned()
                 }
-                _ => "see whether the server runs and the address is right".to_owned(),
+                _ => "check that the server is running and that the address is correct".to_owned(),
             };
         }
         if let sqlx::Error::Tls(_) = error {
-            return "turn TLS on in the server (ssl = on), or say sslmode: disable if the network is trusted"
-                .to_owned();
+            return "enable TLS on the server (ssl = on), or set sslmode: disable if the network is trusted".to_owned();
         }
         match server_code(error).as_deref() {
             Some(code::INVALID_PASSWORD | code::INVALID_AUTHORIZATION) => {
-                "see user and password in the config, and pg_hba.conf on the server".to_owned()
+                "check user and password in the config, and pg_hba.conf on the server".to_owned()
             }
-            Some(code::INVALID_CATALOG) => "name another database, or make it with CREATE DATABASE".to_owned(),
+            Some(code::INVALID_CATALOG) => {
+                "configure another database, or create this one with CREATE DATABASE".to_owned()
+            }
             Some(code::INSUFFICIENT_PRIVILEGE) => format!(
-                "as the owner: GRANT USAGE ON SCHEMA \"{schema}\" TO the gateway's role; GRANT SELECT, INSERT, DELETE ON \
-                 \"{schema}\".keys TO it"
+                "run as the owner, for the gateway's role: GRANT USAGE ON SCHEMA \"{schema}\" TO ...; GRANT SELECT, \
+                 INSERT, DELETE ON \"{schema}\".keys TO ..."
             ),
             Some(code::UNDEFINED_TABLE | code::INVALID_SCHEMA | code::UNDEFINED_COLUMN) => format!(
-                "the table \"{schema}\".keys was there when the gateway started; restore it from a backup, or restart the \
-                 gateway if this is meant"
+                "the table \"{schema}\".keys existed when the gateway started; restore it from a backup, or restart \
+                 the gateway if this was intended"
             ),
             Some(code::READ_ONLY_TRANSACTION) => {
-                "name the address of the primary, or end the server's read-only mode".to_owned()
+                "configure the address of the primary, or end the server's read-only mode".to_owned()
             }
             Some(code::TOO_MANY_CONNECTIONS) => {
-                "raise max_connections of the server, or lower connections here".to_owned()
+                "raise max_connections on the server, or lower connections in the config".to_owned()
             }
-            Some(code::DISK_FULL) => "free some space on the server".to_owned(),
+            Some(code::DISK_FULL) => "free some disk space on the server".to_owned(),
             Some(code::LOCK_NOT_AVAILABLE | code::QUERY_CANCELED) => {
-                format!("see in pg_locks and pg_stat_activity who holds \"{schema}\".keys")
+                format!("find out in pg_locks and pg_stat_activity which session locks \"{schema}\".keys")
             }
             Some(code::CANNOT_CONNECT_NOW) => "wait until the server has started".to_owned(),
-            Some(code::PROTOCOL_VIOLATION) => "see the log of the pooler in between".to_owned(),
-            _ => "look into the server's log".to_owned(),
+            Some(code::PROTOCOL_VIOLATION) => "check the log of the pooler in between".to_owned(),
+            _ => "check the server's log".to_owned(),
         }
     }
 }
@@ -145,10 +146,10 @@ impl fmt::Display for Failure {
             Self::Busy(waited) => write!(f, "all connections were busy for {waited:?}"),
             Self::Closed => f.write_str("it is closed"),
             Self::ConnectTimeout(waited) => write!(f, "no connection within {waited:?}"),
-            Self::Timeout(waited) => write!(f, "no answer within {waited:?}"),
-            Self::Standby => f.write_str("the server is a standby, which may not know the newest keys"),
+            Self::Timeout(waited) => write!(f, "no response within {waited:?}"),
+            Self::Standby => f.write_str("the server is a standby, which may not have the newest keys"),
             Self::Connect(error) | Self::Query(error) => match error.as_database_error() {
-                Some(answer) => write!(f, "{}", ServerError::from(answer)),
+                Some(response) => write!(f, "{}", ServerError::from(response)),
                 None => write!(f, "{error}"),
             },
         }
@@ -183,23 +184,23 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The one place where failures become errors of a store. `doing` is what was tried, such as `create key 'x'`.
+    /// The only place where failures become errors of a store. `doing` is what failed, such as `create key 'x'`.
     pub(super) fn error(&self, doing: &str, failure: Failure) -> StoreError {
         self.error_with(doing, failure, "")
     }
 
-    /// The same, with a remark on what may have happened nevertheless.
+    /// The same, with a remark about what may have happened.
     pub(super) fn error_with(&self, doing: &str, failure: Failure, remark: &str) -> StoreError {
         let advice = failure.advice(&self.schema);
         let reason = format!("cannot {doing} in PostgreSQL {}: {failure}; {advice}{remark}", self.database);
         let error = match &failure {
-            _ if failure.is_silence() => StoreError::unreachable(reason),
+            _ if failure.is_unreachable() => StoreError::unreachable(reason),
             _ if failure.code().as_deref() == Some(code::CANNOT_CONNECT_NOW) => StoreError::not_ready(reason),
             _ => StoreError::unavailable(reason),
         };
         match failure {
             Failure::Connect(cause) | Failure::Query(cause) => match cause.as_database_error() {
-                Some(answer) => error.caused_by(ServerError::from(answer)),
+                Some(response) => error.caused_by(ServerError::from(response)),
                 None => error.caused_by(cause),
             },
             Failure::Busy(_)

@@ -1,8 +1,8 @@
-//! Connections: few, reused, and thrown away at the first doubt.
+//! Connections: few, reused, and closed at the first doubt.
 //!
-//! The driver's own pool retries a refused connection until its time is up and then forgets why, and tests its idle
-//! connections one time-out after the other when a network has swallowed them all. Here a connection that fails, or
-//! whose user stops waiting, takes all idle ones with it, and what the server said is told.
+//! The driver's own pool retries a refused connection until its time-out and then loses the reason, and tests its idle
+//! connections one time-out after the other when a network drops all packets. Here a connection that fails, or whose
+//! user stops waiting, closes all idle ones as well, and the reason is reported.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,14 +14,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use crate::deadline::within;
 
-/// A connection that was idle for longer is asked for a sign of life before it is used.
-const TRUSTED: Duration = Duration::from_secs(1);
+/// A connection that has been idle for longer is tested before it is used.
+const TEST_AFTER: Duration = Duration::from_secs(1);
 
-/// How long that sign may take. A new connection costs less than waiting for more.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+/// How long that test may take. A new connection costs less than waiting longer.
+const TEST_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A connection is replaced when it is older, so that a moved server or rebalanced proxy is followed.
+/// A connection that is older is replaced, so that connections follow a server that has moved or a proxy that
+/// rebalances.
 const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// Connections to one database.
@@ -29,29 +31,49 @@ pub(super) struct Pool {
     options: PgConnectOptions,
     connect_timeout: Duration,
     permits: Semaphore,
-    /// The last one in is the first one out.
+    /// A stack: the last one in is the first one out.
     idle: Mutex<Vec<Idle>>,
 }
 
 struct Idle {
     connection: PgConnection,
+    /// When it was established.
     born: Instant,
+    /// When it became idle.
     since: Instant,
 }
 
 impl Pool {
-    /// A pool without a connection yet.
+    /// A pool without connections yet.
     pub(super) fn new(options: PgConnectOptions, connections: u32, connect_timeout: Duration) -> Self {
         let permits = Semaphore::new(usize::try_from(connections).unwrap_or(Semaphore::MAX_PERMITS));
         Self { options, connect_timeout, permits, idle: Mutex::default() }
     }
 
+    /// Runs `work` with a connection, for at most `deadline` including the wait for one. Afterwards the connection is
+    /// free for others, unless the work failed.
+    pub(super) async fn with_lease<T>(
+        &self,
+        deadline: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let leased = async {
+            let mut lease = self.lease().await?;
+            let done = work(&mut lease.connection).await;
+            match &done {
+                Ok(_) => lease.give_back(),
+                Err(failure @ Failure::Query(_)) if !failure.is_lost_connection() => lease.discard(),
+                Err(_) => {}
+            }
+            done
+        };
+        within(deadline, || Failure::Timeout(deadline), leased).await
+    }
+
     /// A connection for one use.
     pub(super) async fn lease(&self) -> Result<Lease<'_>, Failure> {
-        let permit = timeout(self.connect_timeout, self.permits.acquire())
-            .await
-            .map_err(|_| Failure::Busy(self.connect_timeout))?
-            .map_err(|_| Failure::Closed)?;
+        let acquire = async { self.permits.acquire().await.map_err(|_| Failure::Closed) };
+        let permit = within(self.connect_timeout, || Failure::Busy(self.connect_timeout), acquire).await?;
         let (connection, born) = match self.reuse().await {
             Some(connection) => connection,
             None => (self.connect().await?, Instant::now()),
@@ -59,21 +81,17 @@ impl Pool {
         Ok(Lease { connection, born, doubt: Doubt { pool: self, is_resolved: false }, _permit: permit })
     }
 
-    /// A connection beside those that are counted.
-    pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
-        match timeout(self.connect_timeout, self.options.connect()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(Failure::Connect(error)),
-            Err(_) => Err(Failure::ConnectTimeout(self.connect_timeout)),
-        }
+    async fn connect(&self) -> Result<PgConnection, Failure> {
+        let connect = async { self.options.connect().await.map_err(Failure::Connect) };
+        within(self.connect_timeout, || Failure::ConnectTimeout(self.connect_timeout), connect).await
     }
 
-    /// Says good-bye to the server on all idle connections and hands out none any more.
+    /// Closes all idle connections properly and hands out no more connections.
     pub(super) async fn close(&self) {
         self.permits.close();
         let idle = std::mem::take(&mut *self.idle.lock());
         for idle in idle {
-            let _ = timeout(SIGN_OF_LIFE, idle.connection.close()).await;
+            let _ = timeout(TEST_TIMEOUT, idle.connection.close()).await;
         }
     }
 
@@ -83,7 +101,7 @@ impl Pool {
             if born.elapsed() > MAX_AGE {
                 continue;
             }
-            if since.elapsed() < TRUSTED || matches!(timeout(SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))) {
+            if since.elapsed() < TEST_AFTER || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
                 return Some((connection, born));
             }
             self.idle.lock().clear();
@@ -97,7 +115,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A connection in use. Dropped without a word, as when a deadline passes, it is closed with all idle ones.
+/// A connection in use. If it is just dropped, for example at a deadline, it is closed together with all idle ones.
 pub(super) struct Lease<'a> {
     /// The connection.
     pub(super) connection: PgConnection,
@@ -107,7 +125,7 @@ pub(super) struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// Hands a connection back that works and has no open transaction.
+    /// Returns a connection that works and has no open transaction.
     pub(super) fn give_back(mut self) {
         self.doubt.is_resolved = true;
         let pool = self.doubt.pool;
@@ -116,12 +134,13 @@ impl Lease<'_> {
         }
     }
 
-    /// Closes this connection alone: the server answered, with an error.
-    pub(super) fn discard(mut self) {
+    /// Closes only this connection: the server responded, with an error.
+    fn discard(mut self) {
         self.doubt.is_resolved = true;
     }
 }
 
+/// Closes all idle connections on drop, unless the connection in use is known to work.
 struct Doubt<'a> {
     pool: &'a Pool,
     is_resolved: bool,

@@ -1,8 +1,8 @@
-//! The schema and its table: looked at, made or brought up to date when that is wanted, and checked at every start.
+//! The schema and its table: created or migrated if that is enabled, and checked at every start.
 //!
-//! One explicit transaction makes it all, under a lock that ends with the transaction, so that gateways which start
-//! at once do not trip over each other, through a pooler in transaction mode neither. A role that may only read and
-//! write the table can start on a schema that is up to date.
+//! One explicit transaction creates everything, under a lock that ends with the transaction, so that gateways which
+//! start at the same time do not conflict, not even through a pooler in transaction mode. A role that may only read and
+//! write the table can start when the schema is up to date.
 
 use std::borrow::Cow;
 
@@ -14,57 +14,52 @@ use tracing::{info, warn};
 use super::failure::{Failure, Place};
 use crate::{AbsentStore, StoreError};
 
-/// The newest schema that this program knows, and its SQL.
+/// The newest schema version that this program supports, and its SQL.
 const NEWEST: i64 = 1;
 const FIRST: &str = include_str!("../postgres.1.sql");
 
-/// Where the versions of the schema are noted, beside the table.
+/// The table, in the same schema, that records the applied versions.
 const VERSIONS: &str = "_keyway_migrations";
 
-/// Makes sure that the table is there and as this program needs it; makes it when `migrate` says so.
+/// Makes sure that the table exists and is as this program needs it; creates it if `migrate` is set.
 pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrate: bool) -> Result<(), StoreError> {
-    let failed = |failure| place.error("look for the keys", failure);
-    let found = Found::look(connection, &place.schema).await.map_err(failed)?;
+    let failed = |failure| place.error("look up the key table", failure);
+    let found = Found::look_up(connection, &place.schema).await.map_err(failed)?;
     if found.is_standby {
         return Err(failed(Failure::Standby));
     }
     if !found.syncs {
-        warn!("PostgreSQL runs with fsync = off: a power cut there can lose keys and all data encrypted under them");
+        warn!(
+            "PostgreSQL runs with fsync = off: a power cut can lose keys, and with them all data encrypted under them"
+        );
     }
     let is_current = match found.version(connection, &place.schema).await.map_err(failed)? {
         Some(version) if version > NEWEST => return Err(newer(place, version)),
-        // A table without a version was made by hand, from the SQL that we show.
+        // A table without a version was created by hand, from the SQL that the error below shows.
         None => found.has_table,
         Some(version) => found.has_table && version == NEWEST,
     };
     if !is_current {
         if !migrate {
-            return Err(no_table(place.refused(&format!(
-                "has no table \"{}\".keys of this release, and migrate is off; run as its owner: {}",
+            let error = place.refused(&format!(
+                "has no table \"{}\".keys for this release, and migrate is off; run as its owner: {}",
                 place.schema,
                 sql_by_hand(&place.schema, &found.role)
-            ))));
+            ));
+            return Err(error.caused_by(AbsentStore));
         }
         if found.is_read_only {
             return Err(
-                place.refused("has no table for keys yet, and it is read-only; name the address of the primary")
+                place.refused("has no key table yet, and it is read-only; configure the address of the primary")
             );
         }
-        make(connection, place, &found).await?;
+        create(connection, place, &found).await?;
     }
     verify(connection, place, &found.role).await
 }
 
-/// An error with [`AbsentStore`] as its cause.
-fn no_table(error: StoreError) -> StoreError {
-    error.caused_by(AbsentStore)
-}
-
-/// What is there.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one thing that was looked up, and none follows from another"
-)]
+/// What exists in the database.
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact that was looked up, and none follows from another")]
 #[derive(Debug)]
 struct Found {
     is_standby: bool,
@@ -78,8 +73,8 @@ struct Found {
 }
 
 impl Found {
-    /// Looks into the catalog, which every role may read.
-    async fn look(connection: &mut PgConnection, schema: &str) -> Result<Self, Failure> {
+    /// Reads the catalog, which every role may read.
+    async fn look_up(connection: &mut PgConnection, schema: &str) -> Result<Self, Failure> {
         let table = |name: &str| {
             format!(
                 "EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -112,7 +107,7 @@ impl Found {
         found.map_err(Failure::Query)
     }
 
-    /// The version that is noted; none when nothing is.
+    /// The recorded version, if there is one.
     async fn version(&self, connection: &mut PgConnection, schema: &str) -> Result<Option<i64>, Failure> {
         if !self.has_versions {
             return Ok(None);
@@ -122,8 +117,8 @@ impl Found {
     }
 }
 
-/// Makes what is absent, alone.
-async fn make(connection: &mut PgConnection, place: &Place, before: &Found) -> Result<(), StoreError> {
+/// Creates what is absent, while no other gateway does.
+async fn create(connection: &mut PgConnection, place: &Place, before: &Found) -> Result<(), StoreError> {
     let schema = &place.schema;
     let failed = |error| explain(place, before, Failure::Query(error));
     let begin = format!(
@@ -132,20 +127,21 @@ async fn make(connection: &mut PgConnection, place: &Place, before: &Found) -> R
          SELECT pg_advisory_xact_lock(hashtextextended('keyway schema {schema}', 0))"
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await.map_err(failed)?;
-    // Under the lock, for another gateway may have been here first.
-    let found =
-        Found::look(&mut transaction, schema).await.map_err(|failure| place.error("look for the keys", failure))?;
+    // Again under the lock, because another gateway may have been faster.
+    let found = Found::look_up(&mut transaction, schema)
+        .await
+        .map_err(|failure| place.error("look up the key table", failure))?;
     if !found.has_schema {
         let create = format!("CREATE SCHEMA \"{schema}\"");
         transaction.execute(AssertSqlSafe(create)).await.map_err(failed)?;
     }
-    // The file says `keys` alone, so that its checksum is the same in every schema.
+    // The SQL file does not name the schema, so that its checksum is the same in every schema.
     let path = format!("SET LOCAL search_path TO \"{schema}\"");
     transaction.execute(AssertSqlSafe(path)).await.map_err(failed)?;
     let migration = Migration::new(NEWEST, Cow::Borrowed("keys"), MigrationType::Simple, FIRST.into_sql_str(), false);
     let mut migrator = Migrator::with_migrations(vec![migration]);
     migrator.dangerous_set_table_name(format!("\"{schema}\".{VERSIONS}"));
-    // Its own lock belongs to a session, and a pooler has none.
+    // Its own lock belongs to a session, which a pooler does not preserve.
     migrator.set_locking(false);
     match migrator.run_direct(None, &mut *transaction, false).await {
         Ok(()) => {}
@@ -153,22 +149,27 @@ async fn make(connection: &mut PgConnection, place: &Place, before: &Found) -> R
         Err(MigrateError::VersionMissing(version)) if version > NEWEST => return Err(newer(place, version)),
         Err(error) => {
             return Err(place.refused(&format!(
-                "has a schema \"{schema}\" that is not ours ({error}); name another schema, or restore it from a backup"
+                "has a schema \"{schema}\" that is not Keyway's ({error}); configure another schema, or restore it \
+                 from a backup"
             )));
         }
     }
-    // The statements that the migrator prepared would stay behind in a pooler's connection.
+    // The statements that the migrator prepared would remain in a pooler's connection.
     transaction.execute("DEALLOCATE ALL").await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     if found.has_table {
-        info!(schema, "brought the key table up to date");
+        info!(schema, "migrated the key table");
     } else {
-        warn!(schema, "made a new, empty key table; if there should be keys, check the database and the schema");
+        warn!(
+            schema,
+            "created a new, empty key table; if it should already contain keys, check the configured database and \
+             schema"
+        );
     }
     Ok(())
 }
 
-/// A table that only looks like ours would lose keys or give one name twice.
+/// Makes sure that the table is as expected. One that is only similar could lose keys or assign a name twice.
 async fn verify(connection: &mut PgConnection, place: &Place, role: &str) -> Result<(), StoreError> {
     let schema = &place.schema;
     let column = |name: &str, test: &str| {
@@ -195,10 +196,10 @@ async fn verify(connection: &mut PgConnection, place: &Place, role: &str) -> Res
         ),
     )
     .await
-    .map_err(|failure| place.error("check the table of keys", failure))?;
+    .map_err(|failure| place.error("check the key table", failure))?;
     let is = |index: usize| row.try_get::<bool, _>(index).unwrap_or(false);
     let table = format!("\"{schema}\".keys");
-    for (index, lack) in [
+    for (index, defect) in [
         (0, "is not an ordinary table"),
         (1, "is an unlogged table, which a crash of the server empties: ALTER TABLE ... SET LOGGED"),
         (2, "has no column name of the type text COLLATE \"C\" NOT NULL"),
@@ -206,23 +207,24 @@ async fn verify(connection: &mut PgConnection, place: &Place, role: &str) -> Res
         (4, "has no primary key (name)"),
     ] {
         if !is(index) {
-            return Err(place.refused(&format!("is not usable: {table} {lack}; name another schema, or mend it")));
+            return Err(place
+                .refused(&format!("is not usable: {table} {defect}; configure another schema, or correct the table")));
         }
     }
     if !is(5) || !is(6) {
         let reason = format!(
-            "lets the role \"{role}\" not read {table}; run as its owner: GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"; \
-             GRANT SELECT, INSERT, DELETE ON {table} TO \"{role}\""
+            "does not allow the role \"{role}\" to read {table}; run as its owner: GRANT USAGE ON SCHEMA \"{schema}\" \
+             TO \"{role}\"; GRANT SELECT, INSERT, DELETE ON {table} TO \"{role}\""
         );
         return Err(place.refused(&reason));
     }
     if !is(7) || !is(8) {
-        warn!(role, table, "the role may read keys, but lacks the right to create (INSERT) or to delete (DELETE) them");
+        warn!(role, table, "the role may read keys, but not create them (INSERT) or not delete them (DELETE)");
     }
     Ok(())
 }
 
-/// What to run as the owner, on one line.
+/// The SQL to run as the owner, on one line.
 fn sql_by_hand(schema: &str, role: &str) -> String {
     let lines: Vec<_> = FIRST.lines().filter(|line| !line.starts_with("--")).map(str::trim).collect();
     let table = lines.join(" ").replacen("CREATE TABLE keys", &format!("CREATE TABLE \"{schema}\".keys"), 1);
@@ -234,8 +236,8 @@ fn sql_by_hand(schema: &str, role: &str) -> String {
 
 fn newer(place: &Place, version: i64) -> StoreError {
     place.refused(&format!(
-        "has schema version {version}, and this release knows {NEWEST}; run the newer release that wrote it, or restore a \
-         backup from before"
+        "has schema version {version}, and this release supports {NEWEST}; run the newer release that wrote it, or \
+         restore an older backup"
     ))
 }
 
@@ -244,7 +246,7 @@ fn explain(place: &Place, found: &Found, failure: Failure) -> StoreError {
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
     let Place { schema, .. } = place;
     if failure.code().as_deref() != Some(INSUFFICIENT_PRIVILEGE) {
-        return place.error("make the table of keys", failure);
+        return place.error("create the key table", failure);
     }
     let (role, database) = (&found.role, &found.database);
     let grant = if found.has_schema {
@@ -253,14 +255,14 @@ fn explain(place: &Place, found: &Found, failure: Failure) -> StoreError {
         format!("GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"")
     };
     place.refused(&format!(
-        "lets the role \"{role}\" not make the table of keys ({failure}); run as its owner: {grant}; or make it yourself and \
-         set migrate to off: {}",
+        "does not allow the role \"{role}\" to create the key table ({failure}); run as its owner: {grant}; or create \
+         it yourself and set migrate to off: {}",
         sql_by_hand(schema, role)
     ))
 }
 
-/// Runs one statement without parameters that answers with one row, by the simple protocol: that takes no prepared
-/// statement, which a pooler could lose.
+/// Runs one statement without parameters that returns one row, with the simple protocol, which needs no prepared
+/// statement that a pooler could lose.
 async fn one(connection: &mut PgConnection, sql: String) -> Result<PgRow, Failure> {
     raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await.map_err(Failure::Query)
 }

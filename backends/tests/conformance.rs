@@ -1,4 +1,4 @@
-//! Every backend keeps the contract, and all of them the same one.
+//! Every backend keeps the contract, and all of them return the same results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ async fn the_contract_can_be_checked_on_a_single_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_backends_give_the_same_answers() {
+async fn all_backends_return_the_same_results() {
     for seed in 1..=3 {
         let root = tempfile::tempdir().unwrap();
         let stores = vec![memory().await, fs(root.path()).await, sqlite(&root.path().join("keys.db")).await];
@@ -52,9 +52,9 @@ async fn all_backends_give_the_same_answers() {
     }
 }
 
-/// Two servers on one place: the second of a create and the reader of a value may be another process.
+/// Two servers share one place: the second create and the reader of a value may be in another process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_stores_on_one_place_are_one() {
+async fn two_stores_on_one_place_share_their_keys() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("keys.db");
     let pairs = [(fs(root.path()).await, fs(root.path()).await), tokio::join!(sqlite(&path), sqlite(&path))];

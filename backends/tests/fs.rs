@@ -1,4 +1,4 @@
-//! What is particular to keys in files.
+//! What is specific to keys in files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -15,7 +15,7 @@ async fn open_error(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_key_is_a_file_of_its_name_for_the_owner_alone() {
+async fn a_key_is_a_file_of_the_same_name_for_the_owner_only() {
     let root = tempdir().unwrap();
     let path = root.path().join("deep/keys");
     let store = support::fs(&path).await;
@@ -42,21 +42,21 @@ async fn modes_do_not_depend_on_the_umask() {
 }
 
 #[tokio::test]
-async fn an_empty_or_cut_file_is_returned_as_it_is_and_never_overwritten() {
+async fn an_empty_or_truncated_file_is_returned_as_it_is_and_never_overwritten() {
     let root = tempdir().unwrap();
     let store = support::fs(root.path()).await;
-    for (text, content) in [("empty", ""), ("cut", "CiUKIA")] {
+    for (text, content) in [("empty", ""), ("truncated", "CiUKIA")] {
         fs::write(root.path().join(text), content).unwrap();
         assert_eq!(store.get(&name(text)).await.unwrap(), value(content));
         let created = store.create(&name(text), &value("new")).await;
         assert!(matches!(created, Err(StoreError::AlreadyExists)), "{created:?}");
         assert_eq!(fs::read_to_string(root.path().join(text)).unwrap(), content);
     }
-    assert_eq!(store.list("", None, 10).await.unwrap(), [name("cut"), name("empty")]);
+    assert_eq!(store.list("", None, 10).await.unwrap(), [name("empty"), name("truncated")]);
 }
 
 #[tokio::test]
-async fn what_is_no_regular_file_is_damaged_and_never_replaced() {
+async fn what_is_not_a_regular_file_is_damaged_and_never_replaced() {
     let root = tempdir().unwrap();
     let store = support::fs(root.path()).await;
     fs::create_dir(root.path().join("directory")).unwrap();
@@ -81,7 +81,7 @@ async fn what_is_no_regular_file_is_damaged_and_never_replaced() {
 }
 
 #[tokio::test]
-async fn links_to_files_are_read_as_kubernetes_mounts_them() {
+async fn links_to_files_as_kubernetes_mounts_them_are_followed() {
     let root = tempdir().unwrap();
     fs::create_dir(root.path().join("..2026_11_01")).unwrap();
     fs::write(root.path().join("..2026_11_01/my-key"), "value").unwrap();
@@ -101,7 +101,7 @@ async fn only_keys_are_listed() {
     }
     fs::create_dir(root.path().join("directory")).unwrap();
     symlink("directory", root.path().join("to-directory")).unwrap();
-    // Whoever walks all keys should meet the damage, not miss the key.
+    // A program that reads all keys should report the damage, not miss the key.
     symlink("nothing", root.path().join("dangling")).unwrap();
     fs::write(root.path().join("key"), "x").unwrap();
     assert_eq!(store.list("", None, 100).await.unwrap(), [name("dangling"), name("key")]);
@@ -139,9 +139,9 @@ async fn a_create_that_was_killed_after_the_link_has_happened() {
     assert_eq!(file_names(root.path()), ["my-key"]);
 }
 
-/// Every way in which the path can stop to lead to the directory that was opened.
+/// All ways in which the path can cease to lead to the directory that was opened.
 #[tokio::test]
-async fn a_directory_that_is_gone_or_another_one_is_unavailable_and_not_empty() {
+async fn a_directory_that_is_gone_or_replaced_is_unavailable_and_not_empty() {
     let ways: [(&str, Accident); 4] = [
         ("removed", |keys, _| fs::remove_dir_all(keys).unwrap()),
         ("renamed", |keys, other| fs::rename(keys, other).unwrap()),
@@ -149,7 +149,7 @@ async fn a_directory_that_is_gone_or_another_one_is_unavailable_and_not_empty() 
             fs::rename(keys, other).unwrap();
             fs::create_dir(keys).unwrap();
         }),
-        ("removed and made again", |keys, _| {
+        ("removed and created again", |keys, _| {
             fs::remove_dir_all(keys).unwrap();
             fs::create_dir(keys).unwrap();
         }),
@@ -180,7 +180,7 @@ async fn a_directory_that_is_gone_or_another_one_is_unavailable_and_not_empty() 
 }
 
 #[tokio::test]
-async fn a_failed_write_leaves_nothing_and_says_what_to_do() {
+async fn a_failed_write_leaves_nothing_behind_and_reports_what_to_do() {
     if let Some(path) = limited() {
         let store = support::fs(&path).await;
         for _ in 0..2 {
@@ -194,13 +194,17 @@ async fn a_failed_write_leaves_nothing_and_says_what_to_do() {
     }
     let root = tempdir().unwrap();
     support::fs(root.path()).await.create(&name("old"), &value("value")).await.unwrap();
-    run_limited("trap '' XFSZ; ulimit -f 0", "fs::a_failed_write_leaves_nothing_and_says_what_to_do", root.path());
+    run_limited(
+        "trap '' XFSZ; ulimit -f 0",
+        "fs::a_failed_write_leaves_nothing_behind_and_reports_what_to_do",
+        root.path(),
+    );
     assert_eq!(file_names(root.path()), ["old"]);
 }
 
-/// `/sys` takes no files from anyone, the superuser included, whom modes do not stop.
+/// Nobody can create files in `/sys`, not even the superuser, to whom file modes do not apply.
 #[tokio::test]
-async fn a_directory_that_may_only_be_read_is_a_store_without_create() {
+async fn a_read_only_directory_can_be_read_but_not_written() {
     let store = support::fs(Path::new("/sys")).await;
     store.ping().await.unwrap();
     assert!(matches!(store.get(&name("absent")).await, Err(StoreError::NotFound)));
@@ -209,7 +213,7 @@ async fn a_directory_that_may_only_be_read_is_a_store_without_create() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_directory_is_a_start_error() {
+async fn a_path_that_is_not_a_directory_is_an_error_at_start() {
     let root = tempdir().unwrap();
     let file = root.path().join("file");
     fs::write(&file, "").unwrap();

@@ -1,4 +1,4 @@
-//! The backends as their callers see them: the conformance suite on each, and what is particular to one.
+//! The backends through their public interface: the conformance suite on each, and what is specific to one.
 
 #![allow(
     clippy::unwrap_used,

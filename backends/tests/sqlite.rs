@@ -1,4 +1,4 @@
-//! What is particular to keys in a SQLite database.
+//! What is specific to keys in a SQLite database.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ async fn other(path: &Path) -> SqliteConnection {
 }
 
 #[tokio::test]
-async fn the_database_and_its_log_are_for_the_owner_alone() {
+async fn the_database_and_its_log_are_for_the_owner_only() {
     if let Some(root) = limited() {
         let path = root.join("deep/keys.db");
         let store = support::sqlite(&path).await;
@@ -38,7 +38,7 @@ async fn the_database_and_its_log_are_for_the_owner_alone() {
     }
     for umask in ["000", "022", "777"] {
         let root = tempdir().unwrap();
-        let test = "sqlite::the_database_and_its_log_are_for_the_owner_alone";
+        let test = "sqlite::the_database_and_its_log_are_for_the_owner_only";
         run_limited(&format!("umask {umask}"), test, root.path());
     }
 }
@@ -70,17 +70,17 @@ async fn the_database_is_in_wal_mode_with_a_strict_table() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_a_start_error_and_is_not_touched() {
+async fn what_is_not_a_database_is_an_error_at_start_and_is_not_touched() {
     let root = tempdir().unwrap();
     let path = root.path().join("keys.db");
     for content in [b"x".to_vec(), b"text\n".repeat(20), vec![7; 20_000]] {
         fs::write(&path, &content).unwrap();
         let reason = open_error(&path).await;
-        assert!(reason.contains("is no SQLite database; name another file"), "{reason}");
+        assert!(reason.contains("is not a SQLite database; configure another path"), "{reason}");
         assert_eq!(fs::read(&path).unwrap(), content);
     }
     assert!(open_error(root.path()).await.contains("is not a regular file"));
-    assert!(open_error(&path.join("below")).await.contains("cannot make the directory of"));
+    assert!(open_error(&path.join("below")).await.contains("cannot create the directory of"));
     std::os::unix::fs::symlink("nothing", root.path().join("dangling")).unwrap();
     open_error(&root.path().join("dangling")).await;
     assert_eq!(file_names(root.path()), ["dangling", "keys.db"]);
@@ -95,12 +95,12 @@ async fn the_database_of_another_program_is_not_touched() {
     other.close().await.unwrap();
     let content = fs::read(&path).unwrap();
     let reason = open_error(&path).await;
-    assert!(reason.contains("another program"), "{reason}");
+    assert!(reason.contains("belongs to another program"), "{reason}");
     assert_eq!(fs::read(&path).unwrap(), content);
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_a_start_error() {
+async fn a_newer_schema_is_an_error_at_start() {
     let root = tempdir().unwrap();
     let path = root.path().join("keys.db");
     support::sqlite(&path).await.close().await;
@@ -109,23 +109,23 @@ async fn a_newer_schema_is_a_start_error() {
                  VALUES (2, 'later', TRUE, x'00', 0)";
     other.execute(newer).await.unwrap();
     let reason = open_error(&path).await;
-    assert!(reason.contains("has schema version 2, and this release knows 1; run the newer release"), "{reason}");
+    assert!(reason.contains("has schema version 2, and this release supports 1; run the newer release"), "{reason}");
 }
 
 #[tokio::test]
-async fn a_changed_schema_is_a_start_error() {
+async fn a_changed_schema_is_an_error_at_start() {
     let root = tempdir().unwrap();
     let path = root.path().join("keys.db");
     support::sqlite(&path).await.close().await;
     let mut other = other(&path).await;
     other.execute("UPDATE _sqlx_migrations SET checksum = x'00'").await.unwrap();
-    assert!(open_error(&path).await.contains("schema that is not ours"));
+    assert!(open_error(&path).await.contains("schema that is not Keyway's"));
     other.execute("DELETE FROM _sqlx_migrations").await.unwrap();
     open_error(&path).await;
 }
 
 #[tokio::test]
-async fn a_database_without_its_table_is_a_start_error() {
+async fn a_database_without_its_table_is_an_error_at_start() {
     let root = tempdir().unwrap();
     let path = root.path().join("keys.db");
     let store = support::sqlite(&path).await;
@@ -150,9 +150,9 @@ async fn a_log_without_its_database_is_kept() {
     support::sqlite(&path).await.ping().await.unwrap();
 }
 
-/// Every way in which the path can stop to lead to the file that was opened.
+/// All ways in which the path can cease to lead to the file that was opened.
 #[tokio::test]
-async fn a_database_that_is_gone_or_another_one_is_unavailable_and_not_empty() {
+async fn a_database_that_is_gone_or_replaced_is_unavailable_and_not_empty() {
     let ways: [(&str, Accident); 3] = [
         ("removed", |path, _| fs::remove_file(path).unwrap()),
         ("renamed", |path, aside| fs::rename(path, aside).unwrap()),
@@ -181,9 +181,9 @@ async fn a_database_that_is_gone_or_another_one_is_unavailable_and_not_empty() {
                 "{way}: {reason}"
             );
         }
-        // What is still held is still true.
+        // What the open file contains is still correct.
         assert_eq!(store.get(&name("my-key")).await.unwrap(), value("value"), "{way}");
-        assert_eq!(path.exists(), way == "replaced", "{way}: no new file is made");
+        assert_eq!(path.exists(), way == "replaced", "{way}: no new file is created");
     }
 }
 
@@ -203,18 +203,18 @@ async fn a_database_that_another_process_locks_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_locked_at_the_start_is_a_start_error() {
+async fn a_database_that_is_locked_is_an_error_at_start() {
     let root = tempdir().unwrap();
     let path = root.path().join("keys.db");
     support::sqlite(&path).await.close().await;
     let mut other = other(&path).await;
     other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await.unwrap();
     let reason = open_error(&path).await;
-    assert!(reason.contains("another process holds a lock on it; end that process"), "{reason}");
+    assert!(reason.contains("another process holds a lock on it; stop that process"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn servers_that_start_at_once_make_one_database() {
+async fn servers_that_start_at_the_same_time_create_one_database() {
     for _ in 0..5 {
         let root = tempdir().unwrap();
         let path = root.path().join("keys.db");
@@ -231,7 +231,7 @@ async fn servers_that_start_at_once_make_one_database() {
 }
 
 #[tokio::test]
-async fn a_failed_write_leaves_the_other_keys() {
+async fn a_failed_write_leaves_the_other_keys_intact() {
     if let Some(root) = limited() {
         let store = support::sqlite(&root.join("keys.db")).await;
         let reason = unavailable(store.create(&name("new"), &Value::from(vec![1; Value::MAX_LEN])).await);
@@ -247,7 +247,7 @@ async fn a_failed_write_leaves_the_other_keys() {
     store.create(&name("old"), &value("value")).await.unwrap();
     store.close().await;
     // In blocks of 512 or 1024 bytes: more than SQLite's shared memory, less than the value.
-    run_limited("trap '' XFSZ; ulimit -f 500", "sqlite::a_failed_write_leaves_the_other_keys", root.path());
+    run_limited("trap '' XFSZ; ulimit -f 500", "sqlite::a_failed_write_leaves_the_other_keys_intact", root.path());
     let store = support::sqlite(&path).await;
     assert_eq!(store.list("", None, 10).await.unwrap(), [name("old"), name("small")]);
 }

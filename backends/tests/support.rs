@@ -1,4 +1,4 @@
-//! What the tests of several backends need.
+//! Shared by the tests of several backends.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use backends::{BackendConfig, Name, Store, StoreError, Value};
 
-/// Something that happens to a file or directory (the first path), perhaps by way of a second path.
+/// Something that happens to a file or directory (the first path), possibly with the help of a second path.
 pub(crate) type Accident = fn(&Path, &Path);
 
-/// Where a test that runs again in a limited process finds its directory.
+/// The variable with the directory of a test that runs again in a limited process.
 const LIMITED: &str = "KEYWAY_TEST_LIMITED";
 
 pub(crate) fn name(text: &str) -> Name {
@@ -39,7 +39,7 @@ pub(crate) fn file_names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// The reason of an answer that must be [`StoreError::Unavailable`].
+/// The reason of an error that must be [`StoreError::Unavailable`].
 pub(crate) fn unavailable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Err(StoreError::Unavailable { reason, .. }) => reason,
@@ -47,7 +47,7 @@ pub(crate) fn unavailable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> 
     }
 }
 
-/// The reason of an answer that must be [`StoreError::Damaged`].
+/// The reason of an error that must be [`StoreError::Damaged`].
 pub(crate) fn damaged<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Err(StoreError::Damaged { reason }) => reason,
@@ -55,13 +55,13 @@ pub(crate) fn damaged<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Stri
     }
 }
 
-/// In a process that [`run_limited`] started: the directory to work in.
+/// The directory to work in, in a process that [`run_limited`] has started.
 pub(crate) fn limited() -> Option<std::path::PathBuf> {
     std::env::var_os(LIMITED).map(Into::into)
 }
 
-/// Runs the calling test again, alone in a process that lives under what `limit` (shell) says, and checks that it
-/// passes there. Limits need no rights, so this runs anywhere, unlike a mount.
+/// Runs the calling test again, as the only one in a process with the limits set by the shell code `limit`, and checks
+/// that it passes there. Limits need no special rights, unlike a mount.
 pub(crate) fn run_limited(limit: &str, test: &str, directory: &Path) {
     let output = Command::new("sh")
         .arg("-c")

@@ -1,12 +1,14 @@
-//! Logging in, and staying so: one session for everyone, renewed in the background and replaced when it is refused.
+//! Logging in, and staying logged in: one session for all operations, renewed in the background and replaced when it is
+//! refused.
 //!
-//! A token is renewed when a bit more than half of its life is over, at a moment that differs from node to node. When
-//! it cannot be renewed any more, a login takes its place. An operation that is answered 403 asks for another session
-//! and is tried once more; however many ask at once, there is one login, and they share its failure too. A fresh token
-//! that is refused is good but has no rights, and no login would change that, so [`FRESH`] bounds how often we log in.
+//! A token is renewed when a bit more than half of its lifetime is over, at a time that differs between nodes. When it
+//! cannot be renewed any more, a login replaces it. An operation that gets a 403 asks for another session and is tried
+//! once more; however many ask at the same time, there is one login, and they share its failure as well. A new token
+//! that is refused is valid but lacks rights, which another login would not change, so [`FRESH`] limits how often we
+//! log in.
 //!
-//! A token that the operator gave is renewed while Vault lets us, never revoked by us, and replaced only by another
-//! text in its file.
+//! A token that the operator has configured is renewed as long as Vault allows it, never revoked by us, and replaced
+//! only by another one in its file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,13 +28,14 @@ use crate::vault::config::{Config, Credential, Login, Place};
 use crate::vault::error::Failure;
 use crate::{Secret, count_refused_credentials};
 
-/// A session this young is refused for want of rights or because it was revoked; Vault is asked which, before a login.
+/// If a session this young is refused, it lacks rights or was revoked; before another login, Vault is asked which it
+/// is.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// How long a replaced token is left to the requests that carry it, before it is revoked.
+/// How long a replaced token stays valid for the requests that still use it, before it is revoked.
 const RETIREMENT: Duration = Duration::from_secs(10);
 
-/// The time that revoking a token may take.
+/// The time limit for revoking a token.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where requests get their session from.
@@ -42,15 +45,15 @@ pub(super) struct Connection {
     connector: Connector,
     pool: ArcSwap<reqwest::Client>,
     session: ArcSwap<Session>,
-    /// Held by the one who changes the session.
+    /// Held while the session is changed.
     turn: Mutex<Turn>,
-    /// Told when there is another session.
+    /// Notified when there is another session.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Turn {
-    /// The last login that failed, when that was known, and why.
+    /// When the last login failed, and why.
     failed: Option<(Instant, Failure)>,
     closed: bool,
 }
@@ -61,12 +64,12 @@ impl Connection {
         let place = Place::of(config)?;
         let connector = Connector::new(&place, &config.tls)?;
         let pool = connector.pool()?;
-        let nobody = Session::new(&place, &pool, &Secret::from(String::new()), None, false);
+        let anonymous = Session::new(&place, &pool, &Secret::from(String::new()), None, false);
         let connection = Self {
             login: config.login.clone(),
             connector,
             pool: ArcSwap::from_pointee(pool),
-            session: ArcSwap::from_pointee(nobody),
+            session: ArcSwap::from_pointee(anonymous),
             turn: Mutex::default(),
             changed: Notify::new(),
             place,
@@ -74,12 +77,12 @@ impl Connection {
         match connection.log_in().await {
             Ok(session) => connection.session.store(Arc::new(session)),
             Err(failure) => {
-                let doing = format!("log in with {}{}", connection.login.words(), connection.login_place());
+                let doing = format!("log in with {}{}", connection.login.name(), connection.login_place());
                 let failure = match connection.login.engine() {
-                    // Without a token, Vault does not tell what is mounted.
+                    // Without a token, Vault does not reveal what is mounted.
                     Some(_) if failure.is_denied() => Failure::NoToken(format!(
-                        "{}; it refuses the role or the credential, or nothing is mounted there",
-                        failure.words()
+                        "{}; the role or the credential is invalid, or nothing is mounted there",
+                        failure.text()
                     )),
                     _ => failure,
                 };
@@ -89,7 +92,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The error of a store for a failure, with what the server says about itself where that may be the cause.
+    /// The error of a store for a failure, including the health that the server reports if that may be the cause.
     pub(super) async fn explain(&self, failure: Failure, doing: &str) -> StoreError {
         let health = match failure.code() {
             Some(429 | 472 | 473 | 500..) => crate::vault::client::health(&self.session()).await,
@@ -102,8 +105,8 @@ impl Connection {
         self.session.load_full()
     }
 
-    /// Makes a request that changes nothing: once more with another token when it is denied, and once more over
-    /// another connection when its answer is lost.
+    /// Sends a request that changes nothing: once more with another token if it is denied, and once more over another
+    /// connection if there is no response.
     pub(super) async fn read<T, C, F>(&self, call: C) -> Result<T, Failure>
     where
         C: Fn(Arc<Session>) -> F,
@@ -119,8 +122,8 @@ impl Connection {
         }
     }
 
-    /// Makes a request that may change something: once more with another token when it is denied, for then nothing
-    /// has changed, and never when its outcome is unknown.
+    /// Sends a request that may change something: once more with another token if it is denied, because then nothing
+    /// has changed, and never again if its outcome is unknown.
     pub(super) async fn write<T, C, F>(&self, call: C) -> Result<T, Failure>
     where
         C: Fn(Arc<Session>) -> F,
@@ -145,13 +148,13 @@ impl Connection {
         }
     }
 
-    /// Leaves connections behind of which one has proven dead; the others probably are, too.
+    /// Replaces the connections after one of them has turned out to be dead; the others probably are, too.
     fn replace_pool(&self, seen: &Arc<Session>) {
         let current = self.session();
         if !Arc::ptr_eq(&current, seen) {
             return;
         }
-        // It worked with the same settings before; if not now, the old pool is as good.
+        // This worked before with the same settings; if it fails now, the old pool is kept.
         if let Ok(pool) = self.connector.pool() {
             let session = Arc::new(current.over(&self.place, &pool));
             self.pool.store(Arc::new(pool));
@@ -159,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Another session than `seen`, which was refused with `refusal`.
+    /// A session to replace `seen`, which was refused with `refusal`.
     async fn replace(&self, seen: &Arc<Session>, refusal: Failure) -> Result<Arc<Session>, Failure> {
         let asked = Instant::now();
         let mut turn = self.turn.lock().await;
@@ -176,10 +179,10 @@ impl Connection {
             return Err(refusal);
         }
         count_refused_credentials();
-        self.log_in_anew(&mut turn, &current, refusal).await
+        self.log_in_again(&mut turn, &current, refusal).await
     }
 
-    async fn log_in_anew(
+    async fn log_in_again(
         &self,
         turn: &mut Turn,
         current: &Arc<Session>,
@@ -191,7 +194,7 @@ impl Connection {
                 self.session.store(session.clone());
                 turn.failed = None;
                 self.changed.notify_one();
-                info!("logged in to Vault anew with {}", self.login.words());
+                info!("logged in to Vault again with {}", self.login.name());
                 if current.own {
                     let old = current.clone();
                     tokio::spawn(async move {
@@ -201,29 +204,28 @@ impl Connection {
                 }
                 return Ok(session);
             }
-            // The same text again: either the token is good, and it is the rights that are missing, or it is not.
+            // The same token: either it is valid and lacks rights, or it is not valid.
             Ok(session) => match self.lease(&session).await {
                 Err(failure) if failure.is_denied() => Failure::NoToken(format!(
-                    "it refuses {}, which it does not know, or which was revoked or has ended; {}",
-                    self.login.words(),
+                    "the token is not valid: it is unknown, was revoked or has expired; {}",
                     match &self.login {
-                        Login::TokenFile(path) => format!("write a new one into '{}'", path.display()),
-                        _ => "put a new one into the configuration".to_owned(),
+                        Login::TokenFile(path) => format!("write a new one to '{}'", path.display()),
+                        _ => "configure a new one".to_owned(),
                     }
                 )),
                 _ => refusal,
             },
-            // Not an answer to the login, but the state of the server or the way to it.
+            // Not a response to the login, but the state of the server or of the network.
             Err(failure) if failure.is_ambiguous() || matches!(failure, Failure::NotConnected(_)) => failure,
             Err(failure) => Failure::NoToken(format!(
-                "it refuses the token, and logging in with {}{} failed: {}",
-                self.login.words(),
+                "the token was refused, and logging in with {}{} failed: {}",
+                self.login.name(),
                 self.login_place(),
-                failure.words()
+                failure.text()
             )),
         };
         count_refused_credentials();
-        warn!("cannot log in to Vault anew: {}", failure.words());
+        warn!("cannot log in to Vault again: {}", failure.text());
         turn.failed = Some((Instant::now(), failure.clone()));
         Err(failure)
     }
@@ -231,27 +233,27 @@ impl Connection {
     /// Gets a token in the configured way.
     async fn log_in(&self) -> Result<Session, Failure> {
         let pool = self.pool.load_full();
-        let nobody = client(&self.place, &pool, "", self.place.login_namespace.clone());
+        let anonymous = client(&self.place, &pool, "", self.place.login_namespace.clone());
         let done = match &self.login {
-            Login::Token(token) => return self.given(&pool, token).await,
+            Login::Token(token) => return self.session_with(&pool, token).await,
             Login::TokenFile(path) => {
                 let token = credential(&Credential::File(path.clone())).await?;
-                return self.given(&pool, &token).await;
+                return self.session_with(&pool, &token).await;
             }
             Login::AppRole { engine, id, secret, .. } => {
                 let secret = credential(secret).await?;
-                quiet(approle::login(&nobody, engine.trim_matches('/'), id, secret.expose())).await
+                quiet(approle::login(&anonymous, engine.trim_matches('/'), id, secret.expose())).await
             }
             Login::Kubernetes { engine, role, jwt, .. } => {
                 let jwt = credential(jwt).await?;
-                quiet(kubernetes::login(&nobody, engine.trim_matches('/'), role, jwt.expose())).await
+                quiet(kubernetes::login(&anonymous, engine.trim_matches('/'), role, jwt.expose())).await
             }
             Login::Jwt { engine, role, jwt, .. } => {
                 let jwt = credential(jwt).await?;
-                quiet(oidc::login(&nobody, engine.trim_matches('/'), jwt.expose(), role.clone())).await
+                quiet(oidc::login(&anonymous, engine.trim_matches('/'), jwt.expose(), role.clone())).await
             }
             Login::Cert { engine, role, .. } => {
-                quiet(cert::login(&nobody, engine.trim_matches('/'), role.as_deref().unwrap_or_default())).await
+                quiet(cert::login(&anonymous, engine.trim_matches('/'), role.as_deref().unwrap_or_default())).await
             }
         };
         let mut info = done?;
@@ -260,20 +262,20 @@ impl Connection {
         Ok(Session::new(&self.place, &pool, &token, lease(&info, None), true))
     }
 
-    /// A session with a token of the operator. One that Vault does not know is taken: the first read tells.
-    async fn given(&self, pool: &reqwest::Client, token: &Secret) -> Result<Session, Failure> {
+    /// A session with a token of the operator. An invalid token is accepted here: the first read detects it.
+    async fn session_with(&self, pool: &reqwest::Client, token: &Secret) -> Result<Session, Failure> {
         check_token(token)?;
         let mut session = Session::new(&self.place, pool, token, None, false);
         session.lease = match self.lease(&session).await {
             Ok(lease) => lease,
-            // Not every policy lets a token look at itself.
+            // Not every policy allows a token to look itself up.
             Err(failure) if failure.is_denied() => None,
             Err(failure) => return Err(failure),
         };
         Ok(session)
     }
 
-    /// Asks how long a token still lives; denied when it is none, or may not ask.
+    /// Looks up the remaining lifetime of a token. Denied if the token is invalid or lacks the right.
     async fn lease(&self, session: &Session) -> Result<Option<Lease>, Failure> {
         let answer = get(&session.token, "auth/token/lookup-self".to_owned()).await?;
         let ttl = Duration::from_secs(answer.pointer("/data/ttl").and_then(Json::as_u64).unwrap_or(0));
@@ -281,14 +283,14 @@ impl Connection {
         Ok((!ttl.is_zero()).then_some(Lease { ttl, full: ttl, renewable }))
     }
 
-    /// Renews the session for as long as it is polled.
-    pub(super) async fn keep(&self) {
-        /// The wait for a session without an end, which only another one interrupts.
-        const ENDLESS: Duration = Duration::from_hours(1);
+    /// Renews the session whenever that is due; never ends.
+    pub(super) async fn keep_renewed(&self) {
+        /// How long to wait with a session that does not expire; another session interrupts it.
+        const NO_EXPIRY: Duration = Duration::from_hours(1);
         loop {
             let session = self.session();
             let wait =
-                session.lease.map_or(ENDLESS, |lease| spread(lease.ttl / 2).saturating_sub(session.since.elapsed()));
+                session.lease.map_or(NO_EXPIRY, |lease| spread(lease.ttl / 2).saturating_sub(session.since.elapsed()));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.changed.notified() => continue,
@@ -296,7 +298,7 @@ impl Connection {
             let Some(lease) = session.lease else { continue };
             if let Err(failure) = self.renew(&session, lease).await {
                 count_refused_credentials();
-                warn!("cannot renew the Vault token: {}", failure.words());
+                warn!("cannot renew the Vault token: {}", failure.text());
                 let longest = Duration::from_secs(if session.own { 4 } else { 20 });
                 tokio::time::sleep(spread((lease.ttl / 8).clamp(Duration::from_millis(200), longest))).await;
             }
@@ -309,12 +311,12 @@ impl Connection {
         if turn.closed || current.secret() != seen.secret() {
             return Ok(());
         }
-        let ended = Failure::NoToken(format!("{} is about to end and cannot be renewed", self.login.words()));
+        let ended = Failure::NoToken("the token is about to expire and cannot be renewed".to_owned());
         if lease_then.renewable {
             match quiet(vaultrs::token::renew_self(&current.token, None)).await {
                 Ok(info) => {
                     let renewed = lease(&info, Some(lease_then.full));
-                    // Close to the longest life that a token may have, a renewal gives ever less.
+                    // Close to the maximum lifetime of a token, a renewal extends it by less and less.
                     if renewed.is_some_and(|renewed| renewed.ttl * 2 >= renewed.full) {
                         let pool = self.pool.load_full();
                         let session = Session::new(&self.place, &pool, &current.secret(), renewed, current.own);
@@ -326,10 +328,10 @@ impl Connection {
                 Err(failure) => return Err(failure),
             }
         }
-        self.log_in_anew(&mut turn, &current, ended).await.map(drop)
+        self.log_in_again(&mut turn, &current, ended).await.map(drop)
     }
 
-    /// Gives the token back, if it is from a login of ours.
+    /// Revokes the token, if it is from a login of ours.
     pub(super) async fn close(&self) {
         let mut turn = self.turn.lock().await;
         if !turn.closed {
@@ -351,10 +353,10 @@ impl fmt::Debug for Connection {
 
 async fn revoke(session: &Session) {
     if session.own {
-        // A token that is left behind ends by itself.
+        // A token that is not revoked expires.
         let revoked = quiet(vaultrs::token::revoke_self(&session.token));
         if !matches!(tokio::time::timeout(REVOKE_TIMEOUT, revoked).await, Ok(Ok(()))) {
-            info!("could not revoke a Vault token; it ends by itself");
+            info!("could not revoke a Vault token; it remains valid until it expires");
         }
     }
 }
@@ -364,7 +366,7 @@ fn lease(info: &AuthInfo, full: Option<Duration>) -> Option<Lease> {
     (!ttl.is_zero()).then_some(Lease { ttl, full: full.unwrap_or(ttl), renewable: info.renewable })
 }
 
-/// The credential, from its file if it is in one.
+/// The credential itself, read from its file if necessary.
 async fn credential(credential: &Credential) -> Result<Secret, Failure> {
     let path = match credential {
         Credential::Text(secret) => return Ok(secret.clone()),
@@ -375,26 +377,26 @@ async fn credential(credential: &Credential) -> Result<Secret, Failure> {
     })?;
     let text = str::from_utf8(&text).unwrap_or_default().trim();
     if text.is_empty() {
-        return Err(Failure::NoToken(format!("the credential file '{}' is empty or no text", path.display())));
+        return Err(Failure::NoToken(format!("the credential file '{}' is empty or not text", path.display())));
     }
     Ok(Secret::from(text.to_owned()))
 }
 
-/// A token becomes an HTTP header, which takes visible ASCII alone.
+/// A token becomes an HTTP header, which can only contain visible ASCII characters.
 fn check_token(token: &Secret) -> Result<(), Failure> {
     if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::NoToken("the token is empty or holds characters that no token has".to_owned()));
+        return Err(Failure::NoToken("the token is empty or contains invalid characters".to_owned()));
     }
     Ok(())
 }
 
-/// A duration of 1 to 1.3 times this one: so that nodes that started together do not stay together.
+/// A random duration of 1 to 1.3 times this one, so that nodes that started at the same time do not stay in step.
 pub(super) fn spread(duration: Duration) -> Duration {
     let share = u32::try_from(random() % 300).unwrap_or(0);
     duration + duration * share / 1000
 }
 
-/// Numbers that differ from node to node and from call to call; nothing secret depends on them.
+/// A random number, for spreading and for unique names; it need not be unpredictable.
 pub(super) fn random() -> u64 {
     fastrand::u64(..)
 }

@@ -1,19 +1,20 @@
-//! The connections to Vault: one pool, TLS, and requests that are quiet.
+//! The connections to Vault: one pool, TLS, and requests that are not logged.
 //!
-//! # HTTP/1.1 alone
-//! A connection carries one request at a time, so a request that gets no answer takes nobody else down with it, and
-//! giving it up closes its connection. Sent bytes that the other side does not acknowledge end with the connection
-//! after [`UNACKNOWLEDGED`], closed by us or not: after that time, and that of Vault's own work, a request that was
-//! given up does not take effect any more. `claim.rs` builds on this.
+//! # Only HTTP/1.1
+//! A connection carries one request at a time, so a request without a response does not affect others, and cancelling
+//! it closes its connection. Sent bytes that the other side does not acknowledge are discarded with the connection
+//! after [`UNACKNOWLEDGED`], whether we have closed it or not: after that time, plus that of Vault's own work, a
+//! cancelled request no longer takes effect. `vault/claim.rs` depends on this.
 //!
 //! # Redirects
-//! A standby that cannot forward answers 307 with the address of the active node. Only that is followed: one step, to
-//! the same path, over the same scheme, so never from `https` to `http`. The token goes along, to a host that the
-//! (over `https`: authenticated) server named and that must prove itself under the same CA. Everything else is an error.
+//! A standby that cannot forward responds with 307 and the address of the active node. Only that is followed: one step,
+//! to the same path, over the same scheme, so never from `https` to `http`. The token is sent along, to a host that the
+//! server (with `https`: authenticated) has named and that must have a certificate of the same CA. Everything else is
+//! an error.
 //!
 //! # Logs
 //! vaultrs and rustify put URLs into spans at level info and log every 404 at level error. Their futures run under a
-//! subscriber that keeps nothing, so no filter is needed; `vaultrs=off,rustify=off` would be it.
+//! subscriber that discards everything, so a filter such as `vaultrs=off,rustify=off` is not needed.
 
 use std::fmt;
 use std::future::Future;
@@ -34,27 +35,27 @@ use vaultrs::client::{VaultClient, VaultClientSettings};
 use vaultrs::error::ClientError;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Secret;
-use crate::StoreError;
 use crate::vault::config::{Place, Tls};
 use crate::vault::error::Failure;
+use crate::{Secret, StoreError, chain};
 
-/// Time to connect, handshake included.
+/// The time limit for connecting, including the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time for one request and its answer: half of an operation, so that a second one still fits.
+/// The time limit for a request and its response: less than half of an operation, so that there is time for a second
+/// one.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(3800);
 
 /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482).
 pub(super) const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 
-/// How long a connection is kept for the next request: less than the 5 minutes after which Vault closes it.
+/// How long an idle connection is kept: less than the 5 minutes after which Vault closes it.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Idle connections at most.
+/// The maximum number of idle connections.
 const MAX_IDLE: usize = 32;
 
-/// Builds pools of connections, each as the configuration says.
+/// Builds pools of connections according to the settings.
 pub(super) struct Connector {
     https: bool,
     ca: Option<Vec<Certificate>>,
@@ -62,10 +63,10 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Reads the files. A file that cannot be read or holds no certificate is an error: nothing falls back to the
+    /// Reads the files. A file that cannot be read or contains no certificate is an error: there is no fallback to the
     /// system's authorities.
     pub(super) fn new(place: &Place, tls: &Tls) -> Result<Self, StoreError> {
-        // Refused when a provider is installed already, as it should be by then.
+        // Fails if a provider is already installed, as it should be by now.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = match &tls.ca {
             Some(path) => {
@@ -74,7 +75,7 @@ impl Connector {
                 if certificates.is_empty() {
                     let path = path.display();
                     return Err(StoreError::unavailable(format!(
-                        "tls.ca '{path}' holds no PEM certificate; name a file that does"
+                        "tls.ca '{path}' contains no PEM certificate; configure a file that does"
                     )));
                 }
                 Some(certificates)
@@ -89,15 +90,15 @@ impl Connector {
                 Some(Identity::from_pem(&pem).map_err(|_| {
                     let (cert, key) = (cert.display(), key.display());
                     StoreError::unavailable(format!(
-                        "tls.cert '{cert}' and tls.key '{key}' are no PEM certificate and unencrypted PEM key; name files \
-                         that are"
+                        "tls.cert '{cert}' and tls.key '{key}' are not a PEM certificate and its unencrypted PEM key; \
+                         configure files that are"
                     ))
                 })?)
             }
             (None, None) => None,
             _ => {
                 return Err(StoreError::unavailable(
-                    "tls.cert and tls.key of Vault belong together; give both or none".to_owned(),
+                    "tls.cert and tls.key of Vault belong together; configure both or neither",
                 ));
             }
         };
@@ -120,7 +121,7 @@ impl Connector {
             .redirect(Policy::custom(redirect));
         builder = match &self.ca {
             Some(ca) => builder.tls_certs_only(ca.iter().cloned()),
-            // Else the system's certificates would be loaded for nothing.
+            // Otherwise the system's certificates would be loaded for nothing.
             None if !self.https => builder.tls_certs_only([]),
             None => builder,
         };
@@ -128,13 +129,10 @@ impl Connector {
             builder = builder.identity(identity.clone());
         }
         builder.build().map_err(|error| {
-            let mut reason = "cannot set up TLS for Vault".to_owned();
-            let mut cause: Option<&dyn std::error::Error> = Some(&error);
-            while let Some(inner) = cause {
-                reason = format!("{reason}: {inner}");
-                cause = inner.source();
-            }
-            StoreError::unavailable(format!("{reason}; check tls.ca, tls.cert and tls.key"))
+            let causes = chain(&error);
+            StoreError::unavailable(format!(
+                "cannot set up TLS for Vault: {causes}; check tls.ca, tls.cert and tls.key"
+            ))
         })
     }
 }
@@ -150,7 +148,7 @@ fn redirect(attempt: Attempt<'_>) -> Action {
         .previous()
         .first()
         .is_some_and(|first| first.scheme() == attempt.url().scheme() && first.path() == attempt.url().path());
-    // 307 and 308 alone keep the method and the body.
+    // Only 307 and 308 preserve the method and the body.
     if same && attempt.previous().len() == 1 && matches!(attempt.status().as_u16(), 307 | 308) {
         attempt.follow()
     } else {
@@ -161,31 +159,32 @@ fn redirect(attempt: Attempt<'_>) -> Action {
 fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| {
         StoreError::unavailable(format!(
-            "cannot read {what} '{}': {error}; name a file that this program may read",
+            "cannot read {what} '{}': {error}; configure a file that this program may read",
             path.display()
         ))
     })
 }
 
-/// A token and the clients that carry it. A session never changes; another one takes its place.
+/// A token and the clients that use it. A session never changes; it is replaced by another one.
 pub(super) struct Session {
     /// In the namespace of the engines.
     pub(super) keys: VaultClient,
     /// In the namespace of the token itself.
     pub(super) token: VaultClient,
-    /// When the token was last known to be good.
+    /// When the token was last known to be valid.
     pub(super) since: Instant,
+    /// `None` if the token does not expire.
     pub(super) lease: Option<Lease>,
-    /// The token is from a login of ours, so it is ours to revoke.
+    /// Whether the token is from a login of ours, so that we revoke it.
     pub(super) own: bool,
 }
 
-/// How long a token lives.
+/// The lifetime of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
-    /// What was left of its life at [`Session::since`].
+    /// What was left of it at [`Session::since`].
     pub(super) ttl: Duration,
-    /// What its life was when it was new to us.
+    /// What it was when the token was first seen here.
     pub(super) full: Duration,
     pub(super) renewable: bool,
 }
@@ -202,7 +201,7 @@ impl Session {
         }
     }
 
-    /// The same token over other connections.
+    /// The same token with other connections.
     pub(super) fn over(&self, place: &Place, pool: &reqwest::Client) -> Self {
         let mut session = Self::new(place, pool, &self.secret(), self.lease, self.own);
         session.since = self.since;
@@ -214,7 +213,7 @@ impl Session {
     }
 }
 
-/// Tokens are wiped; the copies within reqwest's requests are not ours to wipe.
+/// Tokens are wiped, except for the copies inside of reqwest's requests.
 impl Drop for Session {
     fn drop(&mut self) {
         self.keys.middle.token.zeroize();
@@ -228,7 +227,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// A client with every setting given: what is left out, vaultrs would take from `VAULT_*` variables.
+/// A client with all settings given, because vaultrs would take missing ones from `VAULT_*` variables.
 pub(super) fn client(place: &Place, pool: &reqwest::Client, token: &str, namespace: Option<String>) -> VaultClient {
     VaultClient {
         http: RestClient::new(place.address.as_str(), pool.clone()),
@@ -248,12 +247,12 @@ pub(super) fn client(place: &Place, pool: &reqwest::Client, token: &str, namespa
     }
 }
 
-/// Makes a request without a trace in any log, and keeps of its error what may be told.
+/// Sends a request without any log output, and keeps only those parts of an error that may be shown.
 pub(super) async fn quiet<T>(call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
     call.with_subscriber(Dispatch::none()).await.map_err(Failure::from)
 }
 
-/// A GET that vaultrs has no function for; the answer is its whole JSON.
+/// A GET request that vaultrs has no function for; returns the whole JSON of the response.
 pub(super) async fn get(client: &VaultClient, path: String) -> Result<Json, Failure> {
     quiet(vaultrs::api::exec_with_no_result(client, Get { path })).await
 }
@@ -276,17 +275,17 @@ impl Endpoint for Get {
     }
 }
 
-/// What the server says about itself, when that is worth telling.
+/// The health that the server reports, if it explains a failure.
 /// Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
 pub(super) async fn health(session: &Arc<Session>) -> Option<String> {
     let failure = get(&session.keys, "sys/health".to_owned()).await.err()?;
-    let words = match failure.code()? {
+    let state = match failure.code()? {
         429 => "the server is a standby",
         472 => "the server is a disaster recovery secondary",
         473 => "the server is a performance standby",
-        501 => "the server is not initialised",
+        501 => "the server is not initialized",
         503 => "the server is sealed",
         _ => return None,
     };
-    Some(words.to_owned())
+    Some(state.to_owned())
 }

@@ -1,6 +1,6 @@
-//! What an operator says about Vault: where it is, where in it the keys are, and how to log in.
+//! The settings for Vault: where it is, where in it the keys are, and how to log in.
 //!
-//! Checked here: what can be wrong without asking the server. Not here: YAML, and what the server says.
+//! Checked here: what can be checked without the server. Not here: YAML.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,26 +9,26 @@ use reqwest::Url;
 
 use crate::{Secret, StoreError};
 
-/// The KV engine of one HashiCorp Vault or OpenBao server. Field names are KES's words.
+/// The KV engine of a HashiCorp Vault or OpenBao server. The fields are named as in KES.
 ///
-/// No environment variable is ever read, neither `VAULT_*` nor those of HTTP proxies.
+/// Environment variables are never read, neither `VAULT_*` nor those for HTTP proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `http://HOST:PORT` or `https://HOST:PORT`, without a path.
     pub endpoint: String,
-    /// Where the KV engine is mounted. KES's default: [`Config::DEFAULT_ENGINE`].
+    /// The mount path of the KV engine. KES's default: [`Config::DEFAULT_ENGINE`].
     pub engine: String,
     /// The version of that engine. KES's default: [`KvVersion::V1`].
     pub version: KvVersion,
-    /// The namespace of the engine, and of the login where that has none of its own. Default: the root namespace.
+    /// The namespace of the engine, and of the login unless that has its own. Default: the root namespace.
     pub namespace: Option<String>,
-    /// A folder in the engine, as `minio` or `prod/minio`. Default: empty, the engine's top.
+    /// A folder in the engine, such as `minio` or `prod/minio`. Default: empty, the top level of the engine.
     pub prefix: String,
-    /// Encrypts values by a key of a transit engine in the same namespace. Default: no.
+    /// Encrypts values under a key of a transit engine in the same namespace. Default: no.
     pub transit: Option<Transit>,
-    /// The one way to log in.
+    /// How to log in.
     pub login: Login,
-    /// How to meet the server.
+    /// The TLS settings.
     pub tls: Tls,
 }
 
@@ -36,26 +36,27 @@ impl Config {
     /// The engine's mount when none is given. Source: KES's configuration.
     pub const DEFAULT_ENGINE: &str = "kv";
 
-    /// Checks all settings that can be checked without a file or the server. [`super::Vault::open`] does so, too; alone
-    /// it serves who only reads a config.
-    ///
-    /// # Errors
     /// The files that are read once, when the store is opened.
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let Tls { key, cert, ca } = &self.tls;
         [ca, cert, key].into_iter().flatten().cloned().collect()
     }
 
-    /// Whether both lead to the same folder of the same engine.
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        let place = |config: &Self| {
-            let namespace = config.namespace.as_deref().unwrap_or_default();
-            [&config.endpoint, &config.engine, namespace, &config.prefix].map(|text| text.trim_matches('/').to_owned())
-        };
+    /// Whether both lead to the same folder of the same engine, as far as the settings show.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        fn place(config: &Config) -> [&str; 4] {
+            // Every field is named here, so that a new one has to be judged.
+            let Config { endpoint, engine, namespace, prefix, version: _, transit: _, login: _, tls: _ } = config;
+            [endpoint, engine, namespace.as_deref().unwrap_or_default(), prefix].map(|text| text.trim_matches('/'))
+        }
         place(self) == place(other)
     }
 
-    /// What is wrong, in words that name the setting. Nothing of a secret is in it.
+    /// Checks all settings that can be checked without a file or the server. [`super::Vault::open`] does the same; this
+    /// is for callers that only read a config.
+    ///
+    /// # Errors
+    /// What is wrong, naming the setting. It never contains a secret.
     pub fn check(&self) -> Result<(), String> {
         Place::of(self).map(|_| ()).map_err(|error| match error {
             StoreError::Unavailable { reason, .. } => reason,
@@ -64,13 +65,13 @@ impl Config {
     }
 }
 
-/// The version of a KV engine. Each has paths and bodies of its own.
+/// The version of a KV engine. They differ in paths and bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvVersion {
-    /// One value a path, and no check-and-set.
+    /// One value per path, without check-and-set.
     #[default]
     V1,
-    /// Versions of values, check-and-set, and deletes that can be undone.
+    /// Versioned values, check-and-set, and deletes that can be undone.
     V2,
 }
 
@@ -86,7 +87,7 @@ impl fmt::Display for KvVersion {
 /// The key that encrypts values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transit {
-    /// Where the transit engine is mounted. KES's default: [`Transit::DEFAULT_ENGINE`].
+    /// The mount path of the transit engine. KES's default: [`Transit::DEFAULT_ENGINE`].
     pub engine: String,
     /// The name of its key, which must exist.
     pub key: String,
@@ -100,9 +101,9 @@ impl Transit {
 /// How to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
-    /// A token as it is. It is renewed while Vault lets us, and never revoked by us.
+    /// A token. It is renewed as long as Vault allows it, and never revoked by us.
     Token(Secret),
-    /// A file that holds a token. It is read again when Vault refuses the token, and before it ends.
+    /// A file that contains a token. It is read again when Vault refuses the token, and before the token expires.
     TokenFile(PathBuf),
     /// An `AppRole`.
     AppRole {
@@ -110,9 +111,9 @@ pub enum Login {
         engine: String,
         /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
         namespace: Option<String>,
-        /// The role's id.
+        /// The ID of the role.
         id: String,
-        /// The secret id, or the file that holds it, read at each login.
+        /// The secret ID, or the file that contains it, read at each login.
         secret: Credential,
     },
     /// A Kubernetes service account.
@@ -143,14 +144,14 @@ pub enum Login {
         engine: String,
         /// The namespace of the mount, `/` for the root namespace. Default: [`Config::namespace`].
         namespace: Option<String>,
-        /// The role. Default: any that takes the certificate.
+        /// The role. Default: any that accepts the certificate.
         role: Option<String>,
     },
 }
 
 impl Login {
-    /// The words for this way in messages.
-    pub(super) fn words(&self) -> &'static str {
+    /// The name of this method in messages.
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Token(_) => "the token",
             Self::TokenFile(_) => "the token file",
@@ -161,7 +162,7 @@ impl Login {
         }
     }
 
-    /// The mount to log in at; none for tokens.
+    /// The mount to log in at; `None` for tokens.
     pub(super) fn engine(&self) -> Option<&str> {
         match self {
             Self::Token(_) | Self::TokenFile(_) => None,
@@ -183,17 +184,18 @@ impl Login {
     }
 }
 
-/// A credential, or where it is.
+/// A credential, or the file that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// The credential itself.
     Text(Secret),
-    /// A file that holds it. White space around it is no part of it.
+    /// A file that contains it. White space around it is ignored.
     File(PathBuf),
 }
 
 impl Credential {
-    /// KES's `jwt` is "a token or a path": what holds a `/` or names a file is a path, for no JWT has a `/` in it.
+    /// KES's `jwt` is "a token or a path": what contains a `/` or is the name of a file is a path, because a JWT never
+    /// contains a `/`.
     pub fn token_or_path(text: &str) -> Self {
         if text.contains('/') || std::path::Path::new(text).is_file() {
             Self::File(text.into())
@@ -203,18 +205,18 @@ impl Credential {
     }
 }
 
-/// TLS towards Vault.
+/// The TLS settings for Vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// PEM file of the client's private key: PKCS#8, PKCS#1 or SEC1, not encrypted. With [`Tls::cert`] or not at all.
+    /// PEM file of the client's private key: PKCS#8, PKCS#1 or SEC1, not encrypted. Together with [`Tls::cert`].
     pub key: Option<PathBuf>,
-    /// PEM file of the client's certificate, its chain after it.
+    /// PEM file of the client's certificate, followed by its chain.
     pub cert: Option<PathBuf>,
-    /// PEM file of the certificate authorities to trust, these alone. Default: those of the system.
+    /// PEM file of the only certificate authorities to trust. Default: those of the system.
     pub ca: Option<PathBuf>,
 }
 
-/// A [`Config`] without doubt: slashes trimmed, the address parsed, namespaces resolved.
+/// A checked [`Config`]: slashes trimmed, the address parsed, namespaces resolved.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) address: Url,
@@ -248,7 +250,7 @@ impl Place {
                 let key = mount("transit key", &transit.key)?;
                 if key.contains('/') {
                     return Err(StoreError::unavailable(format!(
-                        "the transit key '{key}' has a '/' in it; name the key alone"
+                        "the transit key '{key}' contains a '/'; configure just the name of the key"
                     )));
                 }
                 Some(Transit { engine: mount("transit engine", &transit.engine)?, key })
@@ -285,21 +287,21 @@ impl fmt::Display for Place {
 }
 
 fn address(text: &str) -> Result<Url, StoreError> {
-    // The text is not repeated before it is known to hold no password.
+    // The text is not repeated until it is known that it contains no password.
     let wrong = |why: &str| {
         StoreError::unavailable(format!(
-            "the endpoint of Vault {why}; give it as https://HOST:PORT, as in https://127.0.0.1:8200"
+            "the endpoint of Vault {why}; configure it as https://HOST:PORT, for example https://127.0.0.1:8200"
         ))
     };
-    let url = Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
+    let url = Url::parse(text).map_err(|error| wrong(&format!("is not a URL ({error})")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(wrong("does not begin with http:// or https:// and a host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("holds a user or a password"));
+        return Err(wrong("contains a user or a password"));
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("has more than a host and a port"));
+        return Err(wrong("contains more than a host and a port"));
     }
     Ok(url)
 }
@@ -307,13 +309,13 @@ fn address(text: &str) -> Result<Url, StoreError> {
 fn mount(what: &str, text: &str) -> Result<String, StoreError> {
     let text = path(what, text)?;
     if text.is_empty() {
-        Err(StoreError::unavailable(format!("the {what} of Vault is empty; name it")))
+        Err(StoreError::unavailable(format!("the {what} of Vault is empty; configure it")))
     } else {
         Ok(text)
     }
 }
 
-/// A path that means the same to everyone on the way: the URL, proxies, and Vault.
+/// A path that URLs, proxies and Vault all interpret in the same way.
 fn path(what: &str, text: &str) -> Result<String, StoreError> {
     let trimmed = text.trim_matches('/');
     let bad = |segment: &str| matches!(segment, "" | "." | "..") || segment.trim() != segment;
@@ -321,8 +323,8 @@ fn path(what: &str, text: &str) -> Result<String, StoreError> {
         || (!trimmed.is_empty() && trimmed.split('/').any(bad))
     {
         return Err(StoreError::unavailable(format!(
-            "the {what} '{}' of Vault is no path: it has an empty part, a '.' or '..', or a character that is not \
-             plain ASCII",
+            "the {what} '{}' of Vault is not a valid path: it has an empty part, a '.' or '..', or a character that is \
+             not plain ASCII",
             text.escape_debug()
         )));
     }
@@ -352,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn slashes_around_paths_do_not_matter_and_a_slash_alone_is_the_root_namespace() {
+    fn slashes_around_paths_do_not_matter_and_a_single_slash_is_the_root_namespace() {
         let place = Place::of(&config()).unwrap();
         assert_eq!((place.engine.as_str(), place.prefix.as_str()), ("kv", "prod/minio"));
         assert_eq!(place.namespace.as_deref(), Some("team-a"));
@@ -369,10 +371,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_or_no_address_is_refused_with_the_reason() {
+    fn what_is_not_a_path_or_not_an_address_is_refused_with_the_reason() {
         for prefix in ["a/../b", "a//b", ".", "a\nb", "ü", "a/ /b", "a\\b"] {
             let error = Place::of(&Config { prefix: prefix.into(), ..config() }).unwrap_err().to_string();
-            assert!(error.contains("is no path"), "{prefix:?}: {error}");
+            assert!(error.contains("is not a valid path"), "{prefix:?}: {error}");
         }
         for endpoint in ["", "127.0.0.1:8200", "ftp://h", "https://h/v1", "https://user:pass@h", "https://h?x=1"] {
             let error = Place::of(&Config { endpoint: endpoint.into(), ..config() }).unwrap_err().to_string();
@@ -383,7 +385,22 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_has_no_secret() {
+    fn a_folder_is_the_same_with_or_without_slashes_and_whoever_logs_in() {
+        let same = Config {
+            endpoint: "https://127.0.0.1:8200/".into(),
+            engine: "kv".into(),
+            namespace: Some("team-a".into()),
+            prefix: "/prod/minio".into(),
+            login: Login::Token(Secret::from("other".to_owned())),
+            ..config()
+        };
+        assert!(config().is_same_place(&same));
+        assert!(!config().is_same_place(&Config { prefix: "prod".into(), ..config() }));
+        assert!(!config().is_same_place(&Config { namespace: None, ..config() }));
+    }
+
+    #[test]
+    fn debug_output_contains_no_secret() {
         let text = format!("{:?} {:?}", config(), Login::Token(Secret::from("s3cr3t".to_owned())));
         assert!(!text.contains("s3cr3t") && text.contains("Secret(..)"), "{text}");
     }

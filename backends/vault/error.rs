@@ -1,8 +1,7 @@
-//! What can go wrong on the way to Vault, and the one place where it becomes an error of a store.
+//! What can go wrong with a request to Vault, and the only function that turns it into a [`StoreError`].
 //!
-//! Errors of vaultrs never travel further than this file: some of them hold the body of an answer, and so keys or
-//! tokens. What is kept is the status, the server's own words (cut, on one line), and the causes of a failed
-//! connection.
+//! Errors of vaultrs do not leave this file: some of them contain the body of a response, and so keys or tokens. Only
+//! the status, the server's messages (shortened, on one line) and the causes of a failed connection are kept.
 
 use std::error::Error;
 use std::io;
@@ -10,37 +9,37 @@ use std::io;
 use serde_json::Value as Json;
 use vaultrs::error::ClientError;
 
-use crate::StoreError;
 use crate::vault::config::Place;
+use crate::{StoreError, chain};
 
-/// Characters of the server's own words that are repeated at most.
-const MAX_WORDS: usize = 300;
+/// The maximum number of characters of a message of the server that are repeated.
+const MAX_MESSAGE: usize = 300;
 
-/// Why a request has no good answer.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// Vault answered with an error.
+    /// Vault responded with an error.
     Status {
         /// The HTTP status.
         code: u16,
-        /// The words of its `errors` and `warnings`.
-        words: Vec<String>,
-        /// The answer is Vault's "nothing is there": `{"errors":[]}` and nothing more.
+        /// The messages in its `errors` and `warnings`.
+        messages: Vec<String>,
+        /// Whether it is Vault's "nothing is there": `{"errors":[]}` and nothing more.
         missing: bool,
         /// The metadata of a version that is deleted or destroyed (KV v2).
         version: Option<Version>,
     },
-    /// There was no connection, so Vault has not seen the request.
+    /// There was no connection, so Vault has not received the request.
     NotConnected(String),
-    /// Vault may have seen the request; nobody knows what it did.
+    /// The connection was lost. Vault may have processed the request.
     Lost(String),
-    /// As `Lost`, for no answer came in time.
+    /// There was no response in time. Vault may have processed the request.
     TimedOut,
-    /// It is not the server that we trust, or does not trust us.
+    /// The server is not trusted, or does not trust us.
     Tls(String),
-    /// Something answered that does not speak as Vault does. It may have seen the request.
-    Strange(String),
-    /// The token is refused and there was no other to be had.
+    /// The response is not one of Vault. Vault may have processed the request.
+    Unexpected(String),
+    /// The token was refused, and no other one could be obtained.
     NoToken(String),
 }
 
@@ -64,34 +63,37 @@ impl Failure {
         if let Self::Status { code, .. } = self { Some(*code) } else { None }
     }
 
-    /// The answer did not come, so that another connection may do better.
+    /// Whether there was no response, so that another connection may work.
     pub(super) fn is_lost(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::TimedOut)
     }
 
-    /// Whether a write that ended so may have been done all the same.
+    /// Whether a write that failed like this may have happened nevertheless.
     pub(super) fn is_ambiguous(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::TimedOut | Self::Strange(_) => true,
+            Self::Lost(_) | Self::TimedOut | Self::Unexpected(_) => true,
             Self::Status { code, .. } => *code >= 500,
             Self::NotConnected(_) | Self::Tls(_) | Self::NoToken(_) => false,
         }
     }
 
+    /// Whether a message of the server contains this text.
     pub(super) fn says(&self, text: &str) -> bool {
-        matches!(self, Self::Status { words, .. } if words.iter().any(|word| word.contains(text)))
+        matches!(self, Self::Status { messages, .. } if messages.iter().any(|message| message.contains(text)))
     }
 
-    /// What happened, in words.
-    pub(super) fn words(&self) -> String {
+    /// What happened.
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Status { code, words, .. } if words.is_empty() => format!("it answered {code} without a reason"),
-            Self::Status { code, words, .. } => format!("it answered {code}: {}", words.join("; ")),
-            Self::NotConnected(text) => format!("there is no connection: {text}"),
+            Self::Status { code, messages, .. } if messages.is_empty() => {
+                format!("it responded with {code} without a reason")
+            }
+            Self::Status { code, messages, .. } => format!("it responded with {code}: {}", messages.join("; ")),
+            Self::NotConnected(text) => format!("cannot connect: {text}"),
             Self::Lost(text) => format!("the connection was lost: {text}"),
-            Self::TimedOut => "no answer came in time".to_owned(),
+            Self::TimedOut => "there was no response in time".to_owned(),
             Self::Tls(text) => format!("TLS failed: {text}"),
-            Self::Strange(text) | Self::NoToken(text) => text.clone(),
+            Self::Unexpected(text) | Self::NoToken(text) => text.clone(),
         }
     }
 
@@ -99,43 +101,46 @@ impl Failure {
     fn advice(&self) -> &'static str {
         match self {
             Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut => {
-                "see whether the server runs and the network leads to it"
+                "check that the server is running and reachable from here"
             }
-            Self::Tls(_) => "check tls.ca, tls.cert and tls.key, and the name in the server's certificate",
-            Self::Strange(_) => "check the endpoint, and proxies on the way to it",
+            Self::Tls(_) => "check tls.ca, tls.cert and tls.key, and the names in the server's certificate",
+            Self::Unexpected(_) => "check the endpoint and any proxy in between",
             Self::NoToken(_) => "check the login",
             Self::Status { .. } if self.says("no handler for route") || self.says("route entry not found") => {
-                "nothing is mounted there: enable the engine, or correct its path and namespace"
+                "nothing is mounted there: enable the engine, or correct its path or namespace"
             }
             Self::Status { .. } if self.says("namespace not found") => "correct the namespace",
             Self::Status { .. } if self.says("versioned K/V") => "the engine is KV v2: set version: v2",
             Self::Status { code, .. } => match code {
-                400 => "correct what it names",
-                403 => "give the token's policy the right to do this, or renew the token",
+                400 => "correct what the message names",
+                403 => "allow this in the token's policy, or renew the token",
                 404 => "check the engine, its version and the namespace",
-                413 => "the value is too large for its storage",
+                413 => "the value is too large for Vault's storage",
                 429 => {
-                    "it is a standby that does not forward, or limits our rate: name the active node, or raise the limit"
+                    "it is a standby that does not forward requests, or limits our rate: configure the active node, \
+                     or raise the limit"
                 }
-                472 => "it is a disaster recovery secondary: name the primary",
-                473 => "it is a performance standby that does not forward: name the active node",
-                501 => "it is not initialised: run `vault operator init`",
+                472 => "it is a disaster recovery secondary: configure the primary",
+                473 => "it is a performance standby that does not forward requests: configure the active node",
+                501 => "it is not initialized: run `vault operator init`",
                 503 => "it is sealed or in maintenance: unseal it with `vault operator unseal`",
-                _ => "look at its log",
+                _ => "check its log",
             },
         }
     }
 
-    /// The one place where a failure becomes an error of a store. `doing` is the operation with the key's name;
-    /// `health` what the server says about itself.
+    /// The only place where a failure becomes an error of a store. `doing` is the operation with the name of the key;
+    /// `health` is the state that the server reports.
     pub(super) fn into_error(self, doing: &str, place: &Place, health: Option<String>) -> StoreError {
         let health = health.map(|health| format!(" ({health})")).unwrap_or_default();
-        let reason = format!("cannot {doing} in {place}: {}{health}; {}", self.words(), self.advice());
+        let reason = format!("cannot {doing} in {place}: {}{health}; {}", self.text(), self.advice());
         match self {
             Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut => StoreError::unreachable(reason),
             // Not initialized, sealed. Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
             Self::Status { code: 501 | 503, .. } => StoreError::not_ready(reason),
-            Self::Status { .. } | Self::Tls(_) | Self::Strange(_) | Self::NoToken(_) => StoreError::unavailable(reason),
+            Self::Status { .. } | Self::Tls(_) | Self::Unexpected(_) | Self::NoToken(_) => {
+                StoreError::unavailable(reason)
+            }
         }
     }
 }
@@ -145,7 +150,7 @@ impl From<ClientError> for Failure {
         use rustify::errors::ClientError as Rest;
         match error {
             ClientError::APIError { code, errors } => {
-                Self::Status { code, missing: code == 404 && errors.is_empty(), words: tidy(errors), version: None }
+                Self::Status { code, missing: code == 404 && errors.is_empty(), messages: tidy(errors), version: None }
             }
             ClientError::RestClientError { source } => match source {
                 Rest::ServerResponseError { code, content } => Self::of_answer(code, content.as_deref()),
@@ -155,13 +160,13 @@ impl From<ClientError> for Failure {
                 Rest::ReqwestBuildError { .. }
                 | Rest::UrlBuildError { .. }
                 | Rest::UrlParseError { .. }
-                | Rest::RequestBuildError { .. } => Self::NotConnected("the request could not be made".to_owned()),
-                _ => Self::Strange("it answered what is no answer of Vault".to_owned()),
+                | Rest::RequestBuildError { .. } => Self::NotConnected("the request could not be built".to_owned()),
+                _ => Self::Unexpected("the response is not from Vault".to_owned()),
             },
             ClientError::ResponseEmptyError | ClientError::ResponseDataEmptyError => {
-                Self::Strange("it answered without the data that was asked for".to_owned())
+                Self::Unexpected("the response does not contain the requested data".to_owned())
             }
-            _ => Self::Strange("it answered what is no answer of Vault".to_owned()),
+            _ => Self::Unexpected("the response is not from Vault".to_owned()),
         }
     }
 }
@@ -170,15 +175,15 @@ impl Failure {
     /// An error status with a body that is not `{"errors": [...]}`.
     fn of_answer(code: u16, content: Option<&str>) -> Self {
         if (300..400).contains(&code) {
-            let text = "it redirects to another address, and only a standby's redirect to the same path over the \
+            let text = "it redirects to another address, and only a redirect of a standby to the same path with the \
                         same scheme is followed";
-            return Self::Strange(format!("{text} ({code})"));
+            return Self::Unexpected(format!("{text} ({code})"));
         }
         let Some(body) = content.and_then(|text| serde_json::from_str::<Json>(text).ok()).filter(Json::is_object)
         else {
             return Self::Status {
                 code,
-                words: vec!["something that is no answer of Vault".to_owned()],
+                messages: vec!["the response is not from Vault".to_owned()],
                 missing: false,
                 version: None,
             };
@@ -187,34 +192,28 @@ impl Failure {
             let list = body.get(field).and_then(Json::as_array).into_iter().flatten();
             list.filter_map(Json::as_str).map(str::to_owned).collect::<Vec<_>>()
         };
-        let mut words = texts("errors");
-        words.extend(texts("warnings"));
+        let mut messages = texts("errors");
+        messages.extend(texts("warnings"));
         let metadata = body.pointer("/data/metadata");
         let version = metadata.and_then(|metadata| {
             let destroyed = metadata.get("destroyed").and_then(Json::as_bool).unwrap_or(false);
             metadata.get("version").and_then(Json::as_u64).map(|number| Version { number, destroyed })
         });
-        if words.is_empty() && version.is_none() && code == 404 {
-            words.push("something else than that nothing is there".to_owned());
+        if messages.is_empty() && version.is_none() && code == 404 {
+            messages.push("the response does not mean that nothing is there".to_owned());
         }
-        Self::Status { code, words: tidy(words), missing: false, version }
+        Self::Status { code, messages: tidy(messages), missing: false, version }
     }
 
     fn of_transport(error: Option<&reqwest::Error>) -> Self {
-        let Some(error) = error else { return Self::Lost("the answer was cut".to_owned()) };
-        let mut words = Vec::new();
-        let mut cause: Option<&(dyn Error + 'static)> = error.source();
-        while let Some(inner) = cause {
-            if let Some(tls) = tls_error(inner) {
-                return Self::Tls(tls.to_string());
-            }
-            words.push(inner.to_string());
-            cause = inner.source();
+        let Some(error) = error else { return Self::Lost("the response is incomplete".to_owned()) };
+        let causes = || std::iter::successors(error.source(), |&cause| cause.source());
+        if let Some(tls) = causes().find_map(tls_error) {
+            return Self::Tls(tls.to_string());
         }
-        words.dedup();
-        let text = tidy(vec![words.join(": ")]).pop().unwrap_or_default();
+        let text = tidy(error.source().map(chain).into_iter().collect()).pop().unwrap_or_default();
         if error.is_redirect() {
-            Self::Strange(text)
+            Self::Unexpected(text)
         } else if error.is_connect() {
             Self::NotConnected(text)
         } else if error.is_timeout() {
@@ -225,7 +224,7 @@ impl Failure {
     }
 }
 
-/// The error of TLS in an error of I/O, whose `source` passes over it.
+/// The TLS error inside of an I/O error, whose `source` skips it.
 fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return tls_error(error.get_ref()?);
@@ -233,13 +232,13 @@ fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> 
     error.downcast_ref()
 }
 
-/// The server's words on one line, and not more than [`MAX_WORDS`] of them.
-fn tidy(words: Vec<String>) -> Vec<String> {
+/// The messages, each on one line of at most [`MAX_MESSAGE`] characters.
+fn tidy(messages: Vec<String>) -> Vec<String> {
     let tidy = |text: String| {
         let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        text.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
+        text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
     };
-    words.into_iter().map(tidy).collect()
+    messages.into_iter().map(tidy).collect()
 }
 
 #[cfg(test)]
@@ -257,25 +256,25 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_version_is_told_from_a_missing_value() {
+    fn a_deleted_version_differs_from_a_missing_value() {
         let body = r#"{"data":{"data":null,"metadata":{"version":3,"destroyed":true}}}"#;
         let Failure::Status { version: Some(version), missing: false, .. } = Failure::of_answer(404, Some(body)) else {
-            panic!("not seen");
+            panic!("not recognized");
         };
         assert_eq!((version.number, version.destroyed), (3, true));
     }
 
     #[test]
-    fn the_servers_words_are_cut_and_on_one_line() {
-        let words = vec![format!("1 error occurred:\n\t* permission denied\n\n{}", "x".repeat(1000))];
-        let text = Failure::from(ClientError::APIError { code: 403, errors: words }).words();
-        assert!(text.starts_with("it answered 403: 1 error occurred: * permission denied xxx"), "{text}");
+    fn messages_of_the_server_are_shortened_and_on_one_line() {
+        let errors = vec![format!("1 error occurred:\n\t* permission denied\n\n{}", "x".repeat(1000))];
+        let text = Failure::from(ClientError::APIError { code: 403, errors }).text();
+        assert!(text.starts_with("it responded with 403: 1 error occurred: * permission denied xxx"), "{text}");
         assert!(text.len() < 400 && !text.contains('\n'), "{text}");
     }
 
     #[test]
     fn a_page_of_a_proxy_is_not_repeated() {
-        let text = Failure::of_answer(502, Some("<html>token=s3cr3t</html>")).words();
-        assert_eq!(text, "it answered 502: something that is no answer of Vault");
+        let text = Failure::of_answer(502, Some("<html>token=s3cr3t</html>")).text();
+        assert_eq!(text, "it responded with 502: the response is not from Vault");
     }
 }

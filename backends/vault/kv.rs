@@ -1,7 +1,7 @@
 //! The KV engine, version 1 and version 2 alike: read, write, remove and list one path.
 //!
-//! A value is what KES stores: an object with one field that has the name of the key. A value that is no UTF-8, which
-//! neither KES nor Keyway makes but a store must keep, is an object `{"base64": ...}` in the place of the text.
+//! The format is that of KES: an object with one field that has the name of the key. A value that is not UTF-8, which
+//! neither KES nor Keyway creates but a store must support, is an object `{"base64": ...}` in place of the text.
 
 use std::collections::HashMap;
 
@@ -21,11 +21,11 @@ use crate::{Name, StoreError, Value};
 /// What is under a path.
 #[derive(PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing, says the engine; see [`Mount::check`] for when that can be believed.
+    /// Nothing, according to the engine; see [`Mount::check`] for when that is certain.
     Missing,
     /// A text or bytes under the name of the key.
     Value(Stored),
-    /// Something that is no value.
+    /// Something that is not a value, and why.
     Foreign(&'static str),
     /// A newest version that is deleted (KV v2).
     Deleted(u64),
@@ -33,7 +33,7 @@ pub(super) enum Found {
     Destroyed(u64),
 }
 
-/// A value as KV holds it. Wiped on drop; the copies within answers and requests of vaultrs are not ours to wipe.
+/// A value as KV stores it. Wiped on drop, except for the copies inside of the requests and responses of vaultrs.
 #[derive(PartialEq, Eq)]
 pub(super) enum Stored {
     Text(Zeroizing<String>),
@@ -65,7 +65,7 @@ impl Stored {
                 wipe(&mut other);
                 match bytes {
                     Some(bytes) => Found::Value(Self::Bytes(Zeroizing::new(bytes))),
-                    None => Found::Foreign("its field of that name is no text"),
+                    None => Found::Foreign("its field of that name is not text"),
                 }
             }
             None => Found::Foreign("it has no field of that name"),
@@ -73,7 +73,7 @@ impl Stored {
     }
 }
 
-/// Overwrites the texts of a JSON value.
+/// Overwrites the texts in a JSON value.
 fn wipe(json: &mut Json) {
     match json {
         Json::String(text) => text.zeroize(),
@@ -131,8 +131,8 @@ pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored)
     written
 }
 
-/// Whether a write of KV v2 failed because there is, or was, something under the name. That it answers 400 does not
-/// tell; its text does. Source: the KV v2 engine of Vault 1.13 and `OpenBao` 2.7.
+/// Whether a write of KV v2 failed because there is, or was, something under the name. The status, 400, is not
+/// specific; the message is. Source: the KV v2 engine of Vault 1.13 and `OpenBao` 2.7.
 pub(super) fn is_taken(failure: &Failure) -> bool {
     failure.code() == Some(400) && failure.says("check-and-set parameter did not match")
 }
@@ -156,7 +156,7 @@ async fn remove_v1(connection: &Connection, path: &str) -> Result<(), Failure> {
     connection.write(async |session| quiet(kv1::delete(&session.keys, engine, path)).await).await
 }
 
-/// What is in the folder of the keys, folders with a `/` at their end.
+/// What is in the folder of the keys; names of folders end in `/`.
 pub(super) async fn list(connection: &Connection) -> Result<Vec<String>, Failure> {
     let place = &connection.place;
     let folder = &place.prefix;
@@ -195,29 +195,29 @@ pub(super) async fn list_claims(connection: &Connection, name: &Name) -> Result<
     if matches!(&listed, Err(failure) if failure.is_missing()) { Ok(Vec::new()) } else { listed }
 }
 
-/// Which engine is mounted: for a read of a KV v1 engine under the paths of v2 answers "nothing is there", and so does
-/// an empty engine that somebody has mounted in the place of ours.
+/// Which engine is mounted: a read with the paths of v2 from an engine of v1 finds nothing, and so does a read from an
+/// empty engine that was mounted in place of ours.
 #[derive(Debug)]
 pub(super) struct Mount {
-    /// `None`: our policy does not show it, so that a 404 must be believed.
+    /// `None` if our policy does not allow to read it; then a 404 has to be taken as certain.
     uuid: Option<String>,
 }
 
 impl Mount {
-    /// Looks at the mount for the first time.
+    /// Reads the mount for the first time.
     pub(super) async fn find(connection: &Connection) -> Result<Self, StoreError> {
         let place = &connection.place;
-        let data = match look(connection).await {
+        let data = match read_mount(connection).await {
             Ok(data) => data,
             Err(failure) if failure.code().is_some_and(|code| code < 500 && code != 429) => {
                 return Ok(Self { uuid: None });
             }
-            Err(failure) => return Err(connection.explain(failure, "look at the engine").await),
+            Err(failure) => return Err(connection.explain(failure, "read the type of the engine").await),
         };
         let kind = data.get("type").and_then(Json::as_str).unwrap_or_default();
         if !matches!(kind, "kv" | "generic") {
             return Err(StoreError::unavailable(format!(
-                "{place}: the engine is of type '{kind}' and no KV engine; name another one"
+                "{place}: the engine has the type '{kind}' and is not a KV engine; configure another one"
             )));
         }
         let version = if is_v2(&data) { KvVersion::V2 } else { KvVersion::V1 };
@@ -229,35 +229,37 @@ impl Mount {
         Ok(Self { uuid: uuid(&data) })
     }
 
-    /// Makes sure that it is still the engine of the start, before anyone is told that something is not there.
+    /// Makes sure that it is still the engine of the start, before something is reported as not found.
     pub(super) async fn check(&self, connection: &Connection) -> Result<(), StoreError> {
         let Some(expected) = &self.uuid else { return Ok(()) };
-        let data = match look(connection).await {
+        let data = match read_mount(connection).await {
             Ok(data) => data,
             Err(failure) => {
-                return Err(connection.explain(failure, "make sure that the engine is the one of the start").await);
+                return Err(connection
+                    .explain(failure, "make sure that the engine is still the one of the start")
+                    .await);
             }
         };
         if uuid(&data).as_ref() == Some(expected) && is_v2(&data) == (connection.place.version == KvVersion::V2) {
             return Ok(());
         }
         Err(StoreError::unavailable(format!(
-            "{}: the engine was replaced or changed since the start; bring the old one back, or restart the server if \
-             this is meant",
+            "{}: the engine was replaced or changed since the start; restore the old one, or restart the server if \
+             this was intended",
             connection.place
         )))
     }
 }
 
-/// Source: what `vault kv` itself asks before it chooses paths, `sys/internal/ui/mounts/PATH`.
-async fn look(connection: &Connection) -> Result<Json, Failure> {
+/// The metadata of the mount. Source: `vault kv` itself reads it to choose its paths, `sys/internal/ui/mounts/PATH`.
+async fn read_mount(connection: &Connection) -> Result<Json, Failure> {
     let path = format!("sys/internal/ui/mounts/{}", connection.place.engine);
     let once = async || get(&connection.session().keys, path.clone()).await;
-    let mut answer = match once().await {
+    let mut response = match once().await {
         Err(failure) if failure.is_lost() => once().await,
         done => done,
     }?;
-    Ok(answer.get_mut("data").map(Json::take).unwrap_or_default())
+    Ok(response.get_mut("data").map(Json::take).unwrap_or_default())
 }
 
 fn is_v2(data: &Json) -> bool {
@@ -280,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_come_back_as_they_were() {
+    fn bytes_that_are_not_text_are_returned_unchanged() {
         let bytes = Stored::of(&Value::from(vec![0xff, 0, 1]));
         assert_eq!(bytes.json(), json!({"base64": "/wAB"}));
         assert!(Stored::find(json!({"k": bytes.json()}), "k") == Found::Value(bytes));
     }
 
     #[test]
-    fn what_is_no_value_is_foreign() {
+    fn what_is_not_a_value_is_foreign() {
         for data in [json!({}), json!({"other": "x"}), json!({"k": 7}), json!({"k": {"base64": "?"}}), json!(null)] {
             assert!(matches!(Stored::find(data, "k"), Found::Foreign(_)));
         }

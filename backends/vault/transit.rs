@@ -1,7 +1,7 @@
-//! Values under a key of the transit engine: what KV then holds is `vault:vN:...`, whatever N.
+//! Values encrypted under a key of the transit engine: KV then contains `vault:vN:...`, for any N.
 //!
-//! The plaintext that transit is given is the value; it wants it as base64, as every plaintext. Keys that were rotated
-//! and values that were rewrapped need nothing here: Vault reads the version from the text.
+//! The plaintext for transit is the value, in base64 as every plaintext. Rotated keys and rewrapped values need no
+//! special handling: Vault reads the version from the ciphertext.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +14,10 @@ use crate::vault::config::Transit;
 use crate::vault::error::Failure;
 use crate::{Name, StoreError, Value};
 
-/// How every ciphertext of transit begins.
+/// The beginning of every ciphertext of transit.
 pub(super) const PREFIX: &str = "vault:v";
 
-/// A ciphertext that no key made: what is said of it tells whether there is a key.
+/// An invalid ciphertext: the error for it shows whether the key exists.
 const PROBE: &str = "vault:v1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Encrypts a value.
@@ -33,16 +33,17 @@ pub(super) async fn encrypt(
     });
     match done.await {
         Ok(answer) if answer.ciphertext.starts_with(PREFIX) => Ok(answer.ciphertext),
-        Ok(_) => {
-            Err(StoreError::unavailable(format!("{} answered no ciphertext for the key '{name}'", words(transit))))
-        }
+        Ok(_) => Err(StoreError::unavailable(format!(
+            "{} returned no ciphertext for the key '{name}'; check that it is a transit engine",
+            label(transit)
+        ))),
         Err(failure) => {
-            Err(connection.explain(failure, &format!("encrypt the key '{name}' by {}", words(transit))).await)
+            Err(connection.explain(failure, &format!("encrypt the key '{name}' with {}", label(transit))).await)
         }
     }
 }
 
-/// Decrypts what KV holds.
+/// Decrypts a ciphertext from KV.
 pub(super) async fn decrypt(
     connection: &Connection,
     transit: &Transit,
@@ -53,8 +54,8 @@ pub(super) async fn decrypt(
         let place = &connection.place;
         return Err(StoreError::Damaged {
             reason: format!(
-                "the key '{name}' in {place} is not encrypted by transit, as the configuration says; it was stored \
-                 without, or is none of ours"
+                "the key '{name}' in {place} is not encrypted by transit, although a transit key is configured; it was \
+                 stored without one, or by another program"
             ),
         });
     }
@@ -65,7 +66,10 @@ pub(super) async fn decrypt(
         Ok(answer) => {
             let plaintext = Zeroizing::new(answer.plaintext);
             STANDARD.decode(plaintext.as_bytes()).map(Value::from).map_err(|_| StoreError::Damaged {
-                reason: format!("{} answered no base64 for the key '{name}'", words(transit)),
+                reason: format!(
+                    "{} returned no valid base64 for the key '{name}'; restore it from a backup",
+                    label(transit)
+                ),
             })
         }
         Err(failure) => Err(refused(connection, transit, name, failure).await),
@@ -73,34 +77,38 @@ pub(super) async fn decrypt(
 }
 
 async fn refused(connection: &Connection, transit: &Transit, name: &Name, failure: Failure) -> StoreError {
-    let by = words(transit);
+    let label = label(transit);
     let key = &transit.key;
     if failure.code() != Some(400) || failure.says("key not found") {
-        return connection.explain(failure, &format!("decrypt the key '{name}' by {by}")).await;
+        return connection.explain(failure, &format!("decrypt the key '{name}' with {label}")).await;
     }
-    let said = failure.words();
+    let message = failure.text();
     if failure.says("too old") {
         StoreError::Withheld {
             reason: format!(
-                "the key '{name}' was encrypted under an old version of {by}: {said}; lower its min_decryption_version"
+                "the key '{name}' was encrypted under an old version of {label}: {message}; lower its \
+                 min_decryption_version"
             ),
         }
     } else if failure.says("too new") {
         StoreError::Withheld {
             reason: format!(
-                "the key '{name}' was encrypted under a newer version of {by} than there is: {said}; restore '{key}' from its newest backup"
+                "the key '{name}' was encrypted under a newer version of {label} than exists: {message}; restore \
+                 '{key}' from its latest backup"
             ),
         }
     } else {
         StoreError::Damaged {
             reason: format!(
-                "the key '{name}' cannot be decrypted by {by}: {said}; it is damaged, or of another transit key"
+                "the key '{name}' cannot be decrypted with {label}: {message}; it is damaged, or was encrypted under \
+                 another transit key"
             ),
         }
     }
 }
 
-/// Makes sure that the key exists and that we may use it. A key that is missing would else be made by the first create.
+/// Makes sure that the transit key exists and that we may use it. Otherwise the first create would create a missing
+/// one.
 pub(super) async fn check(connection: &Connection, transit: &Transit) -> Result<(), StoreError> {
     let done = connection
         .read(async |session| quiet(data::decrypt(&session.keys, &transit.engine, &transit.key, PROBE, None)).await);
@@ -108,16 +116,17 @@ pub(super) async fn check(connection: &Connection, transit: &Transit) -> Result<
         Ok(_) => Ok(()),
         Err(failure) if failure.code() == Some(400) && !failure.says("key not found") => Ok(()),
         Err(failure) if failure.says("key not found") => Err(StoreError::unavailable(format!(
-            "{} of {} does not exist; make it with `vault write -f {}/keys/{}`, or correct its name",
-            words(transit),
+            "{} of {} does not exist; create it with `vault write -f {}/keys/{}`, or correct its name",
+            label(transit),
             connection.place,
             transit.engine,
             transit.key
         ))),
-        Err(failure) => Err(connection.explain(failure, &format!("use {}", words(transit))).await),
+        Err(failure) => Err(connection.explain(failure, &format!("use {}", label(transit))).await),
     }
 }
 
-fn words(transit: &Transit) -> String {
+/// The transit key in messages.
+fn label(transit: &Transit) -> String {
     format!("the transit key '{}' of the engine '{}'", transit.key, transit.engine)
 }

@@ -1,4 +1,4 @@
-//! A server in front of moto, or instead of it: it gives answers of AWS that moto cannot give, and loses answers.
+//! A server in front of moto, or instead of it: it returns responses of AWS that moto cannot give, and loses responses.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// A request for Secrets Manager.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// As in `GetSecretValue`.
+    /// For example `GetSecretValue`.
     pub(crate) operation: String,
     /// The signature, which names the access key.
     pub(crate) authorization: String,
@@ -18,21 +18,21 @@ pub(crate) struct Request {
     body: Vec<u8>,
 }
 
-/// What to do with a request.
+/// The response to a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    /// An error in the form of AWS: status, code, words. Source of the form: the AWS JSON 1.1 protocol,
+pub(crate) enum Response {
+    /// An error in the format of AWS: status, code, message. Source of the format: the AWS JSON 1.1 protocol,
     /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
     Error(u16, &'static str, String),
     /// This JSON.
     Json(String),
-    /// What moto says.
+    /// That of moto.
     Moto,
-    /// Moto does it, and half of what it says is passed on.
+    /// Moto processes the request, and only a part of its response is returned.
     Cut,
-    /// Moto does it, and nothing is passed on.
+    /// Moto processes the request, and nothing is returned.
     Lost,
-    /// Moto does it, and says so after this time.
+    /// That of moto, after this time.
     Late(Duration),
 }
 
@@ -47,41 +47,41 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) async fn start(
         moto: Option<String>,
-        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        respond: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (answer, requests) = (Arc::new(answer), Arc::clone(&seen));
+        let (respond, requests) = (Arc::new(respond), Arc::clone(&seen));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (moto, answer, seen) = (moto.clone(), Arc::clone(&answer), Arc::clone(&requests));
+                let (moto, respond, seen) = (moto.clone(), Arc::clone(&respond), Arc::clone(&requests));
                 tokio::spawn(async move {
                     let mut stream = BufReader::new(stream);
                     while let Some(request) = read(&mut stream).await {
                         seen.lock().unwrap().push(request.clone());
-                        let answer = match answer(&request) {
-                            Answer::Error(status, code, words) => error(status, code, &words),
-                            Answer::Json(body) => reply(200, "", &body),
-                            Answer::Moto => forward(moto.as_deref(), &request).await,
-                            Answer::Late(time) => {
+                        let response = match respond(&request) {
+                            Response::Error(status, code, message) => error(status, code, &message),
+                            Response::Json(body) => reply(200, "", &body),
+                            Response::Moto => forward(moto.as_deref(), &request).await,
+                            Response::Late(time) => {
                                 let reply = forward(moto.as_deref(), &request).await;
                                 tokio::time::sleep(time).await;
                                 reply
                             }
-                            Answer::Cut => {
+                            Response::Cut => {
                                 let mut reply = forward(moto.as_deref(), &request).await;
                                 reply.truncate(reply.len() - 20);
                                 let _ = stream.write_all(&reply).await;
                                 return;
                             }
-                            Answer::Lost => {
+                            Response::Lost => {
                                 forward(moto.as_deref(), &request).await;
                                 return;
                             }
                         };
-                        if stream.write_all(&answer).await.is_err() {
+                        if stream.write_all(&response).await.is_err() {
                             return;
                         }
                     }
@@ -95,7 +95,7 @@ impl Front {
         format!("http://{}", self.address)
     }
 
-    /// The operations that were asked for so far.
+    /// The operations requested so far.
     pub(crate) fn operations(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|request| request.operation.clone()).collect()
     }
@@ -124,15 +124,15 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     Some(Request { operation, authorization: header("authorization"), head: head.clone(), body })
 }
 
-fn error(status: u16, code: &str, words: &str) -> Vec<u8> {
-    let words: String = words.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let body = format!("{{\"__type\":\"com.amazonaws.secretsmanager#{code}\",\"Message\":\"{words}\"}}");
+fn error(status: u16, code: &str, message: &str) -> Vec<u8> {
+    let message: String = message.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let body = format!("{{\"__type\":\"com.amazonaws.secretsmanager#{code}\",\"Message\":\"{message}\"}}");
     reply(status, code, &body)
 }
 
 fn reply(status: u16, code: &str, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 {status} Answer\r\nx-amzn-errortype: {code}\r\ncontent-type: application/x-amz-json-1.1\r\n\
+        "HTTP/1.1 {status} Response\r\nx-amzn-errortype: {code}\r\ncontent-type: application/x-amz-json-1.1\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )

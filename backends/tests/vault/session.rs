@@ -1,0 +1,143 @@
+//! Tokens: renewed, replaced, revoked.
+
+use std::time::{Duration, Instant};
+
+use backends::vault::{Config, KvVersion, Login};
+use backends::{Secret, StoreError};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{POLICY, approle, config, name, open, start, value};
+use crate::services::vault::Program;
+
+on_both!(
+    a_revoked_token_costs_one_login_and_no_failure,
+    a_token_of_a_few_seconds_is_renewed_without_a_storm_of_logins,
+    a_policy_that_forbids_does_not_cause_repeated_logins,
+    a_token_file_is_read_again,
+    a_revoked_static_token_is_unavailable,
+    a_token_of_a_login_is_revoked_on_close_and_that_of_the_operator_is_not,
+);
+
+async fn a_revoked_token_costs_one_login_and_no_failure(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    let login = approle(&server.approle("kes", "kes", "1h", "0"));
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    store.create(&name("k"), &value("x")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(server.revoke_all(), 1);
+        let mut tasks = JoinSet::new();
+        for number in 0..32 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                if number == 0 {
+                    store.ping().await.unwrap();
+                } else {
+                    assert_eq!(store.get(&name("k")).await.unwrap(), value("x"));
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(server.accessors().len(), 2, "the root token and one other");
+    }
+}
+
+async fn a_token_of_a_few_seconds_is_renewed_without_a_storm_of_logins(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    for (role, max_ttl) in [("renewable", "0"), ("short-lived", "6s")] {
+        let login = approle(&server.approle(role, "kes", "3s", max_ttl));
+        let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+        store.create(&name(role), &value("x")).await.unwrap();
+        let (start, mut logins) = (Instant::now(), std::collections::HashSet::new());
+        while start.elapsed() < Duration::from_secs(15) {
+            assert_eq!(store.get(&name(role)).await.unwrap(), value("x"));
+            logins.extend(server.accessors());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        store.close().await;
+        // One of them is the root token.
+        assert!(logins.len() - 1 <= 11, "{} logins in 15 s with {role}", logins.len() - 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn a_policy_that_forbids_does_not_cause_repeated_logins(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    let login = approle(&server.approle("kes", "kes", "1h", "0"));
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    server.policy("kes", r#"path "kv1/*" { capabilities = ["read"] }"#);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let error = store.get(&name("k")).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unavailable { reason, .. } if reason.contains("403")), "{error}");
+        assert!(matches!(store.ping().await, Err(StoreError::Unavailable { .. })));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(server.accessors().len() <= 6, "{} tokens", server.accessors().len());
+    // When the policy is corrected, it works again.
+    server.policy("kes", POLICY);
+    assert!(matches!(store.get(&name("k")).await, Err(StoreError::NotFound)));
+}
+
+async fn a_token_file_is_read_again(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    let (first, second) = (server.make_token("kes", "1h"), server.make_token("kes", "4s"));
+    let file = server.directory().join("token");
+    std::fs::write(&file, format!(" {first}\n")).unwrap();
+    let login = Login::TokenFile(file.clone());
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    store.create(&name("k"), &value("x")).await.unwrap();
+    server.root("POST", "auth/token/revoke", &json!({"token": first}));
+    let error = store.get(&name("k")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable { reason, .. } if reason.contains("write a new one")), "{error}");
+    assert!(!error.to_string().contains(&first), "{error}");
+    std::fs::write(&file, &second).unwrap();
+    assert_eq!(store.get(&name("k")).await.unwrap(), value("x"));
+    // Longer than the token lives: a token of the operator is renewed, too.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(store.get(&name("k")).await.unwrap(), value("x"));
+}
+
+async fn a_revoked_static_token_is_unavailable(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    let token = server.make_token("kes", "1h");
+    let login = Login::Token(Secret::from(token.clone()));
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    server.root("POST", "auth/token/revoke", &json!({"token": token}));
+    for error in [
+        store.get(&name("k")).await.unwrap_err(),
+        store.ping().await.unwrap_err(),
+        store.create(&name("k"), &value("x")).await.unwrap_err(),
+        store.delete(&name("k")).await.unwrap_err(),
+        store.list("", None, 9).await.unwrap_err(),
+    ] {
+        let text = format!("{error} {error:?}");
+        assert!(
+            matches!(error, StoreError::Unavailable { .. }) && text.contains("was revoked or has expired"),
+            "{text}"
+        );
+        assert!(!text.contains(&token), "{text}");
+    }
+}
+
+async fn a_token_of_a_login_is_revoked_on_close_and_that_of_the_operator_is_not(program: Program) {
+    let server = start(program).await;
+    server.policy("kes", POLICY);
+    let login = approle(&server.approle("kes", "kes", "1h", "0"));
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    assert_eq!(server.accessors().len(), 2);
+    store.close().await;
+    assert_eq!(server.accessors().len(), 1);
+    assert!(matches!(store.get(&name("k")).await, Err(StoreError::Unavailable { .. })));
+    assert_eq!(server.accessors().len(), 1, "a closed store does not log in");
+
+    let login = Login::Token(Secret::from(server.make_token("kes", "1h")));
+    let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
+    store.close().await;
+    assert_eq!(server.accessors().len(), 2);
+}
