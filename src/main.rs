@@ -1,4 +1,4 @@
-//! The program: parses the command line, runs one command, turns its error into an exit code.
+//! The program: parses the command line, runs a command and turns its error into an exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The command line: what people type, what is printed, and the exit codes that scripts see.
+//! The command line: arguments, output, errors and exit codes.
 
 mod backup;
 mod called_kes;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::dev::Dev;
+use super::signals;
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config};
 use crate::server::reload::{self, Reloader};
@@ -25,37 +26,36 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{Metrics, StreamCounters};
 use crate::{VERSION, process};
 
-/// How long tasks that block may go on after the server has ended.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+/// How long blocking tasks may continue after the server has stopped.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The arguments of `keyway server`.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "keyway server --config FILE [--addr IP:PORT]\n       keyway server --dev [--data DIR] [--addr IP:PORT]"
-)]
+#[command(override_usage = "keyway server --config FILE [--addr IP:PORT]\n       \
+                      keyway server --dev [--data DIR] [--addr IP:PORT]")]
 pub(super) struct Args {
-    /// The config file: KES's own (`version: v1`), or one with Keyway's stores.
+    /// Config file: an existing KES config (`version: v1`), or one with Keyway's keystores.
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
     config: Option<PathBuf>,
-    /// Start without a config: a fresh certificate and admin API key, keys in an embedded database.
+    /// Start a development server without a config: new certificate and admin API key, keys in an embedded database.
     #[arg(long)]
     dev: bool,
     /// Listen on this address instead of the configured one (127.0.0.1:7373 with --dev).
     #[arg(long, value_name = "IP:PORT")]
     addr: Option<String>,
-    /// With --dev: keep keys, certificate and API key in this directory, so that they survive a restart.
+    /// With --dev: keep keys, certificate and API key in this directory across restarts.
     #[arg(long, value_name = "DIR", requires = "dev", conflicts_with = "config")]
     data: Option<PathBuf>,
-    /// How long open requests may take to finish when the server is told to stop.
+    /// How long requests in progress may take to finish when the server stops.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     drain: GoDuration,
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is stopped.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
     let (config, watched, dev) = if let Some(file) = args.config {
-        let mut watch = Watch::new(vec![file.clone()]); // before it is read: a change in between is one
+        let mut watch = Watch::new(vec![file.clone()]); // before reading, so that no change in between is missed
         let mut config = config::read(&file)?;
         watch.follow(Reloader::files(&file, &config));
         config.address = address.unwrap_or(config.address);
@@ -68,8 +68,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
     let sources = Sources { watched, address, dev, drain: args.drain.0 };
     let code = runtime.block_on(serve(config, &sources, worker_threads));
-    runtime.shutdown_timeout(LAST_TASKS);
-    drop(sources); // removes the temporary directory of a development server, which nothing uses any more
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
+    drop(sources); // removes the temporary directory of a development server, which is no longer in use
     code
 }
 
@@ -98,7 +98,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     let keystore = state.config.keystore.kind();
     let current = Arc::new(Current::new(state));
 
-    let interrupted = watch_signals(running.stopping.clone())?;
+    let interrupted = handle_signals(running.stopping.clone())?;
     let hangup = signal(SignalKind::hangup())?;
     let listener = bind(address).await?;
     if let Some(probe) = probe {
@@ -111,12 +111,13 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     if let Some(dev) = &sources.dev {
         dev.print(address);
     }
-    match sources.watched.clone() {
-        Some((file, watch)) => {
-            let reloader = Reloader { file, address: sources.address, current: current.clone(), log, watch };
-            tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
-        }
-        None => drop(tokio::spawn(ignore(hangup))),
+    if let Some((file, watch)) = sources.watched.clone() {
+        let reloader = Reloader { file, address: sources.address, current: current.clone(), log, watch };
+        tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
+    } else {
+        // A process without a handler would end on SIGHUP.
+        let ignore = || info!("SIGHUP ignored: a development server has no config file to reload");
+        tokio::spawn(signals::on_each(hangup, ignore));
     }
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready();
@@ -126,53 +127,37 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
             Ok(ExitCode::SUCCESS)
         }
         () = interrupted.cancelled() => {
-            warn!("stopped at once: a second signal came before open requests were done");
+            warn!("stopped immediately: a second signal arrived before all requests were finished");
             Ok(ExitCode::from(super::exit::INTERRUPTED))
         }
     }
 }
 
-/// Where a server has its config from, and how it ends.
+/// Where a server's config comes from, and how the server ends.
 struct Sources {
-    /// The config file, and the files that it names.
+    /// The config file, and the files that it refers to.
     watched: Option<(PathBuf, Watch)>,
-    /// The address of the command line.
+    /// The address given on the command line.
     address: Option<SocketAddr>,
-    /// Or what a development server is made of.
+    /// The data of a development server.
     dev: Option<Dev>,
-    /// How long open requests may take to finish when the server is told to stop.
+    /// How long requests in progress may take to finish when the server stops.
     drain: Duration,
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address}: is another server running there?"))
+    listener.with_context(|| format!("cannot listen on {address}; check that no other process uses it"))
 }
 
-/// SIGHUP ends a process that does not take it.
-async fn ignore(mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        info!("SIGHUP: a development server has no config file to read again");
-    }
-}
-
-/// SIGTERM and SIGINT stop the server, a second one at once.
-fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
+/// Stops the server gracefully on the first SIGTERM or SIGINT; the second one cancels the token.
+fn handle_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
-    let interrupt_now = interrupted.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::spawn(async move {
-        async fn any(first: &mut Signal, second: &mut Signal) {
-            tokio::select! {
-                _ = first.recv() => {}
-                _ = second.recv() => {}
-            }
-        }
-        any(&mut terminate, &mut interrupt).await;
+    let interrupt = interrupted.clone();
+    let stop = move || {
         systemd::stopping();
         stopping.cancel();
-        any(&mut terminate, &mut interrupt).await;
-        interrupt_now.cancel();
-    });
+    };
+    signals::on_stop(&[SignalKind::terminate(), SignalKind::interrupt()], stop, move || interrupt.cancel())?;
     Ok(interrupted)
 }

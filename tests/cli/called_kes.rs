@@ -1,9 +1,9 @@
-//! The program under the name `kes`, as scripts for KES call it.
+//! The program invoked as `kes`, as scripts for KES do.
 
 use crate::support::{Server, Shell};
 
 #[test]
-fn it_calls_itself_kes() {
+fn its_texts_use_the_name_kes() {
     let shell = Shell::new().called("kes");
     let help = shell.done(&["--help"]);
     assert!(help.contains("Usage: kes") && help.contains("  kes key create my-key"), "{help}");
@@ -21,7 +21,7 @@ fn it_calls_itself_kes() {
 }
 
 #[test]
-fn scripts_for_kes_go_on_working() {
+fn scripts_for_kes_still_work() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).unset("KEYWAY_CA").called("kes");
     shell.done(&["key", "create", "-k", "my-key"]);

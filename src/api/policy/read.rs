@@ -12,8 +12,7 @@ use crate::identity::Identity;
 use crate::policy::{PathPattern, Policies, Policy};
 use crate::wire::timestamp;
 
-/// A policy on the wire. Rules are objects without fields, their patterns the names; a side without rules is
-/// left out.
+/// A policy in a response. The patterns are the keys of empty objects; `allow` or `deny` without rules is omitted.
 #[derive(Debug, Serialize)]
 pub struct Rules<'a> {
     name: &'a str,
@@ -26,7 +25,7 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// The wire form of `policy`.
+    /// The rules of `policy`.
     pub fn of(name: &'a str, policy: &'a Policy, policies: &'a Policies) -> Self {
         let rules = |patterns: &'a [PathPattern]| patterns.iter().map(|rule| (rule.as_str(), Map::new())).collect();
         Self {
@@ -39,7 +38,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Answers with all rules.
+/// Returns all rules.
 ///
 /// # Errors
 /// [`ApiError::PolicyNotFound`].

@@ -1,4 +1,5 @@
-//! Files that are written whole or not at all, for their owner alone, and never over another unless that is wanted.
+//! Files that are written completely or not at all, readable only by their owner. An existing file is only replaced on
+//! request.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -9,7 +10,7 @@ use anyhow::{Context as _, bail};
 use backends::path::parent;
 use tempfile::NamedTempFile;
 
-/// A file that has its content and not yet its name.
+/// A file with its content, before it gets its name.
 #[derive(Debug)]
 pub(super) struct PrivateFile<'a> {
     path: &'a Path,
@@ -17,7 +18,7 @@ pub(super) struct PrivateFile<'a> {
 }
 
 impl<'a> PrivateFile<'a> {
-    /// Writes the content next to where it will be.
+    /// Writes the content to a temporary file in the same directory.
     pub(super) fn write(path: &'a Path, content: &[u8]) -> anyhow::Result<Self> {
         let directory = parent(path);
         let write = || -> io::Result<NamedTempFile> {
@@ -33,7 +34,7 @@ impl<'a> PrivateFile<'a> {
         Ok(Self { path, temporary })
     }
 
-    /// Gives it its name; a file that has it is replaced with `force` alone.
+    /// Gives the file its name; an existing file is replaced only with `force`.
     pub(super) fn publish(self, force: bool) -> anyhow::Result<()> {
         let path = self.path;
         let published = if force {
@@ -49,7 +50,7 @@ impl<'a> PrivateFile<'a> {
     }
 }
 
-/// What is said of a file that is in the way.
+/// The error for a file that already exists.
 pub(super) fn exists(path: &Path) -> String {
-    format!("{} exists: choose another name, or replace it with --force", path.display())
+    format!("{} already exists; choose another name or use --force to replace it", path.display())
 }
