@@ -1,7 +1,7 @@
 //! The APIs. The URL is the path: `/v1/key/generate/NAME` lives in `api/key/generate.rs`, its wire types with it.
 //!
-//! A handler gets a [`Call`] that has passed the gate and answers with a response or an [`ApiError`]; it writes
-//! no status on its own.
+//! A handler gets an authorized [`Call`] and returns a response or an [`ApiError`]; it does not set error statuses
+//! itself.
 
 use std::sync::Arc;
 
@@ -31,28 +31,28 @@ pub mod ready;
 pub mod status;
 pub mod version;
 
-/// One request, past the gate: the client is known and may ask, the body is complete.
+/// An authorized request with its complete body.
 #[derive(Debug)]
 pub struct Call {
-    /// The running server.
+    /// The state of the server.
     pub state: Arc<State>,
-    /// Who asks; `None` only where the API is open to all.
+    /// The client's identity; `None` only if the API is open to everyone.
     pub identity: Option<Identity>,
-    /// Whether the policy let the client ask, and not `skip_auth`: then it may know what is wrong with the store.
+    /// Whether access was granted by a policy and not by `skip_auth`; then the response may contain keystore errors.
     pub trusted: bool,
-    /// What follows the route's path, percent-decoded: a name, a pattern, an identity, or nothing.
+    /// The percent-decoded argument after the route's path: a name, a pattern, an identity, or nothing.
     pub argument: String,
-    /// The body; empty where the API takes none.
+    /// The body; empty if the API has none.
     pub body: Bytes,
 }
 
 impl Call {
-    /// The identity as the creator of a key.
+    /// The identity, as the creator of a key.
     pub fn created_by(&self) -> &str {
         self.identity.as_ref().map_or("", Identity::as_str)
     }
 
-    /// The argument as the name of a key.
+    /// The argument as a key name.
     ///
     /// # Errors
     /// [`ApiError::InvalidKeyName`].
@@ -60,7 +60,7 @@ impl Call {
         Name::parse(&self.argument).map_err(|_| ApiError::InvalidKeyName(self.argument.clone()))
     }
 
-    /// The key of a name.
+    /// The key with this name.
     ///
     /// # Errors
     /// [`ApiError::KeyNotFound`]; [`ApiError::Damaged`]; [`ApiError::Keystore`].
@@ -68,10 +68,10 @@ impl Call {
         self.state.keys.get(name).await.map_err(|error| ApiError::from_keys(Operation::Read, error))
     }
 
-    /// Takes the body as a JSON object; nothing when it is none. Fields that `T` does not have are ignored, as KES
-    /// ignores them. serde would take an array for an object whose fields come in order: that is refused.
+    /// Consumes the body as a JSON object; `None` if it is not one. Unknown fields are ignored, as in KES. serde would
+    /// also accept an array with the fields in order, which is rejected here.
     pub fn json<T: DeserializeOwned>(&mut self) -> Option<T> {
-        let body = std::mem::take(&mut self.body); // it may be large, and is not needed any more
+        let body = std::mem::take(&mut self.body); // frees it; it may be large
         body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&body).ok())?
     }
 }
@@ -79,9 +79,9 @@ impl Call {
 /// 200 with a JSON body.
 ///
 /// # Errors
-/// [`ApiError::Internal`] when `body` has no JSON form, which no wire type here can do.
+/// [`ApiError::Internal`] if `body` cannot be serialized, which cannot happen for the types here.
 pub fn reply(body: &impl Serialize) -> Result<Response, ApiError> {
-    let json = serde_json::to_vec(body).map_err(|_| ApiError::Internal("a response has no JSON form"))?;
+    let json = serde_json::to_vec(body).map_err(|_| ApiError::Internal("cannot serialize a response"))?;
     Ok(json_response(json))
 }
 

@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! Exit codes are those of [`exit`]. Called as `kes`, the program is the same and calls itself so.
+//! Exit codes are those of [`exit`]. When invoked as `kes`, the program uses that name in its own texts.
 
 mod backup;
 mod check;
@@ -20,6 +20,7 @@ mod names;
 mod policy;
 mod restore;
 mod server;
+mod signals;
 mod status;
 mod stores;
 mod terminal;
@@ -53,41 +54,41 @@ enum Command {
     Server(server::Args),
     /// Check a config file without starting a server.
     Check(check::Args),
-    /// Copy all keys of one keystore into another.
+    /// Copy all keys from one keystore to another.
     Migrate(migrate::Args),
     /// Compare two keystores.
     Verify(verify::Args),
-    /// Write all keys into one encrypted file.
+    /// Back up all keys to one encrypted file.
     Backup(backup::Args),
-    /// Put the keys of a backup into a keystore.
+    /// Restore keys from a backup.
     Restore(restore::Args),
     /// Create, list, use and delete keys.
     Key(key::Args),
-    /// Look at policies, and explain what they decide.
+    /// Inspect policies and explain their decisions.
     Policy(policy::Args),
-    /// Make and look at identities.
+    /// Create and inspect identities.
     Identity(identity::Args),
     /// List keys, policies and identities.
     Ls(ls::Args),
-    /// Follow what a server does.
+    /// Stream the audit or error log of a server.
     Log(log::Args),
-    /// Show how servers and their keystores are.
+    /// Show the health of servers and their keystores.
     Status(status::Args),
     /// Show the metrics of a server.
     Metric(metric::Args),
-    /// Print the completions of a shell.
+    /// Print a shell completion script.
     Completion(completion::Args),
-    /// Write the manual pages to a directory.
+    /// Generate manual pages.
     Man(man::Args),
 }
 
-/// What the program is called, unless by a link.
+/// The name of the program, unless it is invoked through a link.
 const NAME: &str = "keyway";
 
-/// What scripts call it.
+/// The name that scripts for KES use.
 const KES: &str = "kes";
 
-/// Runs the program: as `kes` when it is called so, and else as `keyway`.
+/// Runs the program: as `kes` if that is its name, otherwise as `keyway`.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     if program_name() == KES
@@ -107,7 +108,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    /// Reads the command line. Ends the process after help and version, and when the command line is wrong.
+    /// Parses the command line. Exits after printing help or the version, and on an invalid command line.
     fn read() -> Self {
         let mut command = Self::command_as(program_name());
         let read = command.try_get_matches_from_mut(std::env::args_os());
@@ -117,7 +118,7 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// What the command says; the exit code is then that of [`exit::code`].
+    /// The command's error; [`exit::code`] gives the exit code.
     fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Server(args) => server::run(args),
@@ -151,7 +152,7 @@ impl Cli {
         })
     }
 
-    /// The command line of a program with this name.
+    /// The command-line parser of a program with this name.
     fn command_as(name: &'static str) -> clap::Command {
         let command = Self::command();
         if name == NAME {
@@ -162,20 +163,20 @@ impl Cli {
     }
 }
 
-/// `kes` when the program was called so.
+/// `kes` if the program was invoked by that name.
 fn program_name() -> &'static str {
-    let called = std::env::args_os().next().unwrap_or_default();
-    let stem = Path::new(&called).file_stem().unwrap_or_default();
+    let invoked = std::env::args_os().next().unwrap_or_default();
+    let stem = Path::new(&invoked).file_stem().unwrap_or_default();
     if stem == KES { KES } else { NAME }
 }
 
-/// A command, and those below it, whose texts call the program by another name.
+/// A command and its subcommands, with another program name in their texts.
 fn renamed(mut command: clap::Command, name: &'static str) -> clap::Command {
-    let ours = |text: &clap::builder::StyledStr| Some(in_the_name_of(name, &text.to_string()));
-    if let Some(text) = command.get_after_help().and_then(ours) {
+    let rename = |text: &clap::builder::StyledStr| Some(with_name(name, &text.to_string()));
+    if let Some(text) = command.get_after_help().and_then(rename) {
         command = command.after_help(text);
     }
-    command = command.mut_args(|argument| match argument.get_help().and_then(ours) {
+    command = command.mut_args(|argument| match argument.get_help().and_then(rename) {
         Some(text) => argument.help(text),
         None => argument,
     });
@@ -183,24 +184,24 @@ fn renamed(mut command: clap::Command, name: &'static str) -> clap::Command {
         let usage = command.render_usage().to_string().replace(NAME, name);
         command = command.override_usage(usage.trim_start_matches("Usage:").trim_start().to_owned());
     }
-    command.mut_subcommands(|below| renamed(below, name))
+    command.mut_subcommands(|subcommand| renamed(subcommand, name))
 }
 
-/// A text that names commands of ours, as a program with this name says it.
-fn in_the_name_of(name: &str, text: &str) -> String {
+/// Replaces the program's name in a text that mentions its commands.
+fn with_name(name: &str, text: &str) -> String {
     text.replace(&format!("{NAME} "), &format!("{name} "))
 }
 
-/// Prints an error, with those of its causes that it does not tell itself on lines of their own.
+/// Prints an error. Causes that its own text does not include follow on separate lines.
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
 fn print_error(error: &anyhow::Error) {
-    let say = |text: &str| in_the_name_of(program_name(), &terminal::output::printable_lines(text));
-    let mut told = error.to_string();
-    eprintln!("error: {}", say(&told));
+    let show = |text: &str| with_name(program_name(), &terminal::output::printable_lines(text));
+    let mut printed = error.to_string();
+    eprintln!("error: {}", show(&printed));
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !told.contains(&cause) {
-            eprintln!("  because: {}", say(&cause));
-            told = cause;
+        if !printed.contains(&cause) {
+            eprintln!("  because: {}", show(&cause));
+            printed = cause;
         }
     }
 }

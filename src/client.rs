@@ -1,12 +1,12 @@
-//! The other side: what the command line asks a server with.
+//! The client side: how the command line sends requests to a server.
 //!
-//! [`Settings`] are read whole before anything is sent, [`Client`] tries the endpoints in turn, and whatever fails is a
-//! [`ClientError`] that says what to do. What is printed, and the exit codes, are the command line's (`cli/`).
+//! [`Settings`] are read completely before anything is sent, [`Client`] tries the endpoints in order, and every failure
+//! is a [`ClientError`] that says what to do. Output and exit codes belong to the command line (`cli/`).
 
-pub mod answers;
 pub mod credentials;
 pub mod error;
 mod probe;
+pub mod responses;
 pub mod settings;
 mod tls;
 pub mod variables;
@@ -25,26 +25,26 @@ pub use error::ClientError;
 use error::{ApiFailure, EndpointFailure};
 pub use settings::{Endpoint, Settings};
 
-/// How long a connection to one endpoint may take.
+/// How long connecting to an endpoint may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request may take. The server's own limit is 15 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest answer that is read, in bytes. A page of names is 1 MiB.
-const MAX_ANSWER: usize = 16 << 20;
+/// The longest response that is accepted, in bytes. A page of names is 1 MiB.
+const MAX_RESPONSE: usize = 16 << 20;
 
-/// What of a name needs no escape in a path: the unreserved characters (RFC 3986 section 2.3), and the `*` of patterns.
+/// The characters to escape in a path: all but the unreserved ones (RFC 3986 section 2.3) and the `*` of patterns.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~').remove(b'.').remove(b'*');
 
-/// Asks a server, or the first of several that answers.
+/// Sends requests to a server, or to the first of several that responds.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     tls: Arc<rustls::ClientConfig>,
     endpoints: Vec<Endpoint>,
     identity: Option<Identity>,
-    /// The endpoint that answered last: the first to be asked next.
+    /// The endpoint that responded last, which is tried first.
     first: AtomicUsize,
 }
 
@@ -57,7 +57,7 @@ impl Client {
         let identity = settings.credentials.as_ref().map(|credentials| credentials.identity.clone());
         let tls = tls::config(settings.trust, settings.credentials)?;
         let mut http = reqwest::Client::builder();
-        // Proxies of the environment are used, and not for this machine: as by KES's client, which Go sees to.
+        // Proxies of the environment are used, but not for the local machine: like Go, and therefore KES's client.
         if settings.endpoints.iter().all(Endpoint::is_loopback) {
             http = http.no_proxy();
         }
@@ -72,7 +72,7 @@ impl Client {
         Ok(Self { http, tls: Arc::new(tls), endpoints: settings.endpoints, identity, first: AtomicUsize::new(0) })
     }
 
-    /// A client of each endpoint alone, in their order.
+    /// One client per endpoint, in order.
     pub fn each(&self) -> impl Iterator<Item = Self> {
         self.endpoints.iter().map(|endpoint| Self {
             http: self.http.clone(),
@@ -83,18 +83,18 @@ impl Client {
         })
     }
 
-    /// Who asks; nobody when there are no credentials.
+    /// The client's identity; `None` without credentials.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// The endpoint that answered last, or that will be asked first.
+    /// The endpoint that responded last, or else the first one.
     pub fn endpoint(&self) -> &str {
         let first = self.first.load(Ordering::Relaxed);
         self.endpoints.get(first).or(self.endpoints.first()).map_or("", Endpoint::as_str)
     }
 
-    /// GET of a JSON answer.
+    /// Sends a GET for a JSON response.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,7 +102,7 @@ impl Client {
         self.json(Method::GET, path, None).await
     }
 
-    /// GET of any answer.
+    /// Sends a GET for a response of any kind.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -110,7 +110,7 @@ impl Client {
         self.bytes(Method::GET, path, None).await
     }
 
-    /// PUT of a JSON body that changes nothing at the server, for a JSON answer.
+    /// Sends a PUT that changes nothing on the server, with a JSON body and a JSON response.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -118,19 +118,19 @@ impl Client {
         self.json(Method::PUT, path, Some(body)).await
     }
 
-    /// A request that changes something, whose answer is empty. It is sent once at most.
+    /// Sends a request that changes something, at most once. The response is empty.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Unknown`] when it may have been done.
+    /// [`ClientError`]; [`ClientError::OutcomeUnknown`] if it may have been executed.
     pub async fn change(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(), ClientError> {
         let response = self.send(method.clone(), path, body, true).await?;
         if response.status().is_success() {
-            return Ok(()); // the status says it all; the body is empty
+            return Ok(()); // the body is empty
         }
         self.read(&method, path, response).await.map(drop)
     }
 
-    /// GET of an endless answer.
+    /// Sends a GET for an endless response.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -143,12 +143,12 @@ impl Client {
         Err(self.malformed(&Method::GET, path))
     }
 
-    /// A part of an answer that came as it was.
+    /// Decodes a JSON response of the API `/v1/{api}`.
     ///
     /// # Errors
-    /// [`ClientError::Malformed`] when it is not there; `what` names the API.
-    pub fn look<T: DeserializeOwned>(&self, what: &str, answer: &serde_json::Value) -> Result<T, ClientError> {
-        T::deserialize(answer).map_err(|_| self.malformed(&Method::GET, &format!("/v1/{what}")))
+    /// [`ClientError::Malformed`] if it does not have the fields of `T`.
+    pub fn decode<T: DeserializeOwned>(&self, api: &str, response: &serde_json::Value) -> Result<T, ClientError> {
+        T::deserialize(response).map_err(|_| self.malformed(&Method::GET, &format!("/v1/{api}")))
     }
 
     async fn json<T: DeserializeOwned>(
@@ -157,8 +157,8 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
-        let answer = self.bytes(method.clone(), path, body).await?;
-        serde_json::from_slice(&answer).map_err(|_| self.malformed(&method, path))
+        let response = self.bytes(method.clone(), path, body).await?;
+        serde_json::from_slice(&response).map_err(|_| self.malformed(&method, path))
     }
 
     async fn bytes(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
@@ -166,8 +166,8 @@ impl Client {
         self.read(&method, path, response).await
     }
 
-    /// Asks the endpoints in turn, the one that answered last first. What `changes` something is not sent again once
-    /// it may have arrived.
+    /// Tries the endpoints in order, starting with the one that responded last. A request that `changes` something is
+    /// not sent again once it may have arrived.
     async fn send(
         &self,
         method: Method,
@@ -196,9 +196,9 @@ impl Client {
                 Err(error) => {
                     let sent = !error.is_connect();
                     let failure = self.failure(endpoint, &error).await;
-                    if changes && sent && failure.may_be_done() {
+                    if changes && sent && failure.may_have_been_executed() {
                         let request = format!("{method} {path}");
-                        return Err(ClientError::Unknown { endpoint: endpoint.to_string(), request, failure });
+                        return Err(ClientError::OutcomeUnknown { endpoint: endpoint.to_string(), request, failure });
                     }
                     failures.push((endpoint.to_string(), failure));
                 }
@@ -207,24 +207,24 @@ impl Client {
         Err(ClientError::Endpoints(failures))
     }
 
-    /// Why an endpoint gave no answer: a connection that broke may hide that the server refuses the client.
+    /// Why an endpoint did not respond: a broken connection may hide that the server rejected the client.
     async fn failure(&self, endpoint: &Endpoint, error: &reqwest::Error) -> EndpointFailure {
         let failure = EndpointFailure::of(error, self.identity.is_some());
         if !matches!(failure, EndpointFailure::Broken(_)) {
             return failure;
         }
-        let refusal = probe::refusal(endpoint, self.tls.clone()).await;
-        let refusal = refusal.map(|error| EndpointFailure::of_io(&error, self.identity.is_some()));
-        refusal.filter(EndpointFailure::is_refused).unwrap_or(failure)
+        let rejection = probe::rejection(endpoint, self.tls.clone()).await;
+        let rejection = rejection.map(|error| EndpointFailure::of_io(&error, self.identity.is_some()));
+        rejection.filter(EndpointFailure::is_rejected).unwrap_or(failure)
     }
 
-    /// The body of a success; anything else is what the server said.
+    /// Reads the body of a successful response; any other response is an error.
     async fn read(&self, method: &Method, path: &str, mut response: Response) -> Result<Bytes, ClientError> {
         let status = response.status();
-        let mut answer = BytesMut::new();
+        let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if answer.len() + chunk.len() <= MAX_ANSWER => answer.extend_from_slice(&chunk),
+                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_RESPONSE => body.extend_from_slice(&chunk),
                 Ok(Some(_)) => return Err(self.malformed(method, path)),
                 Ok(None) => break,
                 Err(error) => {
@@ -234,13 +234,13 @@ impl Client {
             }
         }
         if status.is_success() {
-            return Ok(answer.freeze());
+            return Ok(body.freeze());
         }
-        let answer: answers::Failure = serde_json::from_slice(&answer).map_err(|_| self.malformed(method, path))?;
+        let failure: responses::Failure = serde_json::from_slice(&body).map_err(|_| self.malformed(method, path))?;
         Err(ClientError::Api(Box::new(ApiFailure {
             status: status.as_u16(),
-            message: answer.message,
-            reason: answer.reason,
+            message: failure.message,
+            reason: failure.reason,
             endpoint: self.endpoint().to_owned(),
             method: method.clone(),
             path: path.to_owned(),
@@ -253,7 +253,7 @@ impl Client {
     }
 }
 
-/// The path of an API with its argument, escaped.
+/// The path of an API with its escaped argument.
 pub fn path(api: &str, argument: &str) -> String {
     format!("{api}{}", utf8_percent_encode(argument, ESCAPED))
 }

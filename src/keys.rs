@@ -1,16 +1,16 @@
-//! Keys by name: decoded keys in a moka cache, in front of one [`Store`]. Nothing else in a server calls a store.
+//! Keys by name: a cache of decoded keys in front of a [`Store`]. Nothing else in a server calls a store.
 //!
-//! | file | what lives there |
+//! | file | content |
 //! |---|---|
-//! | `keys.rs` | what may be asked: get, create, delete, list, ping |
-//! | `load.rs` | the way from the store into the cache, and what is served when it is closed |
-//! | `cached.rs` | how long a cached key may be used, and when it is read again |
-//! | `sweep.rs` | what happens without a request: keys in use are refreshed, old ones wiped |
-//! | `health.rs` | whether the store answers: the circuit breaker |
-//! | `flight.rs` | one load for all who wait for a key |
-//! | `changes.rs` | what was done to keys makes the cache forget them |
-//! | `settings.rs` | how the cache behaves, and the deadlines of the store |
-//! | `mutations.rs` | why a key that was deleted is never used again |
+//! | `keys.rs` | the operations: get, create, delete, list, ping |
+//! | `load.rs` | loading keys into the cache, and serving them during an outage |
+//! | `cached.rs` | how long a cached key may be used, and when it is refreshed |
+//! | `sweep.rs` | the background task that refreshes keys in use and wipes expired ones |
+//! | `health.rs` | the circuit breaker in front of the store |
+//! | `flight.rs` | one load for all requests that wait for a key |
+//! | `changes.rs` | invalidates cached keys after changes |
+//! | `settings.rs` | the settings of the cache, and the deadlines of the store |
+//! | `mutations.rs` | detects loads overtaken by a create or delete, so that a deleted key is never used again |
 
 mod cached;
 mod changes;
@@ -48,42 +48,44 @@ pub use error::KeysError;
 pub use health::Outage;
 pub use settings::{Deadlines, Settings};
 
-/// How long it is remembered that a name has no key.
+/// How long `NotFound` is cached.
 const ABSENT_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Names without a key that are remembered at most.
+/// The maximum number of names for which `NotFound` is cached.
 const MAX_ABSENT: u64 = 10_000;
 
-/// Keys that are refreshed at the same time at most.
+/// The maximum number of concurrent refreshes.
 const MAX_REFRESHES: usize = 16;
 
-/// The keys of one store.
+/// The keys of a store, with their cache.
 #[derive(Clone)]
 pub struct Keys(Arc<Inner>);
 
 type Outcome = Result<Arc<Key>, KeysError>;
-/// What a load found, and the count of mutations of the name from before it: under another count it is worthless.
+/// The result of a load, and the mutation count of the name before it. If the count has changed, the result is
+/// outdated.
 type Loaded = (Outcome, u64);
 
 struct Inner {
     store: Arc<dyn Store>,
     settings: ArcSwap<Settings>,
     cache: moka::future::Cache<Name, Arc<Cached>>,
-    /// Names without a key: when that was found, and under which count of mutations.
+    /// Names without a key: when that was read, and the mutation count at that time.
     absent: moka::future::Cache<Name, (Instant, u64)>,
     loads: Flights<Name, Loaded>,
     pings: Flights<(), Result<Duration, Arc<StoreError>>>,
     refreshes: Arc<Semaphore>,
     mutations: Mutations,
-    /// How often changes of other processes may have been missed.
-    doubts: AtomicU64,
-    /// Whether changes of other processes, which the store would tell of, go unnoticed now.
-    deaf: AtomicBool,
+    /// Incremented when changes by other processes may have been missed; entries of an earlier generation are read
+    /// again.
+    generation: AtomicU64,
+    /// Whether the store supports notifications of changes by other processes but currently receives none.
+    is_unsubscribed: AtomicBool,
     health: Arc<Health>,
     metrics: Arc<KeystoreMetrics>,
-    /// The keys that new requests use instead, after a reload.
+    /// The instance that has replaced this one for new requests, after a reload.
     successor: OnceLock<Weak<Inner>>,
-    /// Ends what runs in the background, at the latest with the last clone.
+    /// Ends the background tasks, at the latest with the last clone.
     ended: CancellationToken,
     _end: DropGuard,
 }
@@ -93,13 +95,13 @@ struct Inner {
 pub struct Page {
     /// Names in byte order.
     pub names: Vec<Name>,
-    /// Whether the store holds more after the last of them.
+    /// Whether there are more names after them.
     pub more: bool,
 }
 
 impl Keys {
-    /// Puts a cache in front of a store that has just been opened. What runs in the background ends with
-    /// [`Keys::close`] or the last clone. Must be called within a tokio runtime.
+    /// Creates the cache in front of a store that has just been opened. Its background tasks end with [`Keys::close`]
+    /// or the last clone. Must be called within a tokio runtime.
     pub fn new(store: Arc<dyn Store>, settings: Settings, metrics: Arc<KeystoreMetrics>) -> Self {
         let changes = store.changes();
         let ended = CancellationToken::new();
@@ -107,7 +109,7 @@ impl Keys {
         let inner = Arc::new(Inner {
             store: store.clone(),
             settings: ArcSwap::from_pointee(settings),
-            // What leaves the cache, for whatever reason, is wiped at once.
+            // Keys that are removed from the cache, for any reason, are wiped immediately.
             cache: moka::future::Cache::builder()
                 .max_capacity(settings.max_entries)
                 .eviction_listener(|_, cached: Arc<Cached>, _| cached.wipe())
@@ -117,8 +119,8 @@ impl Keys {
             pings: Flights::default(),
             refreshes: Arc::new(Semaphore::new(MAX_REFRESHES)),
             mutations: Mutations::default(),
-            doubts: AtomicU64::new(0),
-            deaf: AtomicBool::new(changes.is_some()), // until the store says that it hears
+            generation: AtomicU64::new(0),
+            is_unsubscribed: AtomicBool::new(changes.is_some()), // until the store reports its subscription
             health: health.clone(),
             metrics,
             successor: OnceLock::new(),
@@ -128,51 +130,51 @@ impl Keys {
         if let Some(changes) = changes {
             tokio::spawn(ended.clone().run_until_cancelled_owned(changes::follow(changes, Arc::downgrade(&inner))));
         }
-        tokio::spawn(ended.clone().run_until_cancelled_owned(sweep::keep(Arc::downgrade(&inner))));
+        tokio::spawn(ended.clone().run_until_cancelled_owned(sweep::run(Arc::downgrade(&inner))));
         let weak = Arc::downgrade(&inner);
         tokio::spawn(ended.run_until_cancelled_owned(async move {
             let offline = || weak.upgrade().map(|keys| keys.settings.load().offline).unwrap_or_default();
-            health.keep(&*store, offline).await;
+            health.monitor(&*store, offline).await;
         }));
         Self(inner)
     }
 
-    /// Changes how the cache behaves, from now on and for the keys in it too; but for the number of entries.
+    /// Changes the settings, except the maximum number of entries. They also apply to cached keys.
     pub fn set(&self, settings: Settings) {
         self.0.settings.store(Arc::new(settings));
     }
 
-    /// Whether both are clones of one.
+    /// Whether both are clones of the same instance.
     pub fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes the place of `before`, if there is one, in the metrics and the log; before new requests come here. What
-    /// requests that are still under way there create and delete is not used from the cache here.
-    pub fn take_over(&self, before: Option<&Self>) {
-        if let Some(before) = before {
-            let _ = before.0.successor.set(Arc::downgrade(&self.0)); // keys are replaced once
-            before.0.health.retire();
-            before.0.ended.cancel();
+    /// Replaces `previous`, if there is one, in the metrics and the log. Must be called before new requests use this
+    /// instance. Creates and deletes by requests that still use `previous` invalidate keys here too.
+    pub fn take_over(&self, previous: Option<&Self>) {
+        if let Some(previous) = previous {
+            let _ = previous.0.successor.set(Arc::downgrade(&self.0)); // an instance is replaced once
+            previous.0.health.unpublish();
+            previous.0.ended.cancel();
         }
         self.0.health.publish();
     }
 
-    /// Makes a key of fresh random bytes.
+    /// Creates a key from random bytes.
     ///
     /// # Errors
-    /// [`KeysError::AlreadyExists`] when the name is taken; the key that is there stands.
+    /// [`KeysError::AlreadyExists`] if the name is in use; that key is not changed.
     pub async fn create(&self, name: &Name, created_by: &str) -> Result<(), KeysError> {
         let key = Key::generate(Algorithm::preferred(), OffsetDateTime::now_utc(), created_by)
             .map_err(|_| KeysError::Random)?;
         self.store(name, &key).await
     }
 
-    /// Stores a key that was made elsewhere.
+    /// Stores an existing key.
     ///
     /// # Errors
-    /// [`KeysError::AlreadyExists`] when the name is taken; the key that is there stands. [`KeysError::Down`] at once
-    /// while the store is down.
+    /// [`KeysError::AlreadyExists`] if the name is in use; that key is not changed. [`KeysError::Down`] immediately
+    /// during an outage.
     pub async fn store(&self, name: &Name, key: &Key) -> Result<(), KeysError> {
         let value = Value::from(key.to_stored().to_vec());
         let result = self.0.call(Operation::Create, self.0.store.create(name, &value)).await;
@@ -180,11 +182,11 @@ impl Keys {
         result
     }
 
-    /// The key of a name, from the cache or from the store. However many wait for one name, it is loaded once.
+    /// The key with this name, from the cache or the store. Concurrent requests for a name share one load.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`] only when the store is certain that there is none, or was less than 1 s ago.
-    /// [`KeysError::Down`] at once while the store is down and the key is not in the cache.
+    /// [`KeysError::NotFound`] only if the store is certain that there is none, or was less than 1 s ago.
+    /// [`KeysError::Down`] immediately during an outage if the key is not in the cache.
     pub async fn get(&self, name: &Name) -> Outcome {
         let inner = &*self.0;
         let now = Instant::now();
@@ -204,19 +206,19 @@ impl Keys {
     /// Deletes a key.
     ///
     /// # Errors
-    /// [`KeysError::NotFound`] when there is none. [`KeysError::Down`] at once while the store is down.
+    /// [`KeysError::NotFound`] if there is none. [`KeysError::Down`] immediately during an outage.
     pub async fn delete(&self, name: &Name) -> Result<(), KeysError> {
         let result = self.0.call(Operation::Delete, self.0.store.delete(name)).await;
         self.0.after_change(name, &result).await;
         result
     }
 
-    /// Names that begin with `prefix` and come after `after`, in byte order, as many as `max_bytes` of JSON hold.
+    /// Names that begin with `prefix` and come after `after`, in byte order, as many as fit in `max_bytes` of JSON.
     ///
     /// # Errors
-    /// What the store says.
+    /// The error of the store.
     pub async fn list(&self, prefix: &str, after: Option<&Name>, max_bytes: usize) -> Result<Page, KeysError> {
-        /// Names asked for at once: enough for a page of names of 18 bytes and more.
+        /// Names per call of the store: enough for a page if names have 18 bytes or more.
         const BATCH: usize = 50_000;
         let mut names: Vec<Name> = Vec::new();
         let mut left = max_bytes;
@@ -238,19 +240,19 @@ impl Keys {
         }
     }
 
-    /// Asks the store whether it could serve a key now; the answer is its latency. However many ask, it is asked once.
+    /// Pings the store: whether it could serve a key. Returns its latency. Concurrent calls share one ping.
     ///
     /// # Errors
-    /// What the store says, or [`StoreError::Unreachable`] when it says nothing for 2 s.
+    /// The error of the store, or [`StoreError::Unreachable`] if it does not answer within 2 s.
     pub async fn ping(&self) -> Result<Duration, Arc<StoreError>> {
         let ping = self.0.pings.join((), || {
             let keys = self.0.clone();
             async move {
-                let ping = keys.health.ask(&*keys.store, PING_DEADLINE);
+                let ping = keys.health.ping(&*keys.store, PING_DEADLINE);
                 let result = AssertUnwindSafe(ping).catch_unwind().await;
-                keys.pings.ended(&());
+                keys.pings.finished(&());
                 result.unwrap_or_else(|_| {
-                    let reason = "asking it failed by a panic".to_owned();
+                    let reason = "pinging it panicked".to_owned();
                     Err(Arc::new(StoreError::unavailable(reason)))
                 })
             }
@@ -259,12 +261,12 @@ impl Keys {
         ping.await
     }
 
-    /// The outage of the store, if there is one.
+    /// The current outage of the store, if there is one.
     pub fn outage(&self) -> Option<Arc<Outage>> {
         self.0.health.outage()
     }
 
-    /// Wipes all keys from memory and lets go of the store.
+    /// Wipes all keys from memory and closes the store.
     pub async fn close(&self) {
         self.0.ended.cancel();
         for (_, cached) in &self.0.cache {

@@ -1,34 +1,34 @@
-//! What the server asks of the system it runs on: memory that is neither dumped nor swapped, and figures about itself.
+//! The interface to the operating system: protection of memory from core dumps and swapping, and resource usage.
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing::{info, warn};
 
-/// Keeps key material out of core dumps and swap, as far as the system allows, and says what came of it.
-/// Raises the limit on open files to what is allowed.
+/// Keeps key material out of core dumps and swap as far as the system allows, and logs the result. Raises the limit on
+/// open files to the hard limit.
 pub fn harden() {
     let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if let Err(error) = no_core.and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
-        warn!(%error, "core dumps could not be switched off: they would hold keys");
+        warn!(%error, "cannot disable core dumps, which would contain keys");
     }
     match lock_memory() {
-        Ok(()) => info!("memory is locked: keys are not swapped out"),
-        Err(reason) => info!(reason, "memory is not locked: keys may be swapped out"),
+        Ok(()) => info!("memory is locked; keys cannot be swapped to disk"),
+        Err(reason) => info!(reason, "memory is not locked; keys may be swapped to disk"),
     }
     let files = getrlimit(Resource::Nofile);
     if files.current != files.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
     {
-        warn!(%error, "the limit on open files could not be raised");
+        warn!(%error, "cannot raise the limit on open files");
     }
 }
 
-/// Locks what is and will be mapped, where no limit could later make an allocation fail: under a limit,
-/// `mlockall(MCL_FUTURE)` turns the allocation that passes it into an abort.
+/// Locks current and future mappings, but only without a limit on locked memory: under a limit, `mlockall(MCL_FUTURE)`
+/// turns an allocation that exceeds it into an abort.
 fn lock_memory() -> Result<(), &'static str> {
     let unlimited = getrlimit(Resource::Memlock).current.is_none();
     if !unlimited && !may_lock_without_limit() {
-        return Err("the limit on locked memory is finite (RLIMIT_MEMLOCK) and CAP_IPC_LOCK is missing");
+        return Err("RLIMIT_MEMLOCK is not unlimited and CAP_IPC_LOCK is missing");
     }
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
         .map_err(|_| "the system refused to lock it")
@@ -39,7 +39,7 @@ fn may_lock_without_limit() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))
 }
 
-/// How many files, and so connections, the process may have open.
+/// How many files, and therefore connections, the process may have open.
 pub fn max_open_files() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
@@ -58,7 +58,7 @@ pub fn usable_cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// What the process uses now. All 0 where there is no `/proc`.
+/// The current resource usage of the process. All 0 without `/proc`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Bytes of anonymous memory in RAM.

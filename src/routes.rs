@@ -1,5 +1,5 @@
-//! Every API as data: which path reaches it, what it takes, what is needed to call it. Nothing here calls a handler, so
-//! every room may ask this table; `server/router.rs` joins it to the handlers.
+//! The table of APIs: the path, the limits and the required access of each. It contains no handlers, so that every
+//! module can use it; `server/router.rs` maps APIs to handlers.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use axum::http::Method;
 use backends::{Name, Operation, is_valid_prefix};
 use percent_encoding::percent_decode_str;
 
-/// The APIs, each by the words of its path.
+/// The APIs, named after their paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
     /// `GET /version`
@@ -56,58 +56,58 @@ pub enum Api {
     LogAudit,
 }
 
-/// One API.
+/// The properties of an API.
 #[derive(Debug)]
 pub struct Route {
-    /// Which one.
+    /// The API.
     pub api: Api,
-    /// The method; `POST` is accepted wherever this is `PUT`.
+    /// The method; `POST` is also accepted wherever this is `PUT`.
     pub method: Method,
-    /// The path. One that ends in `/` takes an [`Argument`] after it.
+    /// The path. If it ends in `/`, an [`Argument`] follows.
     pub path: &'static str,
-    /// A second path of the same API. The config's options and policy rules for [`Route::path`] hold for it too.
+    /// A second path. Options and policy rules for [`Route::path`] also apply to it.
     pub alias: Option<&'static str>,
-    /// What follows the path.
+    /// The argument after the path.
     pub argument: Argument,
-    /// Bytes of the body that are read at most. Where this is 0 a body is ignored.
+    /// The maximum size of the body in bytes. If it is 0, a body is ignored.
     pub max_body: usize,
-    /// How long body, queue and store may take together, unless the config says otherwise; zero: no limit.
+    /// The default timeout for the whole request; zero: no limit.
     pub timeout: Duration,
-    /// What a client needs to call it.
+    /// The required access.
     pub access: Access,
-    /// What it does in the store, where it calls it for a client.
+    /// The keystore operation that it performs for the client.
     pub operation: Option<Operation>,
 }
 
-/// What a client needs to call an API.
+/// The access that an API requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing: it is open to everyone.
+    /// None: it is open to everyone.
     Open,
-    /// A client certificate.
+    /// Any client certificate.
     Certificate,
-    /// A policy that allows it, or the admin's identity.
+    /// A policy that allows it, or the identity of the admin.
     Policy,
-    /// As [`Access::Policy`], or nothing when the config says `skip_auth` (only APIs without key material).
+    /// As [`Access::Policy`], or none if the config sets `skip_auth` (only APIs without key material).
     Skippable,
 }
 
-/// What follows the path of an API.
+/// The argument after the path of an API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// Nothing.
+    /// None.
     None,
-    /// The name of a key.
+    /// A key name.
     Key,
-    /// The name of a policy.
+    /// A policy name.
     Policy,
     /// An identity.
     Identity,
-    /// The beginning of names, possibly empty, possibly followed by a `*`.
+    /// A prefix of names, which may be empty and may be followed by a `*`.
     Listing,
 }
 
-/// The body limit of APIs that take one (HTTP API documentation of KES).
+/// The maximum body size of APIs that accept a body (HTTP API documentation of KES).
 const MIB: usize = 1 << 20;
 
 macro_rules! route {
@@ -128,7 +128,7 @@ macro_rules! route {
     (@option $value:expr) => { Some($value) };
 }
 
-/// Every API, with the figures of KES's HTTP API documentation. `/v1/api` answers with this table.
+/// All APIs, with the limits from KES's HTTP API documentation. `/v1/api` returns this table.
 #[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     route!(Version,              GET    "/version",                   None,     0,   10 s, Open),
@@ -155,78 +155,77 @@ pub const ROUTES: &[Route] = &[
     route!(LogAudit,             GET    "/v1/log/audit",              None,     0,    0 s, Policy),
 ];
 
-/// The route that a path reaches, as it stands in the request line: an escape in its fixed part makes it another path.
+/// The route for a path as it is in the request line: an escape in the fixed part makes it a different path.
 pub fn of(path: &str) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| route.fits(path))
+    ROUTES.iter().find(|route| route.matches(path))
 }
 
-/// The path that rules, names and the audit log see: percent-decoded once. A list without its slash is the list of all
-/// names, as with KES, which redirects from the one to the other. `None` when an escape is broken or the result is not
-/// UTF-8.
+/// The path for rules, names and the audit log: percent-decoded once. A list without the trailing slash lists all
+/// names, as in KES, which redirects. `None` if an escape is invalid or the result is not UTF-8.
 pub fn decode(path: &str) -> Option<String> {
     let mut escapes = path.split('%').skip(1);
-    let complete =
+    let is_valid =
         escapes.all(|rest| rest.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
-    let mut path = complete.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::<String>::into)?;
+    let mut path = is_valid.then(|| percent_decode_str(path).decode_utf8().ok())?.map(Into::<String>::into)?;
     if path.ends_with("/list") && ROUTES.iter().any(|route| route.without_slash() == Some(&path)) {
         path.push('/');
     }
     Some(path)
 }
 
-/// The route whose path is most like `path`, for a hint to a typing error.
+/// The route with the most similar path, as a suggestion after a typing error.
 pub fn nearest(path: &str) -> Option<&'static Route> {
-    let likeness = |route: &&Route| strsim::normalized_damerau_levenshtein(path, route.path);
-    ROUTES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    let similarity = |route: &&Route| strsim::normalized_damerau_levenshtein(path, route.path);
+    ROUTES.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
 }
 
 impl Route {
-    /// The paths of the API: its own, then its alias.
+    /// The path, and the alias if there is one.
     pub fn paths(&self) -> impl Iterator<Item = &'static str> {
         [Some(self.path), self.alias].into_iter().flatten()
     }
 
-    /// Whether a request with this method may be made; `POST` is accepted for `PUT`.
+    /// Whether requests with this method are accepted; `POST` is accepted for `PUT`.
     pub fn takes(&self, method: &Method) -> bool {
         *method == self.method || (self.method == Method::PUT && *method == Method::POST)
     }
 
-    /// What follows the fixed part in a decoded path of this API.
+    /// The argument in a decoded path of this API.
     pub fn argument_in<'a>(&self, path: &'a str) -> &'a str {
         path.strip_prefix(self.path).unwrap_or_default()
     }
 
-    /// Whether it changes the store: then it runs to its end even when the client has left or the time is up.
+    /// Whether it changes the keystore. It is then completed even if the client disconnects or the request times out.
     pub fn mutates(&self) -> bool {
         matches!(self.operation, Some(Operation::Create | Operation::Delete))
     }
 
-    /// Whether a request for the decoded `path` reaches this API with a valid argument.
-    pub fn can_be(&self, path: &str) -> bool {
+    /// Whether the decoded `path` is a path of this API with a valid argument.
+    pub fn has_path(&self, path: &str) -> bool {
         self.paths().any(|own| path.strip_prefix(own).is_some_and(|argument| self.argument.is_valid(argument)))
     }
 
-    /// Whether some request that begins with `prefix` reaches this API with a valid argument.
-    pub fn can_begin(&self, prefix: &str) -> bool {
+    /// Whether a path of this API with a valid argument begins with `prefix`.
+    pub fn has_path_with_prefix(&self, prefix: &str) -> bool {
         self.paths().any(|path| path.starts_with(prefix))
-            || prefix.strip_prefix(self.path).is_some_and(|argument| self.argument.can_begin(argument))
+            || prefix.strip_prefix(self.path).is_some_and(|argument| self.argument.is_valid_prefix(argument))
     }
 
-    fn fits(&self, path: &str) -> bool {
+    fn matches(&self, path: &str) -> bool {
         match self.argument {
             Argument::None => path == self.path || self.alias == Some(path),
             _ => path.starts_with(self.path) || self.without_slash() == Some(path),
         }
     }
 
-    /// The path of a list without its slash: this is how the official SDK, and MinIO with it, asks for all names.
+    /// The path of a list without its slash, which the official SDK, and thus MinIO, uses to list all names.
     fn without_slash(&self) -> Option<&'static str> {
         if self.argument == Argument::Listing { self.path.strip_suffix('/') } else { None }
     }
 }
 
 impl Argument {
-    /// Whether an API answers this argument with anything but 400.
+    /// Whether the argument is valid; an API responds with 400 if it is not.
     pub fn is_valid(self, text: &str) -> bool {
         match self {
             Self::None => text.is_empty(),
@@ -235,8 +234,8 @@ impl Argument {
         }
     }
 
-    /// Whether some valid argument begins with this text.
-    pub fn can_begin(self, text: &str) -> bool {
+    /// Whether a valid argument begins with this text.
+    pub fn is_valid_prefix(self, text: &str) -> bool {
         match self {
             Self::None => text.is_empty(),
             Self::Key | Self::Policy | Self::Identity => is_valid_prefix(text),
@@ -244,7 +243,7 @@ impl Argument {
         }
     }
 
-    /// The word for it in messages.
+    /// Its name in messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::None => "argument",
@@ -267,14 +266,14 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_that_end_in_a_slash_take_an_argument() {
+    fn only_paths_that_end_in_a_slash_have_an_argument() {
         for route in ROUTES {
             assert_eq!(route.path.ends_with('/'), route.argument != Argument::None, "{}", route.path);
         }
     }
 
     #[test]
-    fn authentication_can_be_skipped_only_where_no_key_is_at_stake() {
+    fn authentication_can_be_skipped_only_for_apis_without_key_material() {
         let skippable = ROUTES.iter().filter(|route| route.access == Access::Skippable).map(|route| route.path);
         assert!(skippable.eq(["/v1/ready", "/v1/status", "/v1/metrics", "/v1/api"]));
     }

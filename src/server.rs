@@ -1,16 +1,16 @@
-//! The server: accepts connections, serves each in a task of its own, drains at the end. New connections get the TLS
-//! config of the moment.
+//! The server: accepts connections, serves each in its own task, and drains them when it stops. New connections use the
+//! current TLS config.
 //!
 //! | file | what it does with a request |
 //! |---|---|
-//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, time-outs; `header_deadline.rs`, `read_ahead.rs`, `activity.rs` and `pass_writes_on.rs` are its parts |
-//! | `record.rs` | counts the request from its head on, and records its outcome once |
-//! | `router.rs` | the route, the gate, the limits, the body, then the handler |
-//! | `access.rs` | who the client is, and the decision about access |
+//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, timeouts; uses `header_deadline.rs`, `read_ahead.rs`, `activity.rs` and `pass_writes_on.rs` |
+//! | `record.rs` | counts the request as active once its head has arrived, and records its outcome once |
+//! | `router.rs` | route, access, limits and body, then the handler |
+//! | `access.rs` | identifies the client and decides about access |
 //! | `body.rs` | the deadline, and the body |
 //!
-//! Beside the requests: `reload.rs` builds the state of a config and swaps it, `watch.rs` polls files for changes,
-//! `probe.rs` answers probes over plain HTTP, `systemd.rs` notifies the service manager.
+//! In addition, `reload.rs` builds the state for a config and replaces it, `watch.rs` polls files for changes,
+//! `probe.rs` answers probes over plain HTTP, and `systemd.rs` notifies the service manager.
 
 #[macro_use]
 mod pass_writes_on;
@@ -43,24 +43,24 @@ use crate::state::Current;
 use crate::state::limits::Slot;
 use connection::Connection;
 
-/// Descriptors left for everything else: the store, its connections, probes, those over the limit; half of all where
-/// there are few.
+/// File descriptors reserved for everything except connections: the keystore, probes, connections over the limit. Half
+/// of all descriptors if there are few.
 const SPARE_FILES: usize = 256;
 
-/// How long the store may take to let go of its connections at the end.
+/// How long closing the keystore may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after a failed accept: without descriptors it would fail again at once.
+/// Pause after a failed accept; without free descriptors it would fail again immediately.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until [`crate::state::Running::stopping`] is cancelled, then lets open requests finish for at most `drain`
-/// and closes the keys. The answer is whether all finished.
+/// and closes the keys. Returns whether all requests finished.
 pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) -> bool {
     let running = current.get().running.clone();
     let tasks = TaskTracker::new();
     let files = process::max_open_files();
-    let most = files.saturating_sub(SPARE_FILES.min(files / 2)).max(1);
-    let limit = || current.get().config.limits.connections.min(most);
+    let max_connections = files.saturating_sub(SPARE_FILES.min(files / 2)).max(1);
+    let limit = || current.get().config.limits.connections.min(max_connections);
     loop {
         let next = async {
             let slot = Slot::take(&running.load, limit).await;
@@ -76,7 +76,7 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port()); // IPv4 on an IPv6 socket
                 let connection = Connection {
                     address,
-                    over: Some(limit()).filter(|limit| slot.is_over(*limit)),
+                    exceeded_limit: Some(limit()).filter(|limit| slot.is_over(*limit)),
                     acceptor: TlsAcceptor::from(current.get().tls.clone()),
                     current: current.clone(),
                 };
@@ -95,7 +95,7 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     }
     drop(listener);
     tasks.close();
-    info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping: open requests may finish");
+    info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping; waiting for open requests to finish");
     let drained = timeout(drain, async {
         tasks.wait().await;
         running.tasks.close();
@@ -104,10 +104,10 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     .await
     .is_ok();
     if !drained {
-        warn!(connections = tasks.len(), "some requests did not finish in time");
+        warn!(connections = tasks.len(), "some requests did not finish in time; stopping anyway");
     }
     if timeout(CLOSE_TIMEOUT, current.get().keys.close()).await.is_err() {
-        warn!("the keystore's connections could not be closed in time");
+        warn!("the keystore was not closed in time");
     }
     drained
 }

@@ -1,5 +1,5 @@
-//! What a server runs with: [`State`], all that its config says, which reload swaps whole, and [`Running`], what stays
-//! the same for as long as the process lives.
+//! The state of a server: [`State`], which is derived from the config and replaced as a whole by a reload, and
+//! [`Running`], which stays the same until the process ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,69 +20,69 @@ use limits::Load;
 
 pub mod limits;
 
-/// What the config says, ready for use. A request keeps the state it began with.
+/// The state derived from a config. A request keeps the state it started with.
 #[derive(Debug)]
 pub struct State {
     /// The config itself.
     pub config: Config,
-    /// The keys, behind their cache.
+    /// The keys with their cache.
     pub keys: Keys,
-    /// Who may do what.
+    /// The policies and identities.
     pub policies: Policies,
     /// TLS for new connections.
     pub tls: Arc<ServerConfig>,
     /// Audit events.
     pub audit: Audit,
-    /// What outlives this state.
+    /// What a reload does not replace.
     pub running: Arc<Running>,
     /// A digest of the files that the keystore was opened with.
     pub store_files: [u8; 32],
-    /// Cancelled when the last request that began with this state is done.
+    /// Cancelled when the last request that uses this state has finished.
     pub idle: CancellationToken,
-    /// What does that.
+    /// Cancels `idle` when the state is dropped.
     pub in_use: DropGuard,
 }
 
-/// What lives as long as the server, whatever is reloaded.
+/// What exists once per server and survives reloads.
 #[derive(Debug)]
 pub struct Running {
     /// Counters and gauges.
     pub metrics: Metrics,
     /// The stream of audit events.
     pub audit: Broadcast,
-    /// Where audit events are written, when the config says so.
+    /// The console for audit events, if the config enables it.
     pub audit_console: Console,
     /// The stream of log lines of level WARN and above.
     pub errors: Broadcast,
-    /// What is under way, for the limits.
+    /// The current load, for the limits.
     pub load: Arc<Load>,
     /// When the server started.
     pub started: Instant,
-    /// Threads that serve requests.
+    /// Number of threads that serve requests.
     pub worker_threads: usize,
-    /// What must come to its end although nobody waits for it: creates, imports and deletes, and the closing of
-    /// stores.
+    /// Tasks that must finish even if no client waits for them: creates, imports and deletes, and the closing of
+    /// keystores.
     pub tasks: TaskTracker,
-    /// Cancelled when the server begins to stop: endless responses end then.
+    /// Cancelled when the server starts to stop, which ends endless responses.
     pub stopping: CancellationToken,
 }
 
-/// The state that new requests and connections begin with.
+/// The state for new requests and connections.
 #[derive(Debug)]
 pub struct Current(ArcSwap<State>);
 
 impl Current {
-    /// The first state of a server.
+    /// Starts with the first state of a server.
     pub fn new(state: Arc<State>) -> Self {
         Self(ArcSwap::new(state))
     }
 
-    /// The state as it is now.
+    /// The current state.
     pub fn get(&self) -> Arc<State> {
         self.0.load_full()
     }
 
-    /// Puts `state` in the place of the present one, which lives on with the requests that use it.
+    /// Replaces the state; requests that use the previous one keep it.
     pub fn replace(&self, state: Arc<State>) {
         self.0.store(state);
     }

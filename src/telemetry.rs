@@ -1,10 +1,10 @@
-//! What leaves the process about its work: the log, audit events, metrics. Nothing here waits for a reader.
+//! The outputs for operators: log, audit events and metrics. Producers never wait for readers.
 //!
-//! | file | what lives there |
+//! | file | content |
 //! |---|---|
-//! | `log.rs` | the server's own log, on the console and in the error stream |
-//! | `audit.rs` | one event for each request |
-//! | `stream.rs` | what `/v1/log/audit` and `/v1/log/error` subscribers receive |
+//! | `log.rs` | the server's log, on the console and in the error stream |
+//! | `audit.rs` | one event per request |
+//! | `stream.rs` | the streams of `/v1/log/audit` and `/v1/log/error` |
 //! | `metrics.rs`, `metrics/` | counters, gauges and histograms for Prometheus |
 
 pub mod audit;

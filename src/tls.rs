@@ -1,7 +1,7 @@
-//! The TLS side of the server: certificates, keys and client authentication become one rustls config.
+//! TLS of the server: builds a rustls config from certificates, keys and the settings for client authentication.
 //!
-//! TLS 1.2 and 1.3 with the suites of aws-lc-rs, HTTP/2 and HTTP/1.1. Who the client is, is [`peer`]'s matter;
-//! whether its chain is checked is [`client_auth`]'s.
+//! TLS 1.2 and 1.3 with the cipher suites of aws-lc-rs, HTTP/2 and HTTP/1.1. [`peer`] derives the identity of a client;
+//! [`client_auth`] verifies its certificate.
 
 pub mod certificates;
 pub mod client_auth;
@@ -22,75 +22,79 @@ use crate::config;
 use certificates::{CertificateError, load_certificates};
 use private_key::PrivateKeyError;
 
-/// Sessions that can be resumed without a full handshake, at about 1 KiB each.
+/// Maximum number of sessions that can be resumed without a full handshake, about 1 KiB each.
 const SESSIONS: usize = 10_000;
 
-/// What a server needs for TLS.
+/// The TLS config of a server.
 #[derive(Debug)]
 pub struct Server {
     /// The config of rustls.
     pub config: Arc<ServerConfig>,
-    /// What is doubtful about the files.
+    /// Problems that do not prevent its use, such as an expired certificate.
     pub warnings: Vec<String>,
 }
 
-/// What is wrong with the TLS part of a config; names the file.
+/// A problem with the TLS settings; names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The private key cannot be used.
+    /// The private key is not usable.
     #[error("tls.key: {0}")]
     Key(#[source] PrivateKeyError),
-    /// A file of certificates cannot be used.
+    /// A file with certificates is not usable.
     #[error("{0}: {1}")]
     Certificates(&'static str, #[source] CertificateError),
-    /// The directory of CAs cannot be read.
+    /// The directory with CAs cannot be read.
     #[error("tls.ca: {}: {source}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The directory of CAs has no certificate in it.
-    #[error("tls.ca: {}: no file of the directory holds a certificate; put PEM files there", .0.display())]
+    /// The directory with CAs contains no certificate.
+    #[error("tls.ca: {}: no file in the directory contains a certificate; add PEM files to it", .0.display())]
     EmptyDirectory(PathBuf),
-    /// Key and certificate are each fine, but not a pair.
-    #[error("tls.key: {} does not belong to the first certificate in tls.cert: {}: {reason}", key.display(), cert.display())]
+    /// The private key does not belong to the certificate.
+    #[error(
+        "tls.key: {} does not belong to the first certificate in tls.cert: {}: {reason}",
+        key.display(),
+        cert.display()
+    )]
     NotAPair {
         /// The file with the key.
         key: PathBuf,
         /// The file with the certificate.
         cert: PathBuf,
-        /// How the pair failed.
+        /// The error of rustls.
         reason: String,
     },
-    /// TLS itself cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
+    /// rustls rejects the config.
+    #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
-    /// The check of client chains cannot be set up.
-    #[error("tls.auth: client certificates cannot be checked: {0}")]
+    /// The verifier of client certificates cannot be created.
+    #[error("tls.auth: cannot verify client certificates: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// The cryptography of all TLS in the program.
+/// The cryptography provider for all TLS connections of the program.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Reads key, certificates and CAs and builds the config. Each call has a session store of its own, so that no
-/// session made under other rules can be resumed. `certificate_required` says whether a client without a
-/// certificate is refused in the handshake.
+/// Reads the key, the certificates and the CAs and builds the config. Each call creates a new session store, so that
+/// sessions from a previous config cannot be resumed. With `certificate_required`, the handshake fails for clients
+/// without a certificate.
 ///
-/// May take some hundred milliseconds when the key is encrypted: not for a thread that serves requests.
+/// May take several hundred milliseconds for an encrypted key; do not call it on threads that serve requests.
 ///
 /// # Errors
-/// [`TlsError`] names the option and the file.
+/// [`TlsError`], with the setting and the file.
 pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Server, TlsError> {
     let mut warnings = Vec::new();
     let password = tls.password.as_ref().map(|password| password.expose().as_bytes());
     let key = private_key::load(&tls.key, password).map_err(TlsError::Key)?;
     let certificates = load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error))?;
-    warnings.extend(expired(&tls.cert, &certificates));
+    warnings.extend(validity_warning(&tls.cert, &certificates));
 
     let provider = provider();
     let pair = CertifiedKey::from_der(certificates, key, &provider).map_err(|error| TlsError::NotAPair {
@@ -98,7 +102,7 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
         cert: tls.cert.clone(),
         reason: error.to_string(),
     })?;
-    // Read even when chains are not checked: a wrong path is told at start and not on the day it is needed.
+    // Also read if chains are not verified: a wrong path should fail at start, not when auth is turned on.
     let authorities = tls.ca.as_deref().map(|path| authorities(path, &mut warnings)).transpose()?;
     let verifier = if tls.auth {
         client_auth::chain(authorities.unwrap_or_default(), certificate_required, provider.clone())?
@@ -114,7 +118,7 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
     Ok(Server { config: Arc::new(config), warnings })
 }
 
-/// The certificates of `tls.ca`: a PEM file, or a directory of them, in which files without one are skipped.
+/// The certificates in `tls.ca`: a PEM file or a directory of them, in which files without certificates are skipped.
 fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if !path.is_dir() {
         return load_certificates(path).map_err(|error| TlsError::Certificates("tls.ca", error));
@@ -128,7 +132,7 @@ fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Certificat
         }
         match load_certificates(&file) {
             Ok(mut certificates) => found.append(&mut certificates),
-            Err(error) => warnings.push(format!("tls.ca: skipped a file of the directory: {error}")),
+            Err(error) => warnings.push(format!("tls.ca: skipped a file in the directory: {error}")),
         }
     }
     if found.is_empty() {
@@ -137,18 +141,19 @@ fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Certificat
     Ok(found)
 }
 
-/// Clients refuse an expired certificate with words that seldom name it.
-fn expired(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<String> {
+/// The warning about a certificate that is not valid now; the errors of clients rarely identify it.
+fn validity_warning(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<String> {
     certificates.iter().find_map(|certificate| {
         let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let (subject, end) = (certificate.subject(), certificate.validity().not_after);
         (!certificate.validity().is_valid()).then(|| {
-            format!("tls.cert: {}: '{subject}' is not valid now (until {end}): clients will refuse it", path.display())
+            let file = path.display();
+            format!("tls.cert: {file}: '{subject}' is not valid now (until {end}); clients will reject it")
         })
     })
 }
 
-/// Makes this the provider of the process, for libraries that ask for one; a second call changes nothing.
+/// Sets the default provider of the process, for libraries that need one. Further calls have no effect.
 pub fn install_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -1,13 +1,13 @@
-//! The command line: what people type, what is printed, and the exit codes that scripts see.
+//! The command line: arguments, output, errors and exit codes.
 
 mod backup;
-mod kes;
 mod check;
 mod completion;
 mod connection;
 mod dev;
 mod help;
 mod identity;
+mod kes;
 mod key;
 mod log;
 mod ls;

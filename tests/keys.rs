@@ -91,7 +91,7 @@ async fn offline_serves_hot_keys_for_as_long_as_it_says() {
         (&answer.json()["reason"], answer.headers["retry-after"].as_bytes()),
         (&"key store is not reachable".into(), &b"1"[..])
     );
-    server.logged("key store is down").await;
+    server.logged("keystore is down").await;
     assert!(server.metric("keyway_keystore_up").await < 0.5);
     assert!(server.metric("keyway_keystore_breaker_state").await > 0.5);
     assert!(server.metric("keyway_cache_stale_serves_total").await > 0.5);
@@ -111,7 +111,7 @@ async fn offline_serves_hot_keys_for_as_long_as_it_says() {
     let create = async || server.put("/v1/key/create/after", None).await.status == 200;
     until(Duration::from_secs(2), || server.log(), create).await;
     println!("offline | creates succeed {:.2} s after the store's return", back.elapsed().as_secs_f64());
-    errors.find(|event| event["message"].as_str().unwrap().contains("key store is back")).await;
+    errors.find(|event| event["message"].as_str().unwrap().contains("keystore is available again")).await;
     assert_eq!(generate("hot").await.unwrap().status, 200);
 }
 

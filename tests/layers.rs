@@ -10,7 +10,7 @@ use std::path::Path;
 /// The rooms from top to bottom, each with those that it uses.
 #[rustfmt::skip]
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["api", "client", "config", "crypto", "identity", "policy", "process", "routes", "server", "state", "telemetry", "tls", "transfer"]),
+    ("cli", &["api", "client", "config", "crypto", "identity", "policy", "process", "routes", "server", "state", "telemetry", "tls", "transfer", "wire"]),
     ("server", &["api", "config", "identity", "keys", "policy", "process", "routes", "state", "telemetry", "tls"]),
     ("api", &["crypto", "identity", "keys", "policy", "process", "routes", "state", "telemetry", "tls", "wire"]),
     ("state", &["config", "identity", "keys", "policy", "telemetry"]),

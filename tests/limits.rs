@@ -43,7 +43,7 @@ async fn requests_over_the_limit_of_all_clients_are_answered_with_503_and_the_st
     let open = unfinished(&server, &server.app, 5).await;
     let refused = server.put("/v1/key/generate/app-key", None).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.message(), "too many requests: the server takes at most 5 at a time");
+    assert_eq!(refused.message(), "too many concurrent requests: the limit is 5");
     assert_eq!(refused.headers["retry-after"], "1");
     for path in ["/v1/status", "/v1/ready", "/v1/metrics", "/version"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
@@ -78,7 +78,7 @@ async fn a_connection_over_the_limit_is_answered_with_503_and_ends() {
     }
     let mut over = Raw::connect(&server, &server.admin).await;
     let refused = over.request("GET", "/version", b"").await.unwrap();
-    assert_eq!((refused.status, refused.message().as_str()), (503, "too many connections: at most 4 at a time"));
+    assert_eq!((refused.status, refused.message().as_str()), (503, "too many connections: the limit is 4"));
     assert_eq!(refused.headers["retry-after"], "1");
     assert!(over.rest().await.is_empty(), "the connection goes on");
     let http2 = send(server.http2(Some(&server.admin)).get(server.url("/version")), None).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_large_body_that_finds_no_room_in_time_is_answered_with_503() {
     let open = begun(&server, &server.admin, 96, LARGE).await;
     let refused = server.put("/v1/key/encrypt/app-key", Some(large())).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.message(), "too many large requests: the server takes at most 32 MiB of bodies at a time");
+    assert_eq!(refused.message(), "too many large requests: the limit is 32 MiB of request bodies in memory");
     assert_eq!(refused.headers["retry-after"], "1");
     drop(open);
     server.assert_serves().await;

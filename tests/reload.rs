@@ -89,13 +89,13 @@ async fn a_config_with_a_mistake_changes_nothing_and_is_reported_in_log_metric_a
         ("polcy", &|config: String| config.replace("policy:", "polcy:")),
         ("server.none", &|config: String| config.replace("server.key", "server.none")),
         ("not valid YAML", &|config: String| config + "\n\t{"),
-        ("address has changed from 127.0.0.1:0 to 127.0.0.1:1: restart", &|config: String| {
+        ("address cannot be changed by a reload (from 127.0.0.1:0 to 127.0.0.1:1); restart", &|config: String| {
             config.replace("address: 127.0.0.1:0", "address: 127.0.0.1:1")
         }),
-        ("probe.address has changed from none to 127.0.0.1:2: restart", &|config: String| {
+        ("probe.address cannot be changed by a reload (from none to 127.0.0.1:2); restart", &|config: String| {
             config + "\nprobe: {address: 127.0.0.1:2}\n"
         }),
-        ("cache.max_entries has changed from 100000 to 5: restart", &|config: String| {
+        ("cache.max_entries cannot be changed by a reload (from 100000 to 5); restart", &|config: String| {
             config + "\ncache: {max_entries: 5}\n"
         }),
         ("cannot open the keystore (fs)", &|config: String| config.replace("/keys}", "/config.yml/keys}")),
@@ -105,7 +105,7 @@ async fn a_config_with_a_mistake_changes_nothing_and_is_reported_in_log_metric_a
         let event = events.find(|event| event["request"]["path"] == "/config/reload").await;
         assert_eq!(event["response"]["code"], 500, "{event}");
         assert!(event["reason"].as_str().unwrap().contains(reason), "{reason}: {event}");
-        let line = errors.find(|event| event["message"].as_str().unwrap().contains("cannot be reloaded")).await;
+        let line = errors.find(|event| event["message"].as_str().unwrap().contains("config reload failed")).await;
         assert!(line["message"].as_str().unwrap().contains(reason), "{reason}: {line}");
         assert!(server.metric("keyway_config_last_reload_successful").await < 0.5);
         let create = server.put(&format!("/v1/key/create/app-{number}"), None).await;
@@ -174,7 +174,7 @@ async fn another_keystore_takes_over_for_new_requests() {
     .await;
     assert_eq!(server.put("/v1/key/generate/old", None).await.status, 404);
     assert_eq!(server.put("/v1/key/generate/named", None).await.status, 200);
-    server.logged("the keystore before is closed").await;
+    server.logged("closed the previous keystore").await;
     reload(&server, "success", |config| {
         let (head, _) = config.split_once("keystore:").unwrap();
         format!("{head}keystore:\n  fs:\n    path: {}/keys\n", server.dir.path().display())
@@ -203,7 +203,7 @@ async fn a_keystore_is_closed_when_the_last_request_that_uses_it_is_done() {
     open.send(&body[9..]).await;
     let answer = open.answer().await.unwrap();
     assert_eq!(answer.status, 200, "the open request has the keystore that it began with: {}", answer.text());
-    server.logged("the keystore before is closed").await;
+    server.logged("closed the previous keystore").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +225,7 @@ async fn the_form_and_the_level_of_the_log_change_with_the_config() {
     let server = Server::start();
     reload(&server, "success", |config| format!("{config}\nlog: {{error: DEBUG, format: json}}\n")).await;
     server.request(&server.app, reqwest::Method::PUT, "/v1/key/encrypt/none", None).await;
-    let line = server.log_line(|line| line.starts_with('{') && line.contains("request refused")).await;
+    let line = server.log_line(|line| line.starts_with('{') && line.contains("request rejected")).await;
     assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok(), "{line}");
     reload(&server, "success", |config| config.replace("error: DEBUG, format: json", "error: off")).await;
     let length = server.log().len();

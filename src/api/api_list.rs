@@ -1,4 +1,4 @@
-//! `GET /v1/api`: the route table, as clients see it.
+//! `GET /v1/api`: the route table for clients.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ struct Api {
     path: &'static str,
     /// Bytes.
     max_body: usize,
-    /// Seconds; 0 is never.
+    /// Seconds; 0 means no limit.
     timeout: u64,
 }
 
-/// Answers with every path of every route.
+/// Returns all paths of all routes.
 ///
 /// # Errors
 /// None of its own.
@@ -38,7 +38,7 @@ pub async fn api_list(call: Call) -> Result<Response, ApiError> {
     reply(&apis)
 }
 
-/// Rounded up: a time-out of less than a second must not read as none.
+/// Rounded up, so that a timeout of less than a second is not returned as 0.
 fn whole_seconds(timeout: Duration) -> u64 {
     timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
 }

@@ -1,8 +1,8 @@
-//! The only place where a failure becomes a status and a message.
+//! Maps failures to statuses and messages, which happens only here.
 //!
-//! Statuses and messages are part of the API: clients compare both (HTTP API documentation of KES; the vectors in
-//! `tests/vectors/kes-wire.json` pin them). What a client may not see, such as the rule that refused it or the
-//! words of the store, is the [`ApiError::reason`]: it goes to the log and the audit event.
+//! Statuses and messages are part of the API, because clients compare them (HTTP API documentation of KES; the vectors
+//! in `tests/vectors/kes-wire.json` pin them). Details that a client must not see, such as the rule that denied a
+//! request or the error of the keystore, are in [`ApiError::reason`], for the log and the audit event.
 
 use std::time::Duration;
 
@@ -15,160 +15,161 @@ use serde::Serialize;
 use crate::crypto::key::Algorithm;
 use crate::keys::{KeysError, Outage};
 use crate::policy::Refusal;
-use crate::state::limits::{BODIES, LimitExceeded};
+use crate::state::limits::{BODY_MEMORY, LimitExceeded};
 use crate::tls::peer::PeerError;
 
-/// Everything that can go wrong between a request and its answer. `Display` is the message that the client gets.
+/// All failures of a request. `Display` is the message for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// No API has this path.
     #[error("not found")]
     NoSuchApi,
-    /// The path is not UTF-8 or holds a broken percent escape.
-    #[error("invalid path: it is not percent-encoded UTF-8")]
+    /// The path is not UTF-8 or contains an invalid percent escape.
+    #[error("invalid path: not percent-encoded UTF-8")]
     InvalidPath,
-    /// The API takes another method.
+    /// The API requires another method.
     #[error("received method '{received}' expected '{expected}'")]
     Method {
-        /// What the client sent.
+        /// The method of the request.
         received: Method,
-        /// What the API takes; `POST` too wherever this is `PUT`.
+        /// The method of the API; `POST` is also accepted wherever this is `PUT`.
         expected: Method,
     },
-    /// The client's certificate names nobody.
+    /// The client's certificate has no identity.
     #[error(transparent)]
     Certificate(#[from] PeerError),
-    /// The policy of the client does not let it pass.
+    /// The client's policy does not allow the request.
     #[error("not authorized: insufficient permissions")]
     NotAuthorized(#[from] Refusal),
-    /// The argument is no valid key name.
+    /// The argument is not a valid key name.
     #[error("key name '{0}' is empty, too long or contains invalid characters")]
     InvalidKeyName(String),
-    /// The argument is no valid policy name.
+    /// The argument is not a valid policy name.
     #[error("policy name '{0}' is empty, too long or contains invalid characters")]
     InvalidPolicyName(String),
-    /// The argument is no valid identity.
+    /// The argument is not a valid identity.
     #[error("identity '{0}' is empty, too long or contains invalid characters")]
     InvalidIdentity(String),
-    /// The argument is no valid listing pattern.
+    /// The argument is not a valid listing pattern.
     #[error("listing pattern '{0}' is empty, too long or is invalid")]
     InvalidPattern(String),
-    /// The body is not the JSON that the API takes.
+    /// The body is not valid JSON for the API.
     #[error("invalid request body")]
     InvalidBody,
-    /// The body of an import is not the JSON that it takes.
+    /// The body of an import is not valid.
     #[error("invalid import key request body")]
     InvalidImportBody,
-    /// The body is longer than the API takes.
+    /// The body exceeds the API's limit.
     #[error("request body is too large: at most {0} bytes are accepted")]
     BodyTooLarge(usize),
-    /// The body did not arrive within the API's time-out.
+    /// The body did not arrive within the API's timeout.
     #[error("request timed out: the body was not received within {}", seconds(.0))]
     BodyTimeout(Duration),
-    /// The answer was not there within the API's time-out.
+    /// The response was not ready within the API's timeout.
     #[error("request timed out after {}", seconds(.0))]
     Timeout(Duration),
-    /// Create or import of a name that is taken.
+    /// Create or import with a name that is already in use.
     #[error("key already exists")]
     KeyExists,
-    /// No key has the name.
+    /// No key has this name.
     #[error("key does not exist")]
     KeyNotFound,
-    /// No policy has the name.
+    /// No policy has this name.
     #[error("policy does not exist")]
     PolicyNotFound,
-    /// The config does not know the identity.
+    /// The config does not contain the identity.
     #[error("identity does not exist")]
     IdentityNotFound,
-    /// The ciphertext, its context or the key is another one.
+    /// Ciphertext, context and key do not belong together.
     #[error("decryption failed: ciphertext is not authentic")]
     NotAuthentic,
-    /// The key is from a time before HMAC keys. MinIO takes 501 alone as "not supported".
+    /// The key was created before HMAC keys existed. MinIO recognizes only 501 as "not supported".
     #[error("key does not support HMAC")]
     HmacNotSupported,
-    /// An import names an algorithm that does not exist here.
+    /// An import with an unknown algorithm.
     #[error("algorithm '{0}' is not supported")]
     Algorithm(String),
-    /// An import brings a key of the wrong size.
+    /// An import with a key of the wrong size.
     #[error("invalid key size for '{0}'")]
     KeySize(Algorithm),
-    /// There is a key that the store does not hand out: soft-deleted, scheduled for deletion. Never told as "not
-    /// found", nor is its name free.
+    /// The key exists, but the keystore does not return it: soft-deleted, or scheduled for deletion. Never reported as
+    /// "not found", and its name is not free.
     #[error("key is not available: {reason}")]
     Withheld {
-        /// Why, and how to get it back.
+        /// Why, and how to restore it.
         reason: String,
     },
-    /// What the store holds under the name is not a key. Never told as "not found": MinIO would make a new key.
+    /// The keystore's value is not a valid key. Never reported as "not found": MinIO would create a new key.
     #[error("stored key is damaged")]
     Damaged {
         /// What is wrong with it.
         reason: String,
     },
-    /// The store failed.
+    /// The keystore operation failed.
     #[error("failed to {0}")]
     Keystore(Operation, #[source] std::sync::Arc<StoreError>),
-    /// Readiness: nobody answered at the store's address, or the store answers, but not as it should.
+    /// Readiness: the keystore is unreachable or returns an error.
     #[error("{}", not_ready(.cause))]
     NotReady {
-        /// What the store said.
+        /// The error of the keystore.
         #[source]
         cause: std::sync::Arc<StoreError>,
-        /// Whether the client is told so.
-        tell: bool,
+        /// Whether the response contains it.
+        with_reason: bool,
     },
-    /// The store is known to be down, and was not asked.
+    /// The keystore is known to be down, so the operation was not attempted.
     #[error("failed to {operation}")]
     Outage {
-        /// What was asked of it.
+        /// The operation.
         operation: Operation,
-        /// What is known.
+        /// The outage.
         outage: std::sync::Arc<Outage>,
     },
-    /// The server is about to end, and takes no more requests.
+    /// The server is stopping and accepts no more requests.
     #[error("server is stopping")]
     Stopping,
-    /// More connections than the server takes.
-    #[error("too many connections: at most {0} at a time")]
+    /// More connections than the limit.
+    #[error("too many connections: the limit is {0}")]
     TooManyConnections(usize),
-    /// More requests are under way than the config allows.
+    /// More concurrent requests than the config allows.
     #[error(transparent)]
     TooManyRequests(#[from] LimitExceeded),
-    /// There was no room for the body within the API's time-out.
-    #[error("too many large requests: the server takes at most {} MiB of bodies at a time", BODIES >> 20)]
-    NoRoom,
-    /// More subscribers of a log stream than the server takes.
-    #[error("too many subscribers: at most {0} at a time")]
+    /// No memory for the body became free within the API's timeout.
+    #[error("too many large requests: the limit is {} MiB of request bodies in memory", BODY_MEMORY >> 20)]
+    NoCapacity,
+    /// More subscribers of a log stream than the limit.
+    #[error("too many subscribers: the limit is {0}")]
     TooManySubscribers(usize),
-    /// A defect of ours; what it was is in the log.
+    /// A bug; the log has the details.
     #[error("internal server error")]
     Internal(&'static str),
 }
 
-/// When to ask again after a transient failure, in seconds: a breaker closes within 2 s of the store's return.
+/// Seconds until a retry after a transient failure: the breaker closes within 2 s after the keystore is available
+/// again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// The body of every error.
+/// The body of all errors.
 #[derive(Serialize)]
 struct Message {
     message: String,
-    /// What is wrong with the store: in general, and in its own words for clients of ready that may know them. KES has
-    /// no such field.
+    /// The problem of the keystore: in general terms, or in detail for clients of readiness that may see it. Not in
+    /// KES.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// Why a request was refused or failed, for the audit event; rides on the response, never on the wire.
+/// Why a request was rejected or failed, for the audit event. Attached to the response, but not sent.
 #[derive(Clone, Debug)]
 pub struct Reason {
-    /// In words.
+    /// The reason as text.
     pub text: String,
-    /// Whether it is a state that has a line in the log already, or limits that the config sets: no line for each.
-    pub is_known: bool,
+    /// Whether the cause is logged once elsewhere (an outage) or is a configured limit: not worth a line per request.
+    pub is_expected: bool,
 }
 
 impl ApiError {
-    /// The status of the answer.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchApi | Self::KeyNotFound | Self::PolicyNotFound | Self::IdentityNotFound => {
@@ -199,7 +200,7 @@ impl ApiError {
             | Self::Stopping
             | Self::TooManyConnections(_)
             | Self::TooManyRequests(LimitExceeded::Requests(_))
-            | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
             Self::NotReady { cause, .. } if cause.is_worth_waiting() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
@@ -208,7 +209,7 @@ impl ApiError {
         }
     }
 
-    /// What the operator should know: the message, and behind it what the client is not told.
+    /// The message with the details that the client does not get.
     pub fn reason(&self) -> String {
         match self {
             Self::NotAuthorized(refusal) => format!("{self}: {refusal}"),
@@ -216,34 +217,34 @@ impl ApiError {
             Self::Keystore(_, cause) | Self::NotReady { cause, .. } => format!("{self}: {}", chain(&**cause)),
             Self::Outage { outage, .. } => {
                 let seconds = outage.since.elapsed().as_secs();
-                format!("{self}: not asked, down for {seconds} s: {}", chain(&*outage.cause))
+                format!("{self}: keystore down for {seconds} s, operation not attempted: {}", chain(&*outage.cause))
             }
             Self::Internal(what) => format!("{self}: {what}"),
             _ => self.to_string(),
         }
     }
 
-    /// Whether the same request may be answered in a moment.
+    /// Whether the client should retry the request.
     fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Outage { .. }
                 | Self::Stopping
                 | Self::TooManyConnections(_)
-                | Self::NoRoom
+                | Self::NoCapacity
                 | Self::TooManyRequests(_)
                 | Self::TooManySubscribers(_)
         )
     }
 
-    /// The error of a key operation, in the words of its API.
+    /// The error of a key operation.
     pub fn from_keys(operation: Operation, error: KeysError) -> Self {
         match error {
             KeysError::AlreadyExists => Self::KeyExists,
             KeysError::NotFound => Self::KeyNotFound,
             KeysError::Damaged { reason } => Self::Damaged { reason },
             KeysError::Withheld { reason } => Self::Withheld { reason },
-            KeysError::Random => Self::Internal("the system gives no random numbers"),
+            KeysError::Random => Self::Internal("no random bytes available from the operating system"),
             KeysError::Store(source) => Self::Keystore(operation, source),
             KeysError::Down(outage) => Self::Outage { operation, outage },
         }
@@ -254,7 +255,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let reason = match &self {
-            Self::NotReady { tell: true, .. } => Some(self.reason()),
+            Self::NotReady { with_reason: true, .. } => Some(self.reason()),
             Self::Outage { outage, .. } => Some(not_ready(&outage.cause).to_owned()),
             _ => None,
         };
@@ -268,17 +269,17 @@ impl IntoResponse for ApiError {
         if self.is_transient() {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
-        response.extensions_mut().insert(Reason { text: self.reason(), is_known: self.is_transient() });
+        response.extensions_mut().insert(Reason { text: self.reason(), is_expected: self.is_transient() });
         response
     }
 }
 
-/// The words of readiness for a store that is not well.
+/// The message of readiness for an unavailable keystore.
 fn not_ready(cause: &StoreError) -> &'static str {
     if cause.is_unreachable() { "key store is not reachable" } else { "key store is unavailable" }
 }
 
-/// A duration for a message: whole seconds without a fraction.
+/// A duration in a message, without a fraction if it is whole seconds.
 fn seconds(duration: &Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
@@ -289,21 +290,21 @@ mod tests {
     use crate::identity::Identity;
 
     #[test]
-    fn the_reason_of_a_refusal_is_not_in_the_message() {
+    fn the_reason_of_a_denial_is_not_in_the_message() {
         let error = ApiError::from(Refusal::NoPolicy(Identity::from_text("abc")));
         assert_eq!(error.to_string(), "not authorized: insufficient permissions");
         assert!(error.reason().contains("identity abc has no policy"));
     }
 
     #[test]
-    fn a_wrong_method_is_answered_with_what_is_allowed() {
+    fn the_response_to_a_wrong_method_lists_the_allowed_ones() {
         let response = ApiError::Method { received: Method::GET, expected: Method::PUT }.into_response();
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()[header::ALLOW], "PUT, POST");
     }
 
     #[test]
-    fn the_words_of_the_store_are_in_the_reason_alone() {
+    fn the_error_of_the_keystore_is_only_in_the_reason() {
         let source = StoreError::unavailable("disk is full");
         let error = ApiError::from_keys(Operation::Create, KeysError::Store(source.into()));
         assert_eq!((error.status().as_u16(), error.to_string().as_str()), (502, "failed to create key"));

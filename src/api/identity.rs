@@ -1,4 +1,4 @@
-//! `/v1/identity/...`: what the config says of identities.
+//! `/v1/identity/...`: the identities in the config.
 
 pub mod describe;
 pub mod list;

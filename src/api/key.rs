@@ -1,4 +1,4 @@
-//! `/v1/key/...`: making, using and removing keys.
+//! `/v1/key/...`: creating, using and deleting keys.
 
 pub mod create;
 pub mod decrypt;

@@ -1,27 +1,27 @@
-//! Listing patterns: `list/PREFIX`, where a trailing `*` is a wildcard, and the token that continues a listing.
+//! Listing patterns: `list/PREFIX` with an optional trailing `*`, and the token that continues a listing.
 
 use backends::Name;
 
 use crate::api::error::ApiError;
 use crate::wire::CONTINUE;
 
-/// What a client asks a list API for.
+/// The argument of a list API.
 ///
-/// A token to continue at is `PREFIX~LAST`: SDKs send it back in the place of the prefix, and a policy rule such as
-/// `/v1/key/list/app*` that lets the first page pass lets it pass too.
+/// A continuation token is `PREFIX~LAST`. SDKs send it back instead of the prefix, and a policy rule such as
+/// `/v1/key/list/app*` that allows the first page also allows the following ones.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Names must begin with this.
+    /// The beginning of the names.
     pub prefix: String,
-    /// Only names after this one.
+    /// Return only names after this one.
     pub after: Option<Name>,
 }
 
 impl Listing {
-    /// Reads the argument of a list API.
+    /// Parses the argument of a list API.
     ///
     /// # Errors
-    /// [`ApiError::InvalidPattern`] when no name can begin so.
+    /// [`ApiError::InvalidPattern`] if no valid name can begin with the prefix.
     pub fn parse(argument: &str) -> Result<Self, ApiError> {
         let invalid = || ApiError::InvalidPattern(argument.to_owned());
         let (prefix, after) = match argument.split_once(CONTINUE) {
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_begins_with_the_prefix_and_names_the_last_name() {
+    fn a_token_consists_of_the_prefix_and_the_last_name() {
         let listing = Listing::parse("app*").unwrap();
         let last = Name::parse("app-7").unwrap();
         let next = Listing::parse(&listing.token(&last)).unwrap();

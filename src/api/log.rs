@@ -1,4 +1,4 @@
-//! `/v1/log/...`: streams of what happens, one JSON object a line, until the client leaves or the server stops.
+//! `/v1/log/...`: event streams, one JSON object per line, until the client disconnects or the server stops.
 
 pub mod audit;
 pub mod error;
@@ -14,8 +14,8 @@ use crate::api::error::ApiError;
 use crate::state::State;
 use crate::telemetry::stream::Broadcast;
 
-/// An endless answer of the lines that are sent to `events` from now on. A subscriber that does not keep up misses
-/// lines; it never makes anybody wait.
+/// An endless response with the lines that are sent to `events` from now on. A slow subscriber misses lines and never
+/// blocks others.
 fn stream(state: &State, events: &Broadcast) -> Result<Response, ApiError> {
     let limit = state.config.limits.subscribers;
     let receiver = events.subscribe(limit).ok_or(ApiError::TooManySubscribers(limit))?;

@@ -1,4 +1,4 @@
-//! `/v1/policy/...`: what the config says of policies.
+//! `/v1/policy/...`: the policies in the config.
 
 pub mod describe;
 pub mod list;
@@ -10,7 +10,7 @@ use super::Call;
 use crate::api::error::ApiError;
 use crate::policy::Policy;
 
-/// The policy that a call names.
+/// The policy with the name in the request.
 fn named(call: &Call) -> Result<&Policy, ApiError> {
     if !Name::is_valid(&call.argument) {
         return Err(ApiError::InvalidPolicyName(call.argument.clone()));

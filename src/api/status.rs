@@ -1,4 +1,4 @@
-//! `GET /v1/status`: the server's state, and the latency of its store.
+//! `GET /v1/status`: the state of the server and the latency of its keystore.
 
 use axum::response::Response;
 use backends::chain;
@@ -9,7 +9,7 @@ use crate::VERSION;
 use crate::api::error::ApiError;
 use crate::process;
 
-/// Field names and units as KES's clients read them.
+/// Field names and units are those that clients of KES expect.
 #[derive(Serialize)]
 struct Status {
     version: &'static str,
@@ -23,26 +23,26 @@ struct Status {
     mem_heap_used: u64,
     /// Bytes.
     mem_stack_used: u64,
-    /// Milliseconds, at least 1: clients take 0 as absent.
+    /// Milliseconds, at least 1, because clients treat 0 as absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     keystore_latency: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     keystore_unreachable: bool,
-    /// Goes with `keystore_unreachable` too: the official SDK takes one without the other as a broken answer.
+    /// Also set with `keystore_unreachable`: the official SDK rejects a response that has only one of the two.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     keystore_unavailable: bool,
-    /// What is wrong with it, for clients that needed their policy to ask. KES has no such field.
+    /// The error, for clients that were authorized by their policy. Not in KES.
     #[serde(skip_serializing_if = "Option::is_none")]
     keystore_error: Option<String>,
-    /// Whole seconds for which it has been down, for the same clients. KES has no such field.
+    /// Duration of the outage in whole seconds, for the same clients. Not in KES.
     #[serde(skip_serializing_if = "Option::is_none")]
     keystore_down_seconds: Option<u64>,
-    /// The cache of keys, for the same clients. KES has no such field.
+    /// The key cache, for the same clients. Not in KES.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<Cache>,
 }
 
-/// The cache since the server's start; the names are those of its metrics.
+/// Counters of the cache since the server started; the names are those of the metrics.
 #[derive(Serialize)]
 struct Cache {
     entries: i64,
@@ -52,7 +52,7 @@ struct Cache {
     stale: u64,
 }
 
-/// Answers 200 whether the store is well or not.
+/// Returns 200 even if the keystore is down.
 ///
 /// # Errors
 /// None of its own.

@@ -1,4 +1,4 @@
-//! `GET /version`: what program this is. Open to every client.
+//! `GET /version`: the version of the server. Open to every client.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -13,7 +13,7 @@ struct Version {
     commit: &'static str,
 }
 
-/// Answers with the version and the commit it was built from.
+/// Returns the version and the commit of the build.
 ///
 /// # Errors
 /// None of its own.

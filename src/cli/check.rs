@@ -1,4 +1,4 @@
-//! `keyway check FILE`: everything that `keyway server --config FILE` checks before it opens anything.
+//! `keyway check FILE`: all checks that `keyway server --config FILE` makes before it opens anything.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,12 +8,12 @@ use crate::{config, tls};
 /// The arguments of `keyway check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The config file.
+    /// Config file.
     file: PathBuf,
 }
 
 /// Reads the config and the TLS files it names. Warnings go to standard error.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what the command is for")]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the command's output")]
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = config::read(&args.file)?;
     for warning in &config.warnings {

@@ -1,4 +1,4 @@
-//! `keyway completion SHELL`: what a shell needs to complete the command line.
+//! `keyway completion SHELL`: completion scripts for shells.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use super::{Cli, program_name};
                         keyway completion zsh > \"${fpath[1]}/_keyway\"\n  \
                         keyway completion fish > ~/.config/fish/completions/keyway.fish")]
 pub(super) struct Args {
-    /// The shell.
+    /// Shell to generate the script for.
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! `keyway server --dev`: what a server needs, made on the spot and kept in one directory.
+//! `keyway server --dev`: creates everything that a server needs, in one directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,26 +14,26 @@ use x509_parser::extensions::GeneralName;
 use crate::config::{self, Config};
 use crate::identity::api_key::ApiKey;
 
-/// The address that a development server listens on.
+/// The default address of a development server.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7373);
 
-/// The data directory of a development server, and who may use it.
+/// The data directory of a development server, and its admin.
 pub(super) struct Dev {
     directory: PathBuf,
-    /// Removes the directory at the end, when it was not given.
+    /// Removes a temporary directory when dropped.
     temporary: Option<tempfile::TempDir>,
     address: SocketAddr,
     admin: ApiKey,
 }
 
 impl Dev {
-    /// Makes what is missing in the directory, or in a new temporary one: the admin's API key, its certificate for
-    /// curl, and the server's certificate.
+    /// Creates whatever is missing in the directory, or in a new temporary one: the admin's API key, its certificate
+    /// for curl, and the server's certificate.
     pub(super) fn prepare(directory: Option<PathBuf>, address: Option<SocketAddr>) -> anyhow::Result<Self> {
         let address = address.unwrap_or(ADDRESS);
         let (directory, temporary) = if let Some(directory) = directory {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-            made.with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+            let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            created.with_context(|| format!("cannot create the data directory {}", directory.display()))?;
             (directory, None)
         } else {
             let temporary = tempfile::Builder::new()
@@ -48,7 +48,7 @@ impl Dev {
         Ok(Self { directory, temporary, address, admin })
     }
 
-    /// The config of the server: the admin alone, keys in SQLite.
+    /// The config of the server: only an admin, keys in SQLite.
     pub(super) fn config(&self) -> Config {
         Config {
             address: self.address,
@@ -75,24 +75,26 @@ impl Dev {
         }
     }
 
-    /// Tells how to call the server, ready to paste.
-    #[expect(clippy::print_stdout, reason = "this is what the command is for")]
+    /// Prints how to connect to the server, ready to paste.
+    #[expect(clippy::print_stdout, reason = "the command's output")]
     pub(super) fn print(&self, address: SocketAddr) {
         let host = if address.ip().is_unspecified() { SocketAddr::new(ADDRESS.ip(), address.port()) } else { address };
         let directory = self.directory.display();
-        let fate =
-            if self.temporary.is_some() { "removed when the server stops; keep them with --data DIR" } else { "kept" };
+        let retention = match &self.temporary {
+            Some(_) => "deleted when the server stops; use --data DIR to keep them",
+            None => "kept",
+        };
         println!(
             "\nKeyway {version}, a development server on https://{host}\n\
-             Keys: {directory}/keys.db ({fate})\n\
+             Keys: {directory}/keys.db ({retention})\n\
              Admin identity: {identity}\n\
              \n\
-             For KES clients, and for Keyway's own commands (keyway key create my-key):\n\
+             To connect with a KES client or with keyway (keyway key create my-key):\n\
              \n    export KES_SERVER=https://{host}\
              \n    export KES_API_KEY={api_key}\
              \n    export KEYWAY_CA={directory}/server.cert\n\
              \n\
-             A first key with curl:\n\
+             To create a first key with curl:\n\
              \n    curl --cacert {directory}/server.cert --cert {directory}/admin.cert --key {directory}/admin.key \
              -X PUT https://{host}/v1/key/create/my-first-key\n",
             version = crate::VERSION,
@@ -102,13 +104,14 @@ impl Dev {
     }
 }
 
-/// The admin's API key of an earlier start, or a new one.
+/// The admin's API key from an earlier start, or a new one.
 fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
     let file = directory.join("admin.api-key");
     if file.exists() {
         let text = zeroize::Zeroizing::new(fs::read_to_string(&file)?);
-        return ApiKey::parse(text.trim())
-            .with_context(|| format!("{} holds no API key; remove it to get a new one", file.display()));
+        return ApiKey::parse(text.trim()).with_context(|| {
+            format!("{} does not contain a valid API key; delete it to create a new one", file.display())
+        });
     }
     let admin = ApiKey::generate()?;
     write_private(&directory.join("admin.key"), admin.key_pem().as_bytes())?;
@@ -117,7 +120,7 @@ fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
     Ok(admin)
 }
 
-/// Makes the server's certificate when there is none for this address.
+/// Creates the server's certificate, unless there is a valid one for this address.
 fn server_certificate(directory: &Path, ip: IpAddr) -> anyhow::Result<()> {
     let (key_file, cert_file) = (directory.join("server.key"), directory.join("server.cert"));
     if key_file.exists() && fs::read(&cert_file).is_ok_and(|pem| covers(&pem, ip)) {
@@ -140,7 +143,7 @@ fn server_certificate(directory: &Path, ip: IpAddr) -> anyhow::Result<()> {
     write_private(&cert_file, certificate.pem().as_bytes())
 }
 
-/// Whether a certificate is good for this address.
+/// Whether a certificate is valid now, and for this address.
 fn covers(pem: &[u8], ip: IpAddr) -> bool {
     let octets = match ip {
         _ if ip.is_unspecified() => return true,
@@ -154,7 +157,7 @@ fn covers(pem: &[u8], ip: IpAddr) -> bool {
         && names.is_some_and(|names| names.value.general_names.contains(&GeneralName::IPAddress(&octets)))
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that is readable only by its owner.
 fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let mut open = fs::OpenOptions::new();

@@ -20,11 +20,11 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a new identity: an API key, or a private key and a certificate in files.
+    /// Create an identity: an API key, or a private key and a certificate in files.
     New(new::Args),
-    /// Tell the identity of a certificate, a private key or an API key.
+    /// Print the identity of a certificate, a private key or an API key.
     Of(of::Args),
-    /// Show what a server knows of an identity.
+    /// Show what a server knows about an identity.
     Info(info::Args),
     /// List the identities that a server knows.
     Ls(ls::Args),

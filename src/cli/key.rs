@@ -26,9 +26,9 @@ pub(super) struct Args {
 enum Command {
     /// Create keys.
     Create(create::Args),
-    /// Import a key that was made elsewhere.
+    /// Import an existing key.
     Import(import::Args),
-    /// Show what keys are.
+    /// Show the properties of keys.
     Info(info::Args),
     /// List keys.
     Ls(ls::Args),
@@ -38,7 +38,7 @@ enum Command {
     Encrypt(encrypt::Args),
     /// Decrypt a ciphertext.
     Decrypt(decrypt::Args),
-    /// Make a data key, in plain and encrypted.
+    /// Generate a data key, in plaintext and encrypted.
     Dek(dek::Args),
     /// Compute the HMAC of a message.
     Hmac(hmac::Args),

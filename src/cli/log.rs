@@ -1,90 +1,88 @@
-//! `keyway log`: follows what a server does, event by event.
+//! `keyway log`: streams the audit or error log of a server, event by event.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::connection::{Connection, block_on};
+use super::connection::Query;
 use super::terminal::output::{BAD, DIM, DOUBTFUL, Form, GOOD, Output, printable, second};
-use crate::client::answers::{AuditEvent, ErrorEvent};
+use crate::client::responses::{AuditEvent, ErrorEvent};
 use crate::client::{Client, ClientError};
 
-/// How long to wait before the first attempt to connect again, and the longest wait after failures.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The delay before the first attempt to reconnect, and the longest delay after failures.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(15);
 
-/// The longest event that is read, in bytes.
+/// The longest event that is accepted, in bytes.
 const MAX_EVENT: usize = 1 << 20;
 
-/// Digits of an identity that tell it from others on a screen.
+/// Digits of an identity that distinguish it from others on a screen.
 const SHORT_IDENTITY: usize = 12;
 
 /// The arguments of `keyway log`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "It runs until Ctrl-C. When the connection breaks it says so on standard error and connects \
-                        again; events in between are missed.\n\nExample:\n  keyway log --json | grep 403")]
+#[command(
+    after_help = "Runs until Ctrl-C. If the connection is lost, the command reconnects and prints a warning to \
+                  standard error; events in between are missed.\n\nExample:\n  keyway log --json | grep 403",
+    mut_arg("json", |json| json.help("Print events as sent by the server, one JSON object per line"))
+)]
 pub(super) struct Args {
-    /// Follow the requests that the server gets: the default.
+    /// Follow the audit log: every request that the server receives (default).
     #[arg(long)]
     audit: bool,
-    /// Follow the server's warnings and errors.
+    /// Follow the error log: the server's warnings and errors.
     #[arg(long, conflicts_with = "audit")]
     error: bool,
-    /// Print events as the server sends them, one JSON object a line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
     let path = if args.error { "/v1/log/error" } else { "/v1/log/audit" };
-    let mut output = Output::new(args.json);
-    block_on(follow(&client, path, &mut output))
+    args.query.run(async |client, output| follow(client, path, output).await)
 }
 
-/// Follows for ever. What stands in the way at the start ends it; later, only a refusal does.
+/// Follows the stream until an error. Any error at the start is one; later, only a permanent error.
 pub(super) async fn follow(client: &Client, path: &str, output: &mut Output) -> anyhow::Result<ExitCode> {
     let mut response = client.stream(path).await?;
     loop {
-        tell(&format!("following {path} of {}", client.endpoint()));
-        let why = events(&mut response, output).await?;
-        let mut wait = FIRST_WAIT;
-        tell(&format!("{} {why}; connecting again, events in between are missed", client.endpoint()));
+        notice(&format!("following {path} of {}", client.endpoint()));
+        let reason = events(&mut response, output).await?;
+        let mut delay = FIRST_DELAY;
+        notice(&format!("{}: {reason}; reconnecting, events in between are missed", client.endpoint()));
         response = loop {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(delay).await;
             match client.stream(path).await {
                 Ok(response) => break response,
-                Err(error) if is_lasting(&error) => return Err(error.into()),
+                Err(error) if is_permanent(&error) => return Err(error.into()),
                 Err(error) => {
-                    wait = (2 * wait).min(LONGEST_WAIT);
-                    tell(&format!("{error}; the next attempt is in {} s", wait.as_secs()));
+                    delay = (2 * delay).min(MAX_DELAY);
+                    notice(&format!("{error}; retrying in {} s", delay.as_secs()));
                 }
             }
         };
     }
 }
 
-/// Whether waiting does not help. A server that stops, or whose store is down, comes back.
-fn is_lasting(error: &ClientError) -> bool {
+/// Whether a retry cannot succeed. A server that is restarting, or whose store is down, recovers.
+fn is_permanent(error: &ClientError) -> bool {
     match error {
         ClientError::Api(failure) => failure.status < 500,
-        ClientError::Endpoints(failures) => failures.iter().all(|(_, failure)| failure.is_lasting()),
+        ClientError::Endpoints(failures) => failures.iter().all(|(_, failure)| failure.is_permanent()),
         ClientError::Settings(_) | ClientError::Malformed { .. } => true,
-        ClientError::Unknown { .. } => false,
+        ClientError::OutcomeUnknown { .. } => false,
     }
 }
 
-/// Prints events as they come; answers with the reason of their end.
+/// Prints events as they arrive; returns the reason for which they ended.
 async fn events(response: &mut reqwest::Response, output: &mut Output) -> anyhow::Result<String> {
     let mut received = Vec::new();
     loop {
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok("has ended the stream".to_owned()),
-            Err(error) => return Ok(format!("is gone ({})", backends::chain(&error))),
+            Ok(None) => return Ok("the server closed the stream".to_owned()),
+            Err(error) => return Ok(format!("connection lost ({})", backends::chain(&error))),
         };
         received.extend_from_slice(&chunk);
         while let Some(end) = received.iter().position(|byte| *byte == b'\n') {
@@ -92,7 +90,7 @@ async fn events(response: &mut reqwest::Response, output: &mut Output) -> anyhow
             print(line.trim_ascii(), output)?;
         }
         if received.len() > MAX_EVENT {
-            return Ok("sends something else than events".to_owned());
+            return Ok("received data that is not an event".to_owned());
         }
     }
 }
@@ -105,7 +103,7 @@ fn print(line: &[u8], output: &mut Output) -> anyhow::Result<()> {
         if serde_json::from_slice::<Value>(line).is_ok() {
             output.line(String::from_utf8_lossy(line))?;
         } else {
-            tell("a line that is no event was left out");
+            notice("skipped a line that is not an event");
         }
         return Ok(());
     }
@@ -119,7 +117,7 @@ fn print(line: &[u8], output: &mut Output) -> anyhow::Result<()> {
     Ok(output.line(text)?)
 }
 
-/// An event on one line. At a terminal, the beginning of an identity is enough.
+/// An event on one line. A terminal shows only the beginning of an identity.
 fn audit_line(event: &AuditEvent, form: Form) -> String {
     let AuditEvent { time, request, response, reason } = event;
     let style = match response.code {
@@ -133,10 +131,10 @@ fn audit_line(event: &AuditEvent, form: Form) -> String {
         (identity, _) => identity,
     };
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a request are far from 2^53")]
-    let took = response.time as f64 / 1e3;
+    let milliseconds = response.time as f64 / 1e3;
     let reason = reason.as_deref().map(|reason| format!("  {style}{}{style:#}", printable(reason))).unwrap_or_default();
     format!(
-        "{DIM}{}{DIM:#}  {style}{}{style:#}  {:<40}  {}  {}  {took:.1} ms{reason}",
+        "{DIM}{}{DIM:#}  {style}{}{style:#}  {:<40}  {}  {}  {milliseconds:.1} ms{reason}",
         printable(&second(time, form)),
         response.code,
         printable(&request.path),
@@ -154,8 +152,8 @@ fn error_line(event: &ErrorEvent) -> String {
     }
 }
 
-/// Says something about the stream, which is not part of it.
-#[expect(clippy::print_stderr, reason = "standard output is for the events alone")]
-fn tell(what: &str) {
+/// Prints a message about the stream, which is not part of it.
+#[expect(clippy::print_stderr, reason = "standard output is only for events")]
+fn notice(what: &str) {
     eprintln!("{}", super::terminal::output::printable_lines(what));
 }

@@ -1,56 +1,45 @@
-//! `keyway ls`: everything that has a name on a server.
+//! `keyway ls`: lists keys, policies and identities of a server.
 
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use super::connection::{Connection, block_on};
-use super::names::list;
-use super::terminal::output::{Form, Output};
+use super::connection::Query;
+use super::names::list_all;
+use super::terminal::output::Form;
 use super::{exit, print_error};
-use crate::client::answers::Identities;
+use crate::client::responses::Identities;
 use crate::client::{Client, ClientError, path};
 
 /// The arguments of `keyway ls`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Lists that you may not see are left out, with a note on standard error.\n\n\
-                        Example:\n  keyway ls my-")]
+#[command(
+    after_help = "Lists that you may not read are left out, with a note on standard error.\n\n\
+                  Example:\n  keyway ls my-",
+    mut_arg("json", |json| json.help(r#"Print {"keys": [...], "policies": [...], "identities": [...]}"#))
+)]
 pub(super) struct Args {
-    /// What the names begin with.
+    /// List only names with this prefix.
     #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Print {"keys": [...], "policies": [...], "identities": [...]}.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
-    block_on(async {
-        let (mut found, mut denied) = (Vec::new(), None);
+    args.query.run(async |client, output| {
+        let (mut found, mut denied) = (Vec::new(), Vec::new());
         for (kind, plural) in [("key", "keys"), ("policy", "policies"), ("identity", "identities")] {
-            match names(&client, kind, &args.prefix).await {
+            match names(client, kind, &args.prefix).await {
                 Ok(names) => found.push((kind, plural, names)),
-                Err(error) => {
-                    let is_denied = error
-                        .downcast_ref::<ClientError>()
-                        .is_some_and(|error| matches!(error, ClientError::Api(failure) if failure.is_denied()));
-                    if !is_denied {
-                        return Err(error);
-                    }
-                    denied.get_or_insert_with(Vec::new).push(error);
-                }
+                Err(error) if is_denied(&error) => denied.push(error),
+                Err(error) => return Err(error),
             }
         }
-        for error in denied.iter().flatten() {
-            print_error(error);
-        }
+        denied.iter().for_each(print_error);
         if found.is_empty() {
             return Ok(ExitCode::from(exit::DENIED));
         }
-        let mut output = Output::new(args.json);
         if output.form == Form::Json {
             let lists = found.into_iter().map(|(_, plural, names)| (plural.to_owned(), names.into()));
             output.json(&Value::from(lists.collect::<Map<_, Value>>()))?;
@@ -63,16 +52,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn is_denied(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Api(failure)) if failure.is_denied())
+}
+
 async fn names(client: &Client, kind: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
     let api = format!("/v1/{kind}/list/");
     if kind == "identity" {
         return Ok(client.get::<Identities>(&path(&api, prefix)).await?.identities.unwrap_or_default());
     }
-    let mut all = Vec::new();
-    list(client, &api, prefix, |names| {
-        all.extend(names);
-        Ok(())
-    })
-    .await?;
-    Ok(all)
+    list_all(client, &api, prefix).await
 }

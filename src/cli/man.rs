@@ -1,18 +1,18 @@
-//! `keyway man DIR`: manual pages, one for each command.
+//! `keyway man DIR`: generates manual pages, one per command.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::terminal::output::{Form, Output};
+use super::terminal::output::confirm_done;
 use super::{Cli, program_name};
 
 /// The arguments of `keyway man`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  keyway man /usr/local/share/man/man1 && man keyway-key-create")]
 pub(super) struct Args {
-    /// Where to write keyway.1 and the others; made when it is not there.
+    /// Directory for keyway.1 and the other pages; created if missing.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -24,9 +24,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         clap_mangen::generate_to(Cli::command_as(program_name()), directory)
     };
     write().with_context(|| format!("cannot write to {}", directory.display()))?;
-    let mut output = Output::new(false);
-    if output.form == Form::Table {
-        output.line(format!("written to {}", directory.display()))?;
-    }
+    confirm_done(&format!("manual pages written to {}", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,29 +5,25 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Map, Value};
 
-use super::connection::{Connection, block_on};
-use super::terminal::output::{Form, Output, printable_lines};
+use super::connection::Query;
+use super::terminal::output::{Form, printable_lines};
 
 /// The arguments of `keyway metric`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "For a pipe it prints what the server sends, in the text format of Prometheus; on a terminal a \
-                        table, without the buckets of histograms.\n\nExample:\n  keyway metric | grep kes_http_request"
+    after_help = "A pipe gets the server's response, in the Prometheus text format; a terminal gets a table, without \
+                  histogram buckets.\n\nExample:\n  keyway metric | grep kes_http_request",
+    mut_arg("json", |json| json.help("Print one JSON object: metric names with labels, and their values"))
 )]
 pub(super) struct Args {
-    /// Print one JSON object: names with labels, and values.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
-    block_on(async {
+    args.query.run(async |client, output| {
         let text = client.get_bytes("/v1/metrics").await?;
-        let text = std::str::from_utf8(&text).context("the metrics of the server are not UTF-8")?;
-        let mut output = Output::new(args.json);
+        let text = std::str::from_utf8(&text).context("the server's metrics are not valid UTF-8")?;
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
         match output.form {
             Form::Plain => output.text(&printable_lines(text))?,
@@ -46,7 +42,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A whole number without a point, and NaN and infinities, which JSON does not have, as text.
+/// A whole number without a decimal point; NaN and the infinities, which JSON lacks, as strings.
 pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 2^53")]
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {

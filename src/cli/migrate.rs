@@ -1,21 +1,22 @@
-//! `keyway migrate`: all keys of one keystore into another.
+//! `keyway migrate`: copies all keys from one keystore to another.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::stores::{Work, keystore, prepare};
+use super::stores::{BulkArgs, prepare, read_keystore};
 use crate::transfer::Keystore;
 use crate::transfer::glob::Glob;
 use crate::transfer::migrate::{Conflict, Options, migrate};
 
 /// What follows the options in the help.
 const HELP: &str = "\
-Every key is read first, and when anything is to be refused, nothing is written. Every key that is written is read back \
-and compared. After an interruption, run it again: it goes on. One migration at a time, and stop the servers on the \
-source: a key that is deleted and made again meanwhile is found out by `keyway verify` alone. Whether two addresses lead to \
-one keystore is not found out; every key is then equal.
+All keys are read first; if any of them is refused, nothing is written. Every key that is written is read back and \
+compared. After an interruption, run the command again to resume. Run only one migration at a time, and stop the \
+servers that use the source first: a key that is deleted and created again in the meantime is detected only by `keyway \
+verify`. Two addresses of the same keystore are not detected; all keys are then reported as equal.
 
-Exit codes: 0 every key is in the target, or another value was kept with --merge, 1 not every one, 2 the command line is wrong, 130 interrupted.
+Exit codes: 0 every key is in the target, or --merge kept a different value, 1 some keys are not, 2 invalid command \
+line, 130 interrupted.
 
 Example: keyway migrate --from kes.yml --to keyway.yml 'app-*'";
 
@@ -24,42 +25,42 @@ Example: keyway migrate --from kes.yml --to keyway.yml 'app-*'";
 #[command(after_help = HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
-    /// The config with the keystore to read from. Only its `keystore` is used.
+    /// Config file of the source; only its `keystore` section is used.
     #[arg(long, value_name = "CONFIG")]
     from: PathBuf,
-    /// The config with the keystore to write to. Only its `keystore` is used.
+    /// Config file of the target; only its `keystore` section is used.
     #[arg(long, value_name = "CONFIG")]
     to: PathBuf,
-    /// Write nothing, and tell what would be done.
+    /// Report what would be done, without writing anything.
     #[arg(long)]
     dry_run: bool,
-    /// Where the target has another value for a name, keep that, and tell.
+    /// Keep and report keys that have a different value in the target.
     #[arg(long, conflicts_with = "force")]
     merge: bool,
-    /// Where the target has another value for a name, replace it. Stop the servers on the target before.
+    /// Replace keys that have a different value in the target. Stop the servers that use the target first.
     #[arg(long)]
     force: bool,
-    /// Copy the other keys when some are damaged, in place of nothing. The exit code is 1 all the same.
+    /// Copy the intact keys even if some keys are damaged; the exit code is still 1.
     #[arg(long)]
     skip_damaged: bool,
-    /// Which keys: a name, or a pattern with * for any characters and ? for one.
+    /// Keys to copy: a name, or a pattern with * for any characters and ? for one character.
     #[arg(default_value = "*")]
     pattern: Glob,
     #[command(flatten)]
-    work: Work,
+    bulk: BulkArgs,
 }
 
 impl Args {
     /// The arguments of `kes migrate`.
     pub(super) fn of_kes(from: PathBuf, to: PathBuf, pattern: Glob, merge: bool, force: bool) -> Self {
-        Self { from, to, dry_run: false, merge, force, skip_damaged: false, pattern, work: Work::default() }
+        Self { from, to, dry_run: false, merge, force, skip_damaged: false, pattern, bulk: BulkArgs::default() }
     }
 }
 
-/// Moves the keys.
+/// Copies the keys.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let prepared = prepare();
-    let (from, to) = (keystore(&args.from)?, keystore(&args.to)?);
+    let (from, to) = (read_keystore(&args.from)?, read_keystore(&args.to)?);
     Keystore::check_distinct((&args.from, &from), (&args.to, &to))?;
     let conflict = match (args.merge, args.force) {
         (true, _) => Conflict::Keep,
@@ -71,7 +72,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let options =
         Options { pattern: args.pattern.clone(), conflict, dry_run: args.dry_run, skip_damaged: args.skip_damaged };
-    prepared.run(&args.work, async |workers| {
+    prepared.run(&args.bulk, async |workers| {
         let source = Keystore::open_to_read(&args.from, &from).await?;
         let target = if args.dry_run {
             Keystore::open_to_look(&args.to, &to).await?
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let report = Box::pin(migrate(&source, &target, &options, &workers)).await;
         source.close().await;
         target.close().await;
-        let doing = if args.dry_run { "dry run, nothing is written" } else { "migration" };
-        Ok((format!("{doing}: {source} -> {target}, keys {}", args.pattern), report?))
+        let action = if args.dry_run { "dry run, nothing written" } else { "migration" };
+        Ok((format!("{action}: {source} -> {target}, keys {}", args.pattern), report?))
     })
 }

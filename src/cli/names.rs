@@ -1,4 +1,4 @@
-//! Commands on several names, and lists of names past any page.
+//! Commands on several names, and listings of any length.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -6,14 +6,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{exit, print_error};
-use crate::client::answers::Names;
+use crate::client::responses::Names;
 use crate::client::{Client, ClientError, path};
+use crate::wire::CONTINUE;
 
-/// What no name may hold stands in every token that continues a listing here.
-const CONTINUE: char = '~';
-
-/// Does something for each name. A failure is told, and the next name follows, unless no server is there. The exit code
-/// is that of the first failure.
+/// Runs an action for each name. A failure is printed and the next name follows, unless no server is available. The
+/// exit code is that of the first failure.
 pub(super) async fn for_each<'a, F>(names: &'a [String], mut act: impl FnMut(&'a str) -> F) -> anyhow::Result<ExitCode>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -21,21 +19,21 @@ where
     let mut code = None;
     for name in names {
         let Err(error) = act(name).await else { continue };
-        // What the server says of one name says nothing of the next.
-        let goes_on = matches!(error.downcast_ref(), Some(ClientError::Api(_)));
-        if !goes_on && code.is_none() {
+        // An error response concerns this name only.
+        let continues = matches!(error.downcast_ref(), Some(ClientError::Api(_)));
+        if !continues && code.is_none() {
             return Err(error);
         }
         print_error(&error);
         code.get_or_insert(exit::code(&error));
-        if !goes_on {
+        if !continues {
             break;
         }
     }
     Ok(code.unwrap_or(ExitCode::SUCCESS))
 }
 
-/// All names that a list API has, page after page. Each page is given to `page` as it comes.
+/// Fetches all names from a list API, page by page. Each page is passed to `page` as it arrives.
 pub(super) async fn list(
     client: &Client,
     api: &str,
@@ -48,13 +46,24 @@ pub(super) async fn list(
         page(names.unwrap_or_default())?;
         match continue_at.filter(|next| !next.is_empty()) {
             None => return Ok(()),
-            // KES takes the token for a prefix and would answer with the names that begin so, as if they were all.
+            // KES treats the token as a prefix: it would return the names with that prefix as if they were all.
             Some(next) if !next.contains(CONTINUE) => bail!(
-                "the list is not complete: there are more names, but this server cannot continue a listing (a defect \
-                 of KES); ask for several prefixes"
+                "the list is incomplete: there are more names, but this server cannot continue a listing (a KES \
+                 defect); list the names prefix by prefix instead"
             ),
-            Some(next) if next == argument => bail!("the list does not end: the server gives the same page again"),
+            Some(next) if next == argument => bail!("the list does not end: the server returned the same page twice"),
             Some(next) => argument = next,
         }
     }
+}
+
+/// Fetches all names from a list API.
+pub(super) async fn list_all(client: &Client, api: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    list(client, api, prefix, |names| {
+        all.extend(names);
+        Ok(())
+    })
+    .await?;
+    Ok(all)
 }

@@ -20,15 +20,15 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show where a policy comes from.
+    /// Show when a policy was created, and by whom.
     Info(info::Args),
     /// List policies.
     Ls(ls::Args),
     /// Show the rules of a policy.
     Show(show::Args),
-    /// Explain whether an identity may do something, and which rule decides.
+    /// Explain whether a request is allowed, and which rule decides.
     Explain(explain::Args),
-    /// Print a policy for a well-known client, to be put in a config file.
+    /// Print a config file section with the policy for a well-known client.
     Template(template::Args),
 }
 

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::dev::Dev;
+use super::signals;
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config};
 use crate::server::listen::listen;
@@ -23,28 +24,27 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{Metrics, StreamCounters};
 use crate::{VERSION, process};
 
-/// How long tasks that block may go on after the server has ended.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+/// How long blocking tasks may continue after the server has stopped.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The arguments of `keyway server`.
 #[derive(Debug, clap::Args)]
-#[command(
-    override_usage = "keyway server --config FILE [--addr IP:PORT]\n       keyway server --dev [--data DIR] [--addr IP:PORT]"
-)]
+#[command(override_usage = "keyway server --config FILE [--addr IP:PORT]\n       \
+                      keyway server --dev [--data DIR] [--addr IP:PORT]")]
 pub(super) struct Args {
-    /// The config file: KES's own (`version: v1`), or one with Keyway's stores.
+    /// Config file: an existing KES config (`version: v1`), or one with Keyway's keystores.
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
     config: Option<PathBuf>,
-    /// Start without a config: a fresh certificate and admin API key, keys in an embedded database.
+    /// Start a development server without a config: new certificate and admin API key, keys in an embedded database.
     #[arg(long)]
     dev: bool,
     /// Listen on this address instead of the configured one (127.0.0.1:7373 with --dev).
     #[arg(long, value_name = "IP:PORT")]
     addr: Option<String>,
-    /// With --dev: keep keys, certificate and API key in this directory, so that they survive a restart.
+    /// With --dev: keep keys, certificate and API key in this directory across restarts.
     #[arg(long, value_name = "DIR", requires = "dev", conflicts_with = "config")]
     data: Option<PathBuf>,
-    /// How long open requests may take to finish when the server is told to stop.
+    /// How long requests in progress may take to finish when the server stops.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     drain: GoDuration,
     #[command(flatten)]
@@ -106,13 +106,13 @@ pub(super) fn run_as_kes(
     run(Args { config, dev, addr, data: None, drain: GoDuration(DRAIN), overrides })
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is stopped.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let address = args.addr.as_deref().map(config::parse_address).transpose()?;
     let warnings = args.overrides.warnings();
     let overrides = config::Overrides { address, tls_key: args.overrides.key, tls_cert: args.overrides.cert };
     let (config, watched, dev) = if let Some(file) = args.config {
-        let mut watch = Watch::new(vec![file.clone()]); // before it is read: a change in between is one
+        let mut watch = Watch::new(vec![file.clone()]); // before reading, so that no change in between is missed
         let config = config::read_with(&file, &overrides)?;
         watch.follow(Reloader::files(&file, &config));
         (config, Some((file, watch)), None)
@@ -124,8 +124,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
     let sources = Sources { watched, overrides, warnings, dev, drain: args.drain.0 };
     let code = runtime.block_on(serve(config, &sources, worker_threads));
-    runtime.shutdown_timeout(LAST_TASKS);
-    drop(sources); // removes the temporary directory of a development server, which nothing uses any more
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
+    drop(sources); // removes the temporary directory of a development server, which is no longer in use
     code
 }
 
@@ -157,7 +157,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     let keystore = state.config.keystore.kind();
     let current = Arc::new(Current::new(state));
 
-    let interrupted = watch_signals(running.stopping.clone())?;
+    let interrupted = handle_signals(running.stopping.clone())?;
     let hangup = signal(SignalKind::hangup())?;
     let listener = listen(address)?;
     if let Some(probe) = probe {
@@ -170,13 +170,14 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     if let Some(dev) = &sources.dev {
         dev.print(address);
     }
-    match sources.watched.clone() {
-        Some((file, watch)) => {
-            let overrides = sources.overrides.clone();
-            let reloader = Reloader { file, overrides, current: current.clone(), log, watch };
-            tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
-        }
-        None => drop(tokio::spawn(ignore(hangup))),
+    if let Some((file, watch)) = sources.watched.clone() {
+        let overrides = sources.overrides.clone();
+        let reloader = Reloader { file, overrides, current: current.clone(), log, watch };
+        tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
+    } else {
+        // A process without a handler would end on SIGHUP.
+        let ignore = || info!("SIGHUP ignored: a development server has no config file to reload");
+        tokio::spawn(signals::on_each(hangup, ignore));
     }
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready();
@@ -186,50 +187,34 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
             Ok(ExitCode::SUCCESS)
         }
         () = interrupted.cancelled() => {
-            warn!("stopped at once: a second signal came before open requests were done");
+            warn!("stopped immediately: a second signal arrived before all requests were finished");
             Ok(ExitCode::from(super::exit::INTERRUPTED))
         }
     }
 }
 
-/// Where a server has its config from, and how it ends.
+/// Where a server's config comes from, and how the server ends.
 struct Sources {
-    /// The config file, and the files that it names.
+    /// The config file, and the files that it refers to.
     watched: Option<(PathBuf, Watch)>,
-    /// What the command line says in place of the file.
+    /// The options of the command line that override the file.
     overrides: config::Overrides,
-    /// What is doubtful about the command line.
+    /// Warnings about the command line.
     warnings: Vec<String>,
-    /// Or what a development server is made of.
+    /// The data of a development server.
     dev: Option<Dev>,
-    /// How long open requests may take to finish when the server is told to stop.
+    /// How long requests in progress may take to finish when the server stops.
     drain: Duration,
 }
 
-/// SIGHUP ends a process that does not take it.
-async fn ignore(mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        info!("SIGHUP: a development server has no config file to read again");
-    }
-}
-
-/// SIGTERM and SIGINT stop the server, a second one at once.
-fn watch_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
+/// Stops the server gracefully on the first SIGTERM or SIGINT; the second one cancels the token.
+fn handle_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
-    let interrupt_now = interrupted.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::spawn(async move {
-        async fn any(first: &mut Signal, second: &mut Signal) {
-            tokio::select! {
-                _ = first.recv() => {}
-                _ = second.recv() => {}
-            }
-        }
-        any(&mut terminate, &mut interrupt).await;
+    let interrupt = interrupted.clone();
+    let stop = move || {
         systemd::stopping();
         stopping.cancel();
-        any(&mut terminate, &mut interrupt).await;
-        interrupt_now.cancel();
-    });
+    };
+    signals::on_stop(&[SignalKind::terminate(), SignalKind::interrupt()], stop, move || interrupt.cancel())?;
     Ok(interrupted)
 }

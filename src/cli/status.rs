@@ -1,59 +1,56 @@
-//! `keyway status`: how servers and their keystores are.
+//! `keyway status`: the health of servers and their keystores.
 
-mod picture;
+mod view;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::connection::{Connection, block_on};
+use super::connection::Query;
 use super::exit;
 use super::terminal::output::{Form, Output};
-use crate::client::answers::Status;
+use crate::client::responses::Status;
 use crate::client::{Client, ClientError};
-use picture::Picture;
+use view::View;
 
-/// How often `--watch` asks.
+/// How often `--watch` queries the servers.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The arguments of `keyway status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Every server of KES_SERVER is asked. The exit code is 0 when all answer and all keystores are \
-                        well, 1 when some do not, and otherwise that of the failure.\n\nExample:\n  keyway status --watch"
+    after_help = "All servers of KES_SERVER are queried. The exit code is 0 if all servers and keystores are \
+                  available, the code of the failure if all servers fail alike, and otherwise 1.\n\n\
+                  Example:\n  keyway status --watch",
+    mut_arg("json", |json| json.help("Print one JSON object per server, one per line"))
 )]
 pub(super) struct Args {
-    /// Ask every second, until Ctrl-C.
+    /// Refresh every second until Ctrl-C.
     #[arg(short, long)]
     watch: bool,
-    /// Print one JSON object for each server, on a line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
-/// What one server said.
-struct Answer {
+/// The result of querying one server.
+struct Reply {
     endpoint: String,
     /// How long the request took.
-    took: Duration,
+    latency: Duration,
     result: Result<(Status, Value), ClientError>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let clients: Vec<_> = args.connection.client()?.each().collect();
-    let mut output = Output::new(args.json);
-    block_on(async {
+    args.query.run(async |client, output| {
+        let clients: Vec<_> = client.each().collect();
         if !args.watch {
-            let answers = ask_all(&clients).await;
-            print(&answers, &mut output)?;
-            return Ok(ExitCode::from(code(&answers)));
+            let replies = query_all(&clients).await;
+            print(&replies, output)?;
+            return Ok(ExitCode::from(code(&replies)));
         }
         tokio::select! {
-            ended = watch(&clients, &mut output) => ended,
+            ended = watch(&clients, output) => ended,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 Ok(ExitCode::SUCCESS)
@@ -63,51 +60,47 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn watch(clients: &[Client], output: &mut Output) -> anyhow::Result<ExitCode> {
-    let mut picture = Picture::new(clients.len());
+    let mut view = View::new(clients.len());
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let answers = ask_all(clients).await;
+        let replies = query_all(clients).await;
         if output.form == Form::Table {
-            output.text(&picture.next(&answers))?;
+            output.text(&view.next(&replies))?;
         } else {
-            print(&answers, output)?;
+            print(&replies, output)?;
         }
     }
 }
 
-/// Asks all at once: one that is gone does not hold up the others.
-async fn ask_all(clients: &[Client]) -> Vec<Answer> {
-    futures_util::future::join_all(clients.iter().map(ask)).await
+/// Queries all servers concurrently, so that one that is down does not delay the others.
+async fn query_all(clients: &[Client]) -> Vec<Reply> {
+    futures_util::future::join_all(clients.iter().map(query)).await
 }
 
-async fn ask(client: &Client) -> Answer {
+async fn query(client: &Client) -> Reply {
     let start = Instant::now();
-    let answer = client.get::<Value>("/v1/status").await;
-    let took = start.elapsed();
-    let endpoint = client.endpoint().to_owned();
-    let result = answer.and_then(|answer| match Status::deserialize(&answer) {
-        Ok(status) => Ok((status, answer)),
-        Err(_) => Err(ClientError::Malformed { endpoint: endpoint.clone(), request: "GET /v1/status".to_owned() }),
-    });
-    Answer { endpoint, took, result }
+    let response = client.get::<Value>("/v1/status").await;
+    let latency = start.elapsed();
+    let result = response.and_then(|response| Ok((client.decode("status", &response)?, response)));
+    Reply { endpoint: client.endpoint().to_owned(), latency, result }
 }
 
-fn print(answers: &[Answer], output: &mut Output) -> anyhow::Result<()> {
+fn print(replies: &[Reply], output: &mut Output) -> anyhow::Result<()> {
     if output.form == Form::Json {
-        return answers.iter().try_for_each(|answer| Ok(output.json(&object(answer))?));
+        return replies.iter().try_for_each(|reply| Ok(output.json(&object(reply))?));
     }
-    Ok(output.text(&picture::blocks(answers, None))?)
+    Ok(output.text(&view::blocks(replies, None))?)
 }
 
-/// The server's own answer, with who gave it and how long it took.
-fn object(answer: &Answer) -> Value {
+/// The server's own response, with its endpoint and latency.
+fn object(reply: &Reply) -> Value {
     let mut object = Map::new();
-    object.insert("endpoint".to_owned(), json!(answer.endpoint));
-    match &answer.result {
+    object.insert("endpoint".to_owned(), json!(reply.endpoint));
+    match &reply.result {
         Ok((_, Value::Object(status))) => {
-            object.insert("latency_ms".to_owned(), json!(milliseconds(answer.took)));
+            object.insert("latency_ms".to_owned(), json!(milliseconds(reply.latency)));
             object.extend(status.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         Ok(_) => {}
@@ -118,16 +111,16 @@ fn object(answer: &Answer) -> Value {
     Value::Object(object)
 }
 
-/// Milliseconds with three digits after the point.
+/// Milliseconds, rounded to three decimals.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn code(answers: &[Answer]) -> u8 {
-    let codes: Vec<u8> = answers
+fn code(replies: &[Reply]) -> u8 {
+    let codes: Vec<u8> = replies
         .iter()
-        .map(|answer| match &answer.result {
-            Ok((status, _)) if status.keystore_is_well() => 0,
+        .map(|reply| match &reply.result {
+            Ok((status, _)) if status.keystore_is_healthy() => 0,
             Ok(_) => exit::FAILED,
             Err(error) => exit::of_client(error),
         })

@@ -1,4 +1,4 @@
-//! Questions to a person: at the terminal itself, wherever standard input and output go.
+//! Prompts: on the terminal itself, even if standard input and output are redirected.
 
 pub(super) mod input;
 pub(super) mod output;
@@ -12,7 +12,7 @@ use backends::Secret;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-/// The longest line that is read, in bytes.
+/// The longest line that is accepted, in bytes.
 const MAX_LINE: usize = 4096;
 
 /// What a terminal sends for Ctrl-C, Ctrl-D, Ctrl-U and the backspace keys.
@@ -21,22 +21,22 @@ const END: u8 = 0x04;
 const KILL: u8 = 0x15;
 const ERASE: [u8; 2] = [0x08, 0x7f];
 
-/// Asks for a secret, which is not shown; nothing where there is no terminal.
+/// Prompts for a secret without echo; `None` without a terminal.
 ///
 /// # Errors
 /// [`io::ErrorKind::Interrupted`] after Ctrl-C.
-pub(super) fn ask_secret(question: &str) -> io::Result<Option<Secret>> {
+pub(super) fn prompt_secret(prompt: &str) -> io::Result<Option<Secret>> {
     let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else { return Ok(None) };
-    let quiet = Quiet::new(&terminal)?; // before the question: a program may type the answer at once
-    write!(&terminal, "{question}")?;
+    let no_echo = NoEcho::new(&terminal)?; // before the prompt: a program may type the answer at once
+    write!(&terminal, "{prompt}")?;
     let line = read_line(&terminal);
-    drop(quiet);
+    drop(no_echo);
     writeln!(&terminal)?;
     line.map(|line| Some(Secret::from(line)))
 }
 
-/// Whether a person at a terminal says yes; nothing where nobody types. The question is put to the terminal itself,
-/// wherever the output goes.
+/// Prompts for a confirmation; `None` if standard input is not a terminal. The prompt goes to the terminal itself, even
+/// if the output is redirected.
 pub(super) fn confirm(question: &str) -> io::Result<Option<bool>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
@@ -47,32 +47,32 @@ pub(super) fn confirm(question: &str) -> io::Result<Option<bool>> {
     Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
-/// A terminal that does not show what is typed. Dropping it makes the terminal as it was: Ctrl-C comes as a byte
-/// meanwhile, so that nothing ends the program before.
-struct Quiet<'a> {
+/// A terminal without echo. Dropping it restores the previous mode; until then Ctrl-C arrives as a byte, so that it
+/// cannot end the program first.
+struct NoEcho<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl<'a> Quiet<'a> {
+impl<'a> NoEcho<'a> {
     fn new(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal.as_fd())?;
-        let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
-        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(terminal.as_fd(), OptionalActions::Flush, &quiet)?;
+        let mut mode = before.clone();
+        mode.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+        mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(terminal.as_fd(), OptionalActions::Flush, &mode)?;
         Ok(Self { terminal, before })
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for NoEcho<'_> {
     fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal.as_fd(), OptionalActions::Now, &self.before); // nobody is left to tell
+        let _ = tcsetattr(self.terminal.as_fd(), OptionalActions::Now, &self.before); // too late to report an error
     }
 }
 
-/// A line, key by key.
+/// Reads a line, key by key.
 fn read_line(mut terminal: &File) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE));
     loop {
@@ -89,11 +89,11 @@ fn read_line(mut terminal: &File) -> io::Result<Zeroizing<String>> {
             [key] => line.push(key),
         }
     }
-    let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("what was typed is not UTF-8"))?;
+    let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("the input is not valid UTF-8"))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Takes back the last character, which may be several bytes.
+/// Removes the last character, which may have several bytes.
 fn erase(line: &mut Vec<u8>) {
     while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
 }

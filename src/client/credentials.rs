@@ -1,4 +1,4 @@
-//! As whom a client asks: an API key, or a certificate with its private key in files.
+//! The credentials of a client: an API key, or a certificate with its private key in files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::tls::private_key::{self, PrivateKeyError, PrivateKeyProblem};
 /// A certificate with its private key, ready for TLS.
 #[derive(Debug)]
 pub struct Credentials {
-    /// The identity that servers know it by.
+    /// The client's identity.
     pub identity: Identity,
-    /// What is doubtful about it.
+    /// Warnings about the certificate.
     pub warnings: Vec<String>,
-    /// The certificate and those behind it.
+    /// The certificate and its chain.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-/// Where they come from: one kind or the other.
+/// Where the credentials come from; only one kind may be set.
 #[derive(Debug, Default)]
 pub struct Source {
     /// An API key.
@@ -43,19 +43,21 @@ pub struct Source {
     pub password_file: Option<PathBuf>,
 }
 
-/// Why there are no credentials. It holds nothing of a key or a password.
+/// Invalid credentials. Contains no part of a key or a password.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Both kinds: which one is meant?
-    #[error("both {API_KEY} and {CLIENT_KEY}/{CLIENT_CERT} are set, and a client has one identity: unset one of them")]
+    /// Both kinds are set.
+    #[error(
+        "both {API_KEY} and {CLIENT_KEY}/{CLIENT_CERT} are set, but a client has only one identity; unset one of them"
+    )]
     Both,
-    /// Half of a pair.
-    #[error("{CLIENT_KEY} is set and {CLIENT_CERT} is not: set it to the file with the certificate of that key")]
+    /// The certificate is missing.
+    #[error("{CLIENT_KEY} is set but {CLIENT_CERT} is not; set it to the file with the certificate of the key")]
     NoCertificate,
-    /// The other half.
-    #[error("{CLIENT_CERT} is set and {CLIENT_KEY} is not: set it to the file with the key of that certificate")]
+    /// The private key is missing.
+    #[error("{CLIENT_CERT} is set but {CLIENT_KEY} is not; set it to the file with the private key of the certificate")]
     NoKey,
-    /// The API key is none.
+    /// The API key is invalid.
     #[error("{API_KEY}: {0}")]
     ApiKey(#[from] ApiKeyError),
     /// The file with the API key.
@@ -72,34 +74,38 @@ pub enum CredentialsError {
     /// The private key cannot be read.
     #[error("{CLIENT_KEY}: {0}")]
     Key(#[source] PrivateKeyError),
-    /// Nobody said the password.
+    /// The private key is encrypted, and there is no password.
     #[error(
-        "{CLIENT_KEY}: {}: the private key is encrypted: set {KEY_PASSWORD} or {KEY_PASSWORD_FILE}, or run the command \
-         on a terminal, which asks for the password",
+        "{CLIENT_KEY}: {}: the private key is encrypted; set {KEY_PASSWORD} or {KEY_PASSWORD_FILE}, or run the command \
+         on a terminal to be prompted for the password",
         .0.display()
     )]
     NoPassword(PathBuf),
-    /// Another password.
-    #[error("{CLIENT_KEY}: {}: the password from {from} does not decrypt the private key", file.display())]
+    /// The password is wrong.
+    #[error("{CLIENT_KEY}: {}: wrong password for the private key (from {from})", file.display())]
     WrongPassword {
         /// The file with the key.
         file: PathBuf,
         /// Where the password came from.
         from: String,
     },
-    /// The file with the password.
+    /// The file with the password cannot be read.
     #[error("{KEY_PASSWORD_FILE}: {}: {source}", file.display())]
     PasswordFile {
         /// The file.
         file: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// The terminal failed.
-    #[error("the password could not be asked for: {0}")]
+    /// The prompt failed.
+    #[error("cannot prompt for the password: {0}")]
     Terminal(#[source] io::Error),
-    /// Key and certificate are each fine, but not a pair.
-    #[error("{CLIENT_KEY}: {} does not belong to the first certificate in {CLIENT_CERT}: {}", key.display(), certificate.display())]
+    /// Key and certificate are valid, but do not belong together.
+    #[error(
+        "{CLIENT_KEY}: {} does not match the first certificate in {CLIENT_CERT}: {}",
+        key.display(),
+        certificate.display()
+    )]
     NotAPair {
         /// The file with the key.
         key: PathBuf,
@@ -115,13 +121,13 @@ fn read_line(file: &Path) -> io::Result<Secret> {
 }
 
 impl Source {
-    /// Reads and checks them; nothing when no kind is set. `ask` gets a password from a person.
+    /// Reads and checks the credentials; `None` if none are set. `prompt` reads a password from the terminal.
     ///
     /// # Errors
     /// [`CredentialsError`].
     pub fn load(
         self,
-        ask: &dyn Fn(&str) -> io::Result<Option<Secret>>,
+        prompt: &dyn Fn(&str) -> io::Result<Option<Secret>>,
     ) -> Result<Option<Credentials>, CredentialsError> {
         let api_key = match (&self.api_key, &self.api_key_file) {
             (None, Some(file)) => {
@@ -135,7 +141,7 @@ impl Source {
             (Some(api_key), None, None) => of_api_key(api_key).map(Some),
             (None, Some(_), None) => Err(CredentialsError::NoCertificate),
             (None, None, Some(_)) => Err(CredentialsError::NoKey),
-            (None, Some(key), Some(certificate)) => self.of_files(key, certificate, ask).map(Some),
+            (None, Some(key), Some(certificate)) => self.of_files(key, certificate, prompt).map(Some),
         }
     }
 
@@ -143,11 +149,11 @@ impl Source {
         &self,
         key_file: &Path,
         certificate_file: &Path,
-        ask: &dyn Fn(&str) -> io::Result<Option<Secret>>,
+        prompt: &dyn Fn(&str) -> io::Result<Option<Secret>>,
     ) -> Result<Credentials, CredentialsError> {
         let certificates = certificates::load_certificates(certificate_file)?;
         let key = match private_key::load(key_file, None) {
-            Err(PrivateKeyError { problem: PrivateKeyProblem::NoPassword, .. }) => self.decrypt(key_file, ask)?,
+            Err(PrivateKeyError { problem: PrivateKeyProblem::NoPassword, .. }) => self.decrypt(key_file, prompt)?,
             other => other.map_err(CredentialsError::Key)?,
         };
         let pair = CertifiedKey::from_der(certificates.clone(), key.clone_key(), &crate::tls::provider());
@@ -160,15 +166,15 @@ impl Source {
             problem: certificates::CertificateProblem::NotX509(1),
         };
         let identity = Identity::of_certificate(leaf).map_err(not_x509)?;
-        let warnings = doubts(leaf).map(|doubt| format!("{CLIENT_CERT}: {}: {doubt}", certificate_file.display()));
+        let warnings = warning(leaf).map(|warning| format!("{CLIENT_CERT}: {}: {warning}", certificate_file.display()));
         Ok(Credentials { identity, warnings: warnings.into_iter().collect(), certificates, key })
     }
 
-    /// The private key of an encrypted file, with the password from wherever there is one.
+    /// Decrypts the private key in a file, with a password from the variables or a prompt.
     fn decrypt(
         &self,
         file: &Path,
-        ask: &dyn Fn(&str) -> io::Result<Option<Secret>>,
+        prompt: &dyn Fn(&str) -> io::Result<Option<Secret>>,
     ) -> Result<PrivateKeyDer<'static>, CredentialsError> {
         let (password, from) = if let Some(password) = &self.password {
             (password.clone(), KEY_PASSWORD.to_owned())
@@ -177,8 +183,8 @@ impl Source {
                 read_line(file).map_err(|source| CredentialsError::PasswordFile { file: file.clone(), source })?;
             (line, format!("{KEY_PASSWORD_FILE}: {}", file.display()))
         } else {
-            let asked = ask(&format!("Password of {}: ", file.display())).map_err(CredentialsError::Terminal)?;
-            (asked.ok_or_else(|| CredentialsError::NoPassword(file.to_owned()))?, "the terminal".to_owned())
+            let password = prompt(&format!("Password for {}: ", file.display())).map_err(CredentialsError::Terminal)?;
+            (password.ok_or_else(|| CredentialsError::NoPassword(file.to_owned()))?, "the terminal".to_owned())
         };
         private_key::load(file, Some(password.expose().as_bytes())).map_err(|error| match error.problem {
             PrivateKeyProblem::WrongPassword => CredentialsError::WrongPassword { file: error.file, from },
@@ -194,19 +200,19 @@ fn of_api_key(text: &Secret) -> Result<Credentials, CredentialsError> {
     Ok(Credentials { identity: api_key.identity(), warnings: Vec::new(), certificates, key })
 }
 
-/// What some server may mind about a certificate: a server says so in words that seldom name it.
-fn doubts(certificate: &CertificateDer<'_>) -> Option<String> {
+/// A reason for which servers may reject a certificate: their own errors rarely mention it.
+fn warning(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let validity = certificate.validity();
     if certificate.is_ca() {
         return Some(
-            "it is a CA certificate, which is nobody's identity: make one with keyway identity new, or with \
-             basicConstraints=CA:FALSE"
+            "it is a CA certificate, which cannot identify a client; create a client certificate with keyway identity \
+             new, or with basicConstraints=CA:FALSE"
                 .to_owned(),
         );
     }
     (!validity.is_valid()).then(|| {
         let (from, until) = (validity.not_before, validity.not_after);
-        format!("it is valid from {from} until {until}, and not now: servers with tls.auth: on refuse it")
+        format!("it is not currently valid (valid from {from} until {until}); servers with tls.auth: on reject it")
     })
 }

@@ -1,4 +1,4 @@
-//! Why a request to a server failed, in words that say what to do.
+//! Why a request to a server failed, and what to do about it.
 
 use std::fmt;
 
@@ -10,89 +10,89 @@ use super::settings::SettingsError;
 use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY};
 use crate::identity::Identity;
 
-/// A request failed. `Display` is for people; it holds no secret.
+/// A failed request. `Display` is for users and contains no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing was sent.
+    /// The settings are invalid; nothing was sent.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// No endpoint answered: each with its reason, in the order in which they were asked.
+    /// No endpoint responded: each with its failure, in the order in which they were tried.
     #[error("{}", endpoints(.0))]
     Endpoints(Vec<(String, EndpointFailure)>),
     /// The connection broke after the request may have arrived.
     #[error(
-        "{endpoint}: {failure}; whether it has done the request ({request}) is not known: look before you send it again"
+        "{endpoint}: {failure}; it is not known whether the request was executed ({request}); check before you retry"
     )]
-    Unknown {
-        /// Who was asked.
+    OutcomeUnknown {
+        /// The server.
         endpoint: String,
-        /// For what.
+        /// The request.
         request: String,
-        /// What broke.
+        /// What failed.
         failure: EndpointFailure,
     },
-    /// The server said no.
+    /// The server returned an error.
     #[error(transparent)]
     Api(Box<ApiFailure>),
-    /// What answered is no key server.
-    #[error("{endpoint} answers {request} as no key server does: is KES_SERVER right?")]
+    /// The response is not from a key server.
+    #[error("{endpoint} returned an invalid response to {request}; check that KES_SERVER is a key server")]
     Malformed {
-        /// Who answered.
+        /// The server.
         endpoint: String,
-        /// What.
+        /// The request.
         request: String,
     },
 }
 
-/// Why one endpoint gave no answer.
+/// Why an endpoint did not respond.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointFailure {
-    /// There was no connection.
-    #[error("cannot be reached: {0}; is the server running, and is KES_SERVER right?")]
+    /// No connection could be established.
+    #[error("cannot be reached: {0}; check that the server is running and that KES_SERVER is correct")]
     NoConnection(String),
     /// It took too long.
-    #[error("did not answer in time")]
+    #[error("did not respond in time")]
     Timeout,
-    /// Its certificate is not believed.
+    /// Its certificate is not trusted.
     #[error("{0}")]
     Untrusted(String),
-    /// It speaks something else than TLS.
-    #[error("does not speak TLS: is that the port of a key server?")]
+    /// It does not use TLS.
+    #[error("does not use TLS; check that the port is that of a key server")]
     NotTls,
-    /// It does not believe us.
+    /// It rejected the client's certificate, or requires one.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
     /// The connection ended.
-    #[error("the connection broke: {0}")]
+    #[error("dropped the connection: {0}")]
     Broken(String),
 }
 
-/// An answer that is a failure.
+/// An error response.
 #[derive(Debug)]
 pub struct ApiFailure {
     /// HTTP status.
     pub status: u16,
-    /// What the server says.
+    /// The server's message.
     pub message: String,
-    /// What it says about its store.
+    /// The problem of its keystore.
     pub reason: Option<String>,
-    /// Who says it.
+    /// The server.
     pub endpoint: String,
-    /// The request.
+    /// The method of the request.
     pub method: Method,
-    /// The request.
+    /// The path of the request.
     pub path: String,
-    /// Who asked.
+    /// The client's identity.
     pub identity: Option<Identity>,
 }
 
 impl ApiFailure {
-    /// Whether the client may not do it, or is nobody.
+    /// Whether the client is not authorized, or has no credentials.
     pub fn is_denied(&self) -> bool {
         self.status == 403 || (self.status == 400 && self.message.starts_with("tls: "))
     }
 
-    /// Whether what was asked for does not exist.
+    /// Whether the key, policy or identity does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status == 404 && self.message.ends_with("does not exist")
     }
@@ -110,11 +110,11 @@ impl fmt::Display for ApiFailure {
         match &self.identity {
             Some(identity) if self.status == 403 => write!(
                 f,
-                "\n  you are {identity}\n  which rule decides: keyway policy explain {identity} {method} {path}"
+                "\n  your identity is {identity}\n  to see why, run: keyway policy explain {identity} {method} {path}"
             ),
             None if self.is_denied() => write!(f, "\n  {}", no_credentials()),
             _ if self.status == 404 && !self.is_not_found() => {
-                write!(f, "\n  {} has no such API: is it a key server?", self.endpoint)
+                write!(f, "\n  {} does not have this API; check that it is a key server", self.endpoint)
             }
             _ => Ok(()),
         }
@@ -122,11 +122,11 @@ impl fmt::Display for ApiFailure {
 }
 
 impl EndpointFailure {
-    /// Looks for what really happened among the causes of an error. `named` says whether the client has credentials.
-    pub(super) fn of(error: &reqwest::Error, named: bool) -> Self {
+    /// Finds the actual failure among the causes of an error. `has_credentials` is whether the client has any.
+    pub(super) fn of(error: &reqwest::Error, has_credentials: bool) -> Self {
         let causes = causes(error);
         if let Some(tls) = causes.iter().find_map(|cause| tls_error(*cause)) {
-            return Self::of_tls(tls, named);
+            return Self::of_tls(tls, has_credentials);
         }
         if error.is_timeout() {
             return Self::Timeout;
@@ -135,24 +135,24 @@ impl EndpointFailure {
         if error.is_connect() { Self::NoConnection(last) } else { Self::Broken(last) }
     }
 
-    /// What ended a connection without HTTP.
-    pub(super) fn of_io(error: &std::io::Error, named: bool) -> Self {
-        tls_error(error).map_or_else(|| Self::Broken(error.to_string()), |error| Self::of_tls(error, named))
+    /// The failure behind an I/O error.
+    pub(super) fn of_io(error: &std::io::Error, has_credentials: bool) -> Self {
+        tls_error(error).map_or_else(|| Self::Broken(error.to_string()), |error| Self::of_tls(error, has_credentials))
     }
 
-    fn of_tls(error: &TlsError, named: bool) -> Self {
+    fn of_tls(error: &TlsError, has_credentials: bool) -> Self {
         match error {
             TlsError::InvalidCertificate(problem) => Self::Untrusted(untrusted(problem)),
-            TlsError::AlertReceived(alert) => Self::of_alert(*alert, named),
+            TlsError::AlertReceived(alert) => Self::of_alert(*alert, has_credentials),
             TlsError::InvalidMessage(_) => Self::NotTls,
             other => Self::Broken(other.to_string()),
         }
     }
 
-    fn of_alert(alert: AlertDescription, named: bool) -> Self {
+    fn of_alert(alert: AlertDescription, has_credentials: bool) -> Self {
         match alert {
-            AlertDescription::CertificateRequired => Self::Refused(no_credentials()),
-            AlertDescription::HandshakeFailure if !named => Self::Refused(no_credentials()),
+            AlertDescription::CertificateRequired => Self::Rejected(no_credentials()),
+            AlertDescription::HandshakeFailure if !has_credentials => Self::Rejected(no_credentials()),
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
@@ -160,27 +160,27 @@ impl EndpointFailure {
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError => Self::Refused(format!(
-                "refuses your certificate ({alert:?}): is it expired, or does the server have tls.auth: on and not know \
-                 its CA?"
+            | AlertDescription::DecryptError => Self::Rejected(format!(
+                "rejected your certificate ({alert:?}); check that it has not expired and, if the server has tls.auth: \
+                 on, that the server trusts its CA"
             )),
-            other => Self::Broken(format!("the server ended TLS with the alert {other:?}")),
+            other => Self::Broken(format!("the server closed the TLS connection with the alert {other:?}")),
         }
     }
 
-    /// Whether a request that was sent may have been done.
-    pub(super) fn may_be_done(&self) -> bool {
+    /// Whether a request that was sent may have been executed.
+    pub(super) fn may_have_been_executed(&self) -> bool {
         matches!(self, Self::Timeout | Self::Broken(_))
     }
 
-    /// Whether the server would not talk with this client.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused(_))
+    /// Whether the server rejected the client.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(_))
     }
 
-    /// Whether another attempt with the same settings can only end the same way.
-    pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Untrusted(_))
+    /// Whether a retry with the same settings cannot succeed.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::Untrusted(_))
     }
 }
 
@@ -189,13 +189,13 @@ fn endpoints(failures: &[(String, EndpointFailure)]) -> String {
         [(endpoint, failure)] => format!("{endpoint} {failure}"),
         failures => {
             let lines = failures.iter().map(|(endpoint, failure)| format!("\n  {endpoint} {failure}"));
-            format!("none of {} servers answered:{}", failures.len(), lines.collect::<String>())
+            format!("none of the {} servers responded:{}", failures.len(), lines.collect::<String>())
         }
     }
 }
 
 fn no_credentials() -> String {
-    format!("wants to know who you are: set {API_KEY}, or {CLIENT_KEY} and {CLIENT_CERT}")
+    format!("requires authentication; set {API_KEY}, or {CLIENT_KEY} and {CLIENT_CERT}")
 }
 
 fn untrusted(problem: &CertificateError) -> String {
@@ -205,30 +205,27 @@ fn untrusted(problem: &CertificateError) -> String {
             .map_or_else(|_| "an unknown time".to_owned(), |time| format!("{} {} UTC", time.date(), time.time()))
     };
     match problem {
-        // A CA of the same name with another key, as every test CA is, gives a bad signature.
+        // A CA with the same name but a different key, as in test setups, causes a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "has a certificate from an authority that is not trusted here: name its CA, \
-             or the certificate itself, with --ca FILE or KEYWAY_CA (for a test: -k)"
+            "has a certificate from a CA that is not trusted; specify the CA, or the certificate itself, with --ca \
+             FILE or KEYWAY_CA (for testing only: -k)"
                 .to_owned()
         }
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("has a certificate that expired at {}: renew it", date(not_after))
+            format!("has a certificate that expired at {}; renew it", date(not_after))
         }
-        CertificateError::Expired => "has an expired certificate: renew it".to_owned(),
+        CertificateError::Expired => "has an expired certificate; renew it".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("has a certificate that is valid from {} on: are the clocks right?", date(not_before))
+            format!("has a certificate that is not valid before {}; check both clocks", date(not_before))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names = if presented.is_empty() {
-                "no name at all (no subjectAltName)".to_owned()
-            } else {
-                presented.join(", ")
-            };
+            let names =
+                if presented.is_empty() { "no name (no subjectAltName)".to_owned() } else { presented.join(", ") };
             let expected = expected.to_str();
-            format!("has a certificate for {names}, not for {expected}: call it by a name that the certificate has")
+            format!("has a certificate for {names}, not for {expected}; use a name that is in the certificate")
         }
-        CertificateError::NotValidForName => "has a certificate for another name".to_owned(),
-        other => format!("has a certificate that cannot be used: {other}"),
+        CertificateError::NotValidForName => "has a certificate for a different name".to_owned(),
+        other => format!("has an invalid certificate: {other}"),
     }
 }
 
@@ -237,7 +234,7 @@ fn causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std:
     std::iter::successors(Some(error), |error| error.source()).collect()
 }
 
-/// The TLS error that a cause is or, as an I/O error in perhaps another, holds: its `source` would skip it.
+/// The TLS error that a cause is, or that it contains as an I/O error, which may be nested: `source` would skip it.
 fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a TlsError> {
     if let Some(found) = cause.downcast_ref::<TlsError>() {
         return Some(found);

@@ -1,7 +1,7 @@
-//! A handshake without a request, to learn why a connection broke.
+//! A handshake without a request, to determine why a connection broke.
 //!
-//! TLS 1.3 lets a client send its request before the server has looked at its certificate (RFC 8446 section 4.4.2), so
-//! a refusal comes as an alert into the middle of HTTP, which tells no more than that the connection is closed.
+//! In TLS 1.3 a client may send its request before the server has verified its certificate (RFC 8446 section 4.4.2). A
+//! rejection then arrives as an alert in the middle of HTTP, which only reports that the connection was closed.
 
 use std::io;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use tokio_rustls::TlsConnector;
 
 use super::settings::Endpoint;
 
-/// How long the server may take to refuse. One that does not refuse waits for a request.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the server may take to reject the client. A server that accepts it waits for a request.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What ends a connection on which nothing is asked; nothing when the server keeps it.
-pub(super) async fn refusal(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Option<io::Error> {
+/// The error that ends a connection without a request; `None` if the server keeps it open.
+pub(super) async fn rejection(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Option<io::Error> {
     let (host, port) = endpoint.host_and_port()?;
     let name = ServerName::try_from(host.clone()).ok()?;
-    let talk = async {
+    let handshake = async {
         let stream = TcpStream::connect((host.as_str(), port)).await?;
         let mut stream = TlsConnector::from(tls).connect(name, stream).await?;
         stream.read_u8().await
     };
-    tokio::time::timeout(PATIENCE, talk).await.ok()?.err()
+    tokio::time::timeout(TIMEOUT, handshake).await.ok()?.err()
 }

@@ -1,4 +1,5 @@
-//! Where to ask and as whom: the `KES_*` variables, which scripts for KES set already, and what the command line adds.
+//! Which servers to use, and with which credentials: the `KES_*` variables, which existing scripts set, and the options
+//! of the command line.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,91 +11,91 @@ use super::credentials::{Credentials, CredentialsError, Source};
 use super::variables::{self, API_KEY_FILE, CA, NotUtf8, first_of, variable};
 use crate::tls::certificates::CertificateError;
 
-/// Where a server listens when nothing else is said: KES's default.
+/// The default server, the same as KES's.
 pub const DEFAULT_SERVER: &str = "https://127.0.0.1:7373";
 
-/// All that a client needs to know.
+/// The settings of a client.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where to ask; at least one.
+    /// The servers to try; at least one.
     pub endpoints: Vec<Endpoint>,
-    /// Which server certificates are good.
+    /// Which server certificates to accept.
     pub trust: Trust,
-    /// As whom; nobody is enough for what a server shows to everybody.
+    /// The client's credentials. Public APIs do not need any.
     pub credentials: Option<Credentials>,
 }
 
-/// What a command line says in place of the variables.
+/// The options of a command line that override the environment variables.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides<'a> {
     /// The endpoints.
     pub server: Option<&'a str>,
-    /// Which server certificates are good.
+    /// Which server certificates to accept.
     pub trust: Option<Trust>,
     /// The API key.
     pub api_key: Option<&'a str>,
-    /// Whether an API key wins over files with a private key and a certificate, as in KES; else both are an error.
+    /// Whether an API key takes precedence over a private key and a certificate, as in KES. Otherwise both are an error.
     pub api_key_wins: bool,
 }
 
-/// Which server certificates are good.
+/// Which server certificates to accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Those that an authority of the system has signed.
+    /// Those signed by a CA of the system.
     System,
-    /// Those of the authorities in this file, and the certificates in it themselves.
+    /// Those signed by a CA in this file, and the certificates in the file themselves.
     File(PathBuf),
-    /// All. Whoever answers gets every secret that is sent.
-    Anything,
+    /// All, without verification. Secrets are sent to whichever server responds.
+    Insecure,
 }
 
 /// A URL without a path, such as `https://127.0.0.1:7373`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(String);
 
-/// What is wrong with the settings. It holds no secret.
+/// Invalid settings. Contains no secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A server that is no server.
-    #[error("'{text}' is not the URL of a server: {reason}; write it as {DEFAULT_SERVER} (KES_SERVER, --server)")]
+    /// An invalid server URL.
+    #[error("'{text}' is not a valid server URL: {reason}; use a URL such as {DEFAULT_SERVER} (KES_SERVER, --server)")]
     Endpoint {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// A variable that is not UTF-8.
+    /// A variable that is not valid UTF-8.
     #[error(transparent)]
     NotUtf8(#[from] NotUtf8),
-    /// The client's credentials.
+    /// Invalid credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The file of authorities.
+    /// The file of CA certificates cannot be used.
     #[error("--ca or {CA}: {0}")]
     Ca(#[source] CertificateError),
-    /// The system has no authorities.
+    /// The system has no CA certificates.
     #[error(
-        "this system has no CA certificates to check the server's with: install them (ca-certificates), or name the \
-         server's CA with --ca FILE"
+        "the system has no CA certificates to verify the server with; install the ca-certificates package, or specify \
+         the server's CA with --ca FILE"
     )]
     NoSystemCa,
     /// TLS itself cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// HTTP itself cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
+    #[error("cannot set up the HTTP client: {0}")]
     Http(#[source] reqwest::Error),
 }
 
 impl Settings {
-    /// Reads the variables, where the command line does not say it instead; `ask` gets the password of a private key
-    /// from a person, or nothing where there is none.
+    /// Reads the environment variables that the command line does not override. `prompt` reads the password of a private
+    /// key from the terminal, and returns `None` without one.
     ///
     /// # Errors
     /// [`SettingsError`].
     pub fn read(
         given: &Overrides<'_>,
-        ask: &dyn Fn(&str) -> std::io::Result<Option<Secret>>,
+        prompt: &dyn Fn(&str) -> std::io::Result<Option<Secret>>,
     ) -> Result<Self, SettingsError> {
         let servers = match given.server {
             Some(server) => server.to_owned(),
@@ -123,54 +124,57 @@ impl Settings {
             password: variable(variables::KEY_PASSWORD)?.map(Secret::from),
             password_file: variable(variables::KEY_PASSWORD_FILE)?.map(PathBuf::from),
         };
-        Ok(Self { endpoints, trust, credentials: source.load(ask)? })
+        Ok(Self { endpoints, trust, credentials: source.load(prompt)? })
     }
 }
 
 impl Endpoint {
-    /// Reads a URL, or `HOST:PORT`. A `/` at its end is ignored.
+    /// Parses a URL, or `HOST:PORT`. A trailing `/` is ignored.
     ///
     /// # Errors
     /// [`SettingsError::Endpoint`].
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let text = text.trim();
-        let refuse = |reason: &str| SettingsError::Endpoint { text: text.to_owned(), reason: reason.to_owned() };
-        let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let url = reqwest::Url::parse(&whole).map_err(|error| refuse(&error.to_string()))?;
+        let invalid = |reason: &str| SettingsError::Endpoint { text: text.to_owned(), reason: reason.to_owned() };
+        let url = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let url = reqwest::Url::parse(&url).map_err(|error| invalid(&error.to_string()))?;
         match url.scheme() {
             "https" => {}
-            // As KES: a key server speaks only HTTPS, whatever the URL says.
-            "http" => return Self::parse(&whole.replacen("http", "https", 1)),
-            _ => return Err(refuse("it does not begin with https://")),
+            // As KES: a key server uses only HTTPS, whatever the URL says.
+            "http" => return Self::parse(&text.replacen("http", "https", 1)),
+            _ => return Err(invalid("it does not start with https://")),
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(refuse("it names no host"));
+            return Err(invalid("it has no host"));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(refuse("it has a path, which no key server has"));
+            return Err(invalid("a server URL must not have a path"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            let host = url.host_str().unwrap_or_default().to_owned(); // the password is not repeated
-            return Err(SettingsError::Endpoint { text: host, reason: "it holds a user or a password".to_owned() });
+            let host = url.host_str().unwrap_or_default().to_owned(); // the error must not contain the password
+            return Err(SettingsError::Endpoint {
+                text: host,
+                reason: "it contains a user name or a password".to_owned(),
+            });
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
-    /// Where to connect to: a name or an address, without the brackets of IPv6.
+    /// Host and port: a name or an address, without the brackets of IPv6.
     pub(super) fn host_and_port(&self) -> Option<(String, u16)> {
         let url = reqwest::Url::parse(&self.0).ok()?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some((host, url.port_or_known_default()?))
     }
 
-    /// Whether it is this machine.
+    /// Whether it is the local machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.host_and_port().is_some_and(|(host, _)| {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         })
     }
 
-    /// The URL, without a `/` at its end.
+    /// The URL, without a trailing `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }

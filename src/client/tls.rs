@@ -1,4 +1,4 @@
-//! The TLS of a client: which servers it believes, and what it shows them.
+//! The TLS configuration of a client: how it verifies servers, and its own certificate.
 
 use std::sync::Arc;
 
@@ -18,30 +18,30 @@ pub(super) fn config(trust: Trust, credentials: Option<Credentials>) -> Result<C
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match trust {
-        Trust::System => builder.with_root_certificates(system()?),
+        Trust::System => builder.with_root_certificates(system_roots()?),
         Trust::File(file) => {
             let listed = certificates::load_certificates(&file).map_err(SettingsError::Ca)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Listed::new(listed, provider)?))
         }
-        Trust::Anything => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anything(provider))),
+        Trust::Insecure => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider))),
     };
     let mut config = match credentials {
         Some(Credentials { certificates, key, .. }) => builder.with_client_auth_cert(certificates, key)?,
         None => builder.with_no_client_auth(),
     };
-    // A config that reqwest did not make speaks HTTP/1.1 alone unless it says otherwise.
+    // With a preconfigured TLS config, reqwest offers only HTTP/1.1 by default.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The authorities of the system; those that TLS cannot use are skipped, as everywhere.
-fn system() -> Result<RootCertStore, SettingsError> {
+/// The CA certificates of the system; unusable ones are skipped, as is customary.
+fn system_roots() -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() { Err(SettingsError::NoSystemCa) } else { Ok(roots) }
 }
 
-/// Believes the certificates of a file, and those that they have signed.
+/// Trusts the certificates in a file, and those signed by them.
 #[derive(Debug)]
 struct Listed {
     chain: Arc<WebPkiServerVerifier>,
@@ -59,8 +59,9 @@ impl Listed {
 }
 
 impl ServerCertVerifier for Listed {
-    /// As rustls does, with one exception: `openssl req -x509` marks a self-signed certificate as that of a CA, and
-    /// rustls takes no CA for a server. When the very certificate is in the file, its name and dates decide, as in Go.
+    /// Verifies like rustls, with one exception: `openssl req -x509` marks a self-signed certificate as a CA, and
+    /// rustls rejects a CA certificate as that of a server. If exactly this certificate is in the file, only its name
+    /// and dates are checked, as in Go.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -73,7 +74,7 @@ impl ServerCertVerifier for Listed {
             Err(Error::InvalidCertificate(CertificateError::Other(_) | CertificateError::UnknownIssuer))
                 if self.certificates.contains(end_entity) =>
             {
-                dates(end_entity, now)?;
+                verify_dates(end_entity, now)?;
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -104,8 +105,8 @@ impl ServerCertVerifier for Listed {
     }
 }
 
-/// Whether a certificate is valid now.
-fn dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+/// Verifies that a certificate is valid now.
+fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let bad = || Error::InvalidCertificate(CertificateError::BadEncoding);
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| bad())?;
     let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default();
@@ -119,11 +120,11 @@ fn dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     Err(Error::InvalidCertificate(error))
 }
 
-/// Believes every certificate (`-k`), yet only when the server holds its key.
+/// Accepts every certificate (`-k`), but still verifies that the server has its private key.
 #[derive(Debug)]
-struct Anything(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anything {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,17 +1,17 @@
-//! The environment variables of clients: those of KES, which scripts set already, and our own.
+//! The environment variables of clients: those of KES, which existing scripts set, and Keyway's own.
 
 use std::env::VarError;
 
-/// A setting by its variables. KES and MinIO gave them several names over the years; the first that is set counts.
+/// The variables of one setting. KES and MinIO renamed them over the years; the first one that is set is used.
 pub type Names = &'static [&'static str];
 
-/// Endpoints, separated by commas.
+/// Server endpoints, separated by commas.
 pub const SERVER: Names = &["KES_SERVER", "MINIO_KES_SERVER", "MINIO_KMS_KES_ENDPOINT"];
-/// An API key: one of the two kinds of credentials.
+/// An API key, one of the two kinds of credentials.
 pub const API_KEYS: Names = &[API_KEY, "MINIO_KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
 /// A file with an API key. KES has no such variable.
 pub const API_KEY_FILE: &str = "KES_API_KEY_FILE";
-/// A file with a private key: with [`CLIENT_CERTS`], the other kind.
+/// A file with a private key; together with [`CLIENT_CERTS`], the other kind.
 pub const CLIENT_KEYS: Names = &[CLIENT_KEY, "MINIO_KES_CLIENT_KEY", "MINIO_KES_KEY_FILE", "KES_CLIENT_TLS_KEY_FILE"];
 /// A file with the certificate of [`CLIENT_KEYS`].
 pub const CLIENT_CERTS: Names =
@@ -22,16 +22,16 @@ pub const API_KEY: &str = "KES_API_KEY";
 pub const CLIENT_KEY: &str = "KES_CLIENT_KEY";
 /// The name of [`CLIENT_CERTS`] in messages.
 pub const CLIENT_CERT: &str = "KES_CLIENT_CERT";
-/// The password of an encrypted private key. KES has no such variable, and asks.
+/// The password of an encrypted private key. KES has no such variable and always prompts.
 pub const KEY_PASSWORD: &str = "KEYWAY_CLIENT_KEY_PASSWORD";
 /// A file with that password.
 pub const KEY_PASSWORD_FILE: &str = "KEYWAY_CLIENT_KEY_PASSWORD_FILE";
-/// A file with the authorities of the server. KES has no such variable.
+/// A file with the server's CA certificates. KES has no such variable.
 pub const CA: &str = "KEYWAY_CA";
 
-/// A variable that is not UTF-8.
+/// A variable that is not valid UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the variable {0} is not UTF-8")]
+#[error("the environment variable {0} is not valid UTF-8")]
 pub struct NotUtf8(&'static str);
 
 /// The value of a variable; an empty one counts as unset.

@@ -1,15 +1,15 @@
-//! Durations as Go writes them (`time.ParseDuration`, `Duration.String`): `10s`, `1h30m`, `1.5ms`; `5m` prints `5m0s`.
+//! Durations in Go's format (`time.ParseDuration`, `Duration.String`): `10s`, `1h30m`, `1.5ms`; `5m` prints as `5m0s`.
 //!
-//! Config files and clients of KES use this form, and nothing else here measures time.
+//! Used by config files and clients of KES.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The longest duration of Go, an `i64` of nanoseconds: about 292 years.
+/// The longest duration in Go, an `i64` of nanoseconds: about 292 years.
 const MAX_NANOS: u64 = i64::MAX as u64;
 
-/// Units from the longest to the shortest, in nanoseconds. Micro is written with U+00B5, U+03BC or `u`.
+/// Units in nanoseconds, from the longest to the shortest. Micro may be written as U+00B5, U+03BC or `u`.
 const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
@@ -21,27 +21,27 @@ const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
 ];
 
-/// A duration that reads and prints as in Go.
+/// A duration that is parsed and printed as in Go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoDuration(pub Duration);
 
-/// Why a text is no duration that can be used here.
+/// Why a text is not a valid duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
-    /// No number, or something else than numbers with units.
-    #[error("is no duration; write numbers with units, such as 10s, 5m or 1h30m")]
+    /// Not a sequence of numbers with units.
+    #[error("is not a valid duration; use numbers with units, such as 10s, 5m or 1h30m")]
     Malformed,
-    /// A number stands without a unit.
-    #[error("has no unit; write one of ns, us, ms, s, m, h after each number, such as 10s")]
+    /// A number without a unit.
+    #[error("has no unit; add ns, us, ms, s, m or h after each number, as in 10s")]
     NoUnit,
-    /// A unit that Go does not know, such as `d`.
-    #[error("has a unit that is none of ns, us, ms, s, m, h; a day is 24h")]
+    /// A unit that Go does not have, such as `d`.
+    #[error("has an unknown unit; use ns, us, ms, s, m or h (a day is 24h)")]
     UnknownUnit,
-    /// Less than nothing.
-    #[error("is negative; write 0 or more")]
+    /// Less than zero.
+    #[error("is negative; use 0 or more")]
     Negative,
     /// More than 292 years.
-    #[error("is too long; the longest duration is 2562047h")]
+    #[error("is too long; the maximum is 2562047h")]
     TooLong,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for GoDuration {
     }
 }
 
-/// The nanoseconds of the number and unit that `text` begins with, and what follows them.
+/// The first number and unit in `text` as nanoseconds, and the remaining text.
 fn leading_part(text: &str) -> Result<(u64, &str), InvalidDuration> {
     let (whole, rest) = leading_digits(text);
     let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), leading_digits);
@@ -107,7 +107,7 @@ fn leading_part(text: &str) -> Result<(u64, &str), InvalidDuration> {
     let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(InvalidDuration::UnknownUnit)?;
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| InvalidDuration::TooLong)? };
     let whole = whole.checked_mul(*unit).ok_or(InvalidDuration::TooLong)?;
-    // 13 digits exhaust an hour of nanoseconds; the product stays below 2^86.
+    // 13 digits are enough for the nanoseconds of an hour; the product stays below 2^86.
     let mut scale = 1_u128;
     let mut numerator = 0_u128;
     for digit in fraction.bytes().take(13) {
@@ -123,7 +123,7 @@ fn leading_digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// `.0 / .1`, `.1` a power of ten, without trailing zeros.
+/// `.0 / .1`, where `.1` is a power of ten, without trailing zeros.
 struct Decimal(u64, u64);
 
 impl fmt::Display for Decimal {
@@ -132,7 +132,7 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// What stands after the whole number: `.5` of (500, 1000), nothing of (0, 1000).
+/// The fraction after the whole number: `.5` for (500, 1000), nothing for (0, 1000).
 struct Fraction(u64, u64);
 
 impl fmt::Display for Fraction {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_and_print_as_in_go() {
+    fn durations_are_parsed_and_printed_as_in_go() {
         for (text, nanos, printed) in [
             ("0", 0, "0s"),
             ("-0s", 0, "0s"),
@@ -182,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused_and_so_is_less_than_nothing() {
+    fn durations_that_go_rejects_and_negative_ones_are_rejected() {
         use InvalidDuration::{Malformed, Negative, NoUnit, TooLong, UnknownUnit};
-        for (text, why) in [
+        for (text, error) in [
             ("", Malformed),
             ("-", Malformed),
             ("s", Malformed),
@@ -203,19 +203,19 @@ mod tests {
             ("99999999999999999999h", TooLong),
             ("2562047h47m16.854775808s", TooLong),
         ] {
-            assert_eq!(text.parse::<GoDuration>(), Err(why), "{text}");
+            assert_eq!(text.parse::<GoDuration>(), Err(error), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_duration_survives_printing(nanos in 0..=MAX_NANOS) {
+        fn every_duration_round_trips(nanos in 0..=MAX_NANOS) {
             let duration = GoDuration(Duration::from_nanos(nanos));
             prop_assert_eq!(duration.to_string().parse(), Ok(duration));
         }
 
         #[test]
-        fn no_text_is_too_odd_to_refuse(text in "[-+0-9.hmsuµn ]{0,24}") {
+        fn no_text_makes_the_parser_panic(text in "[-+0-9.hmsuµn ]{0,24}") {
             let _ = text.parse::<GoDuration>();
         }
     }

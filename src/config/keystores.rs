@@ -1,4 +1,5 @@
-//! `keystore`: one function per kind, that of Vault in `vault.rs`. What the settings mean is said, and their bounds are checked, in `backends`.
+//! The section `keystore`: one function per kind; that of Vault is in `vault.rs`. `backends` documents the settings and
+//! checks their bounds.
 
 use backends::{BackendConfig, aws, postgres, vault};
 
@@ -43,10 +44,10 @@ pub(super) const KEYS: [(&str, &[&[&str]]); 5] = [
     ("aws", &[&AWS, &SECRETSMANAGER, &CREDENTIALS, &TIMEOUT]),
 ];
 
-/// Keystores of KES that are not here.
+/// Keystores of KES that are not supported.
 const KEYSTORES_OF_KES: [&str; 5] = ["gcp", "azure", "fortanix", "gemalto", "entrust"];
 
-/// The one keystore. Nothing only when the report has an error.
+/// The keystore; exactly one is required. `None` only if the report contains an error.
 pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
     let available = KEYSTORE.join(", ");
     let entries = top.get("keystore").map(Field::entries).unwrap_or_default();
@@ -55,12 +56,12 @@ pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
     }
     if let [(name, first), (other, second), ..] = entries.as_slice() {
         second.error_at_key(format!(
-            "there are two keystores, '{name}'{} and '{other}'{}; keep one",
+            "only one keystore is allowed, but '{name}'{} and '{other}'{} are configured; remove one",
             first.line(),
             second.line(),
         ));
     }
-    let todo = "write the path of the directory (fs) or file (sqlite) that holds the keys";
+    let todo = "set it to the directory (fs) or file (sqlite) that contains the keys";
     let file = |field| Section::new(field, &PATH).parse_required("path", todo, path);
     let mut found = None;
     for (name, field) in entries {
@@ -77,16 +78,16 @@ pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
             }
             "vault" => found = checked(&field, super::vault::vault, vault::Config::check).map(BackendConfig::Vault),
             "aws" => found = checked(&field, aws, aws::Config::check).map(BackendConfig::Aws),
-            _ if KEYSTORES_OF_KES.contains(&name) => field.error_at_key(format!(
-                "the keystore '{name}' of KES is not available here yet; choose one of {available}"
-            )),
+            _ if KEYSTORES_OF_KES.contains(&name) => {
+                field.error_at_key(format!("the KES keystore '{name}' is not supported yet; choose one of {available}"))
+            }
             _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
         }
     }
     found
 }
 
-/// What `read` makes of a section. The backend's own check has its say when nothing in there was wrong before.
+/// Parses a section with `read`. The backend's own check runs only if the section has no other errors.
 fn checked<T>(
     field: &Field<'_>,
     read: impl FnOnce(&Field<'_>) -> Option<T>,
@@ -95,10 +96,10 @@ fn checked<T>(
     let before = field.errors();
     let config = read(field)?;
     if field.errors() == before
-        && let Err(said) = check(&config)
+        && let Err(message) = check(&config)
     {
-        let todo = if said.contains(';') { "" } else { "; see the comments on it in config/keyway.yml" };
-        field.error_at_key(format!("{}{todo}", field.without_values(said)));
+        let todo = if message.contains(';') { "" } else { "; see config/keyway.yml for the accepted values" };
+        field.error_at_key(format!("{}{todo}", field.redact(message)));
     }
     Some(Box::new(config))
 }
@@ -108,30 +109,30 @@ fn postgres(field: &Field<'_>) -> postgres::Config {
     let default = postgres::Config::default();
     let port = || number(1, u16::MAX);
     let sslmode = |text: &Text| {
-        text.as_str().parse().map_err(|why| match text.as_str() {
-            "allow" | "prefer" => why,
-            _ => format!("{} is no sslmode; write verify-full, verify-ca, require or disable", text.shown()),
+        text.as_str().parse().map_err(|error| match text.as_str() {
+            "allow" | "prefer" => error,
+            _ => format!("{} is not a valid sslmode; use verify-full, verify-ca, require or disable", text.shown()),
         })
     };
     let [host, database, user] = ["host", "database", "user"].map(|key| section.parse(key, any));
     let url = section.parse("url", any);
     if section.lacks("url") && section.lacks("host") {
-        section.missing("url", "write url, or host, database and user");
+        section.missing("url", "set url, or host, database and user");
     } else if section.lacks("url") {
         for key in ["database", "user"].into_iter().filter(|key| section.lacks(key)) {
-            section.missing(key, "write it, or url in place of host, database and user");
+            section.missing(key, "set it, or use url instead of host, database and user");
         }
     }
     let listen = section.get("listen").and_then(|listen| {
         if !listen.is_mapping() {
             let word = |text: &Text| {
-                flag(text).map_err(|_| format!("{} is no place; write on, off, or host and port", text.shown()))
+                flag(text).map_err(|_| format!("{} is not valid; use on, off, or host and port", text.shown()))
             };
             return Some(if listen.parse(word)? { postgres::Listen::Same } else { postgres::Listen::Off });
         }
         let listen = Section::new(listen.clone(), &LISTEN);
-        let host = listen.parse_required("host", "write the host of the server itself, past the pooler", any);
-        let port = listen.parse_required("port", "write the port of the server itself, past the pooler", port());
+        let host = listen.parse_required("host", "set it to the host of the database, not of the pooler", any);
+        let port = listen.parse_required("port", "set it to the port of the database, not of the pooler", port());
         Some(postgres::Listen::At { host: host?, port: port? })
     });
     postgres::Config {
@@ -157,7 +158,7 @@ fn postgres(field: &Field<'_>) -> postgres::Config {
 fn aws(field: &Field<'_>) -> Option<aws::Config> {
     let section = Section::new(field.clone(), &AWS);
     let Some(section) = section.section("secretsmanager", &SECRETSMANAGER) else {
-        section.missing("secretsmanager", "write endpoint and region in it, or {} to find them in the environment");
+        section.missing("secretsmanager", "set endpoint and region in it, or use {} to take them from the environment");
         return None;
     };
     let credentials = section.section("credentials", &CREDENTIALS).and_then(|section| {
@@ -165,7 +166,7 @@ fn aws(field: &Field<'_>) -> Option<aws::Config> {
         let (secret_key, token) = (secret(&section, "secretkey"), secret(&section, "token"));
         if CREDENTIALS.iter().any(|key| !section.lacks(key)) {
             for key in ["accesskey", "secretkey"].into_iter().filter(|key| section.lacks(key)) {
-                section.missing(key, "write accesskey and secretkey, or remove credentials to find them elsewhere");
+                section.missing(key, "set accesskey and secretkey, or remove credentials for the default chain of AWS");
             }
         }
         Some(aws::Credentials { access_key: access_key?, secret_key: secret_key?, token })

@@ -1,38 +1,38 @@
-//! Log levels on the scale of Go's `log/slog`: DEBUG -4, INFO 0, WARN 4, ERROR 8, and steps between them.
+//! Log levels on the scale of Go's `log/slog`: DEBUG -4, INFO 0, WARN 4, ERROR 8, and values in between.
 
 use std::str::FromStr;
 
-/// From which level on a log is written.
+/// The lowest level that a log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Nothing is written.
+    /// The log shows nothing.
     Off,
-    /// This level and all above it are written.
+    /// The log shows this level and higher ones.
     At(i32),
 }
 
-/// A text that is no level.
+/// A text that is not a valid level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no log level; write on, off, or one of DEBUG, INFO, WARN, ERROR, perhaps with a step such as ERROR+2")]
+#[error("is not a valid log level; use on, off, DEBUG, INFO, WARN or ERROR, optionally with an offset as in ERROR+2")]
 pub struct InvalidLevel;
 
-/// Names and places on the scale (`log/slog`, constants `LevelDebug` to `LevelError`).
+/// Level names and their values (`log/slog`, constants `LevelDebug` to `LevelError`).
 const NAMES: [(&str, i32); 4] = [("DEBUG", -4), ("INFO", 0), ("WARN", 4), ("ERROR", 8)];
 
 impl Level {
-    /// What `on` means: INFO.
+    /// The level of `on`: INFO.
     pub const ON: Self = Self::At(0);
 
-    /// Whether an event of this level is written.
+    /// Whether the log shows an event of this level.
     pub fn shows(self, level: tracing::Level) -> bool {
-        let place = match level {
+        let value = match level {
             tracing::Level::ERROR => 8,
             tracing::Level::WARN => 4,
             tracing::Level::INFO => 0,
             tracing::Level::DEBUG => -4,
             tracing::Level::TRACE => -8,
         };
-        matches!(self, Self::At(threshold) if threshold <= place)
+        matches!(self, Self::At(threshold) if threshold <= value)
     }
 }
 
@@ -46,10 +46,10 @@ impl FromStr for Level {
             _ => {}
         }
         let end = text.find(['+', '-']).unwrap_or(text.len());
-        let (name, step) = text.split_at_checked(end).ok_or(InvalidLevel)?;
-        let (_, place) = NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).ok_or(InvalidLevel)?;
-        let step: i32 = if step.is_empty() { 0 } else { step.parse().map_err(|_| InvalidLevel)? };
-        place.checked_add(step).map(Self::At).ok_or(InvalidLevel)
+        let (name, offset) = text.split_at_checked(end).ok_or(InvalidLevel)?;
+        let (_, value) = NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).ok_or(InvalidLevel)?;
+        let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().map_err(|_| InvalidLevel)? };
+        value.checked_add(offset).map(Self::At).ok_or(InvalidLevel)
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_read_as_in_slog_and_on_is_info() {
+    fn levels_are_parsed_as_in_slog_and_on_is_info() {
         for (text, level) in [
             ("on", Level::At(0)),
             ("off", Level::Off),

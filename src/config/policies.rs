@@ -1,11 +1,11 @@
-//! The section `policy`: rules, and which identity has which policy. Which paths a rule can match is in `rules.rs`.
+//! The section `policy`: its rules and identities. `rules.rs` checks which API paths a rule can match.
 
 use std::collections::BTreeMap;
 
 use backends::Name;
 
 use super::rules::{self, Reach};
-use super::values::{IDENTITY_TODO, identity, warn_if_nobody};
+use super::values::{IDENTITY_TODO, identity, warn_if_unmatchable};
 use super::yaml::field::Field;
 use super::yaml::section::Section;
 use crate::identity::Identity;
@@ -13,7 +13,7 @@ use crate::policy::{PathPattern, Policy, Rules};
 
 pub(super) const POLICY: [&str; 3] = ["allow", "deny", "identities"];
 
-/// The rules of each policy, and the name of the policy of each identity.
+/// The policies by name, and the name of the policy of each identity.
 pub(super) fn policies(
     top: &Section<'_>,
     admin: Option<&Identity>,
@@ -22,19 +22,20 @@ pub(super) fn policies(
     let mut assigned: BTreeMap<Identity, (&str, Field<'_>)> = BTreeMap::new();
     for (name, field) in top.get("policy").map(Field::entries).unwrap_or_default() {
         if !Name::is_valid(name) {
-            field.warn("the API cannot name this policy; use 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end");
+            field.warn("the API cannot name this policy; use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end");
         }
         let policy = Section::new(field, &POLICY);
         policies.insert(name.to_owned(), Policy { allow: rules(&policy, "allow"), deny: rules(&policy, "deny") });
         for item in policy.get("identities").map(Field::items).unwrap_or_default() {
             let Some(identity) = identity(&item, IDENTITY_TODO) else { continue };
-            warn_if_nobody(&item, &identity);
+            warn_if_unmatchable(&item, &identity);
             if admin == Some(&identity) {
-                item.warn("is the admin identity, which may do anything; the rules of this policy do not bind it");
+                item.warn("is the admin identity, which may do everything; this policy has no effect on it");
             }
             match assigned.get(&identity) {
                 Some((other, first)) => item.error(format!(
-                    "is in policy '{other}'{} and in policy '{name}'{}; an identity has one policy, remove it from one place",
+                    "is in policy '{other}'{} and in policy '{name}'{}; \
+                     remove one of them, an identity has only one policy",
                     first.line(),
                     item.line(),
                 )),
@@ -50,17 +51,17 @@ pub(super) fn policies(
 
 fn rules(policy: &Section<'_>, key: &str) -> Rules {
     let rule = |item: Field<'_>| {
-        item.parse_required("write a path such as /v1/key/create/my-app*, or remove the line", |text| {
+        item.parse_required("use a path such as /v1/key/create/my-app*, or remove the line", |text| {
             match rules::reach(text.as_str()) {
                 Reach::Api => {}
-                Reach::Dropped => item.warn(format!(
-                    "{} is an API that KES had once and dropped, so the rule has no effect; remove it",
+                Reach::Removed => item.warn(format!(
+                    "{} is an API that KES has removed, so the rule has no effect; remove it",
                     text.shown()
                 )),
                 Reach::Nothing(_) if text.is_private() => {
-                    return Err(format!("{} matches no path of the API; write a path", text.shown()));
+                    return Err(format!("{} matches no API path; use a path such as /v1/status", text.shown()));
                 }
-                Reach::Nothing(advice) => return Err(format!("{} {advice}", text.shown())),
+                Reach::Nothing(reason) => return Err(format!("{} {reason}", text.shown())),
             }
             Ok(PathPattern::new(text.as_str()))
         })

@@ -1,10 +1,10 @@
-//! Policy rules against the API: which paths a rule can match, and what it probably meant when it can match none.
+//! Checks policy rules against the API: whether a rule can match a path and, if not, a suggestion.
 
 use crate::routes::{Argument, ROUTES};
 
-/// APIs that KES had in some release and dropped (its changelog and older API documentation). Policies that were
-/// written for it may still name them.
-const DROPPED: [&str; 12] = [
+/// APIs that earlier releases of KES had (its changelog and older API documentation). Policies that were written for
+/// such a release may still contain them.
+const REMOVED: [&str; 12] = [
     "/v1/policy/show/",
     "/v1/policy/write/",
     "/v1/policy/assign/",
@@ -22,72 +22,73 @@ const DROPPED: [&str; 12] = [
 /// What a rule can match.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// At least one request that some API answers.
+    /// At least one valid API request.
     Api,
-    /// Only APIs that no server has any more.
-    Dropped,
-    /// Nothing; with the reason and what to do.
+    /// Only APIs that no longer exist.
+    Removed,
+    /// Nothing, with the reason and a suggestion.
     Nothing(String),
 }
 
-/// Judges a rule as [`crate::policy::PathPattern`] matches it: equal to a path, or, ending in `*`, a prefix of one.
+/// Classifies a rule. It matches as a [`crate::policy::PathPattern`]: the exact path or, if it ends in `*`, a prefix.
 pub(super) fn reach(rule: &str) -> Reach {
     let api = match rule.strip_suffix('*') {
-        Some(prefix) => ROUTES.iter().any(|route| route.can_begin(prefix)),
-        None => ROUTES.iter().any(|route| route.can_be(rule)),
+        Some(prefix) => ROUTES.iter().any(|route| route.has_path_with_prefix(prefix)),
+        None => ROUTES.iter().any(|route| route.has_path(rule)),
     };
-    let dropped = DROPPED.iter().any(|path| match rule.strip_suffix('*') {
+    let removed = REMOVED.iter().any(|path| match rule.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix) || prefix.starts_with(path),
         None => rule.starts_with(path),
     });
     if api {
         Reach::Api
-    } else if dropped {
-        Reach::Dropped
+    } else if removed {
+        Reach::Removed
     } else {
-        Reach::Nothing(advice(rule))
+        Reach::Nothing(explain(rule))
     }
 }
 
-/// Why a rule matches nothing, and what to write in its place.
-fn advice(rule: &str) -> String {
+/// Why a rule matches nothing, with a suggestion.
+fn explain(rule: &str) -> String {
     let (text, star) = rule.strip_suffix('*').map_or((rule, ""), |prefix| (prefix, "*"));
-    let hint = if text.contains('*') { "; a '*' is a wildcard at the end of a rule alone" } else { "" };
+    let hint = if text.contains('*') { "; a '*' is a wildcard only at the end of a rule" } else { "" };
     for route in ROUTES.iter().filter(|route| route.argument != Argument::None) {
         match text.strip_prefix(route.path) {
             Some("") => {
-                return format!("matches no path; write '{}*' for all names, or a name after the last '/'", route.path);
+                return format!("matches no API path; use '{}*' for all names, or add a name", route.path);
             }
             Some(argument) => {
-                let word = route.argument.word();
+                let kind = route.argument.word();
+                let problem = if star.is_empty() { "is not a valid" } else { "cannot begin a valid" };
                 return format!(
-                    "matches no path, as no {word} {} '{argument}'; names are 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end{hint}",
-                    if star.is_empty() { "can be" } else { "begins with" },
+                    "matches no API path: '{argument}' {problem} {kind}; \
+                     use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end{hint}",
                 );
             }
             None => {}
         }
     }
-    let meant = suggestions(text, star).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let meant = meant.map(|(_, meant)| format!("; did you mean '{meant}'?")).unwrap_or_default();
-    format!("matches no path of the API{meant}{hint}")
+    let suggestion = suggestions(text, star).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let suggestion = suggestion.map(|(_, rule)| format!("; did you mean '{rule}'?")).unwrap_or_default();
+    format!("matches no API path{suggestion}{hint}")
 }
 
-/// For each route the rule that `text` would be if it meant that route, with its likeness to it (0 to 1).
+/// For each route, the rule that `text` may have been intended as, and their similarity (0 to 1).
 fn suggestions(text: &str, star: &str) -> impl Iterator<Item = (f64, String)> {
     let text = format!("/{}", text.trim_start_matches('/'));
     ROUTES.iter().map(move |route| {
         let levels = route.path.matches('/').count();
         let end = if route.path.ends_with('/') { text.match_indices('/').nth(levels - 1) } else { None };
         let (head, argument) = end.and_then(|(slash, _)| text.split_at_checked(slash + 1)).unwrap_or((&text, ""));
-        let likeness =
+        let similarity =
             strsim::normalized_damerau_levenshtein(head.trim_end_matches('/'), route.path.trim_end_matches('/'));
-        let meant = match route.path {
+        let rule = match route.path {
             path if route.argument == Argument::None => path.to_owned(),
-            path if argument.is_empty() || !route.argument.can_begin(argument) => format!("{path}*"),
+            path if argument.is_empty() || !route.argument.is_valid_prefix(argument) => format!("{path}*"),
             path => format!("{path}{argument}{star}"),
         };
-        (likeness, meant)
+        (similarity, rule)
     })
 }
 
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_that_can_match_some_request_reaches_the_api() {
+    fn a_rule_that_can_match_a_request_is_accepted() {
         for rule in [
             "*",
             "/*",
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_dropped_api_is_told_from_a_typing_error() {
+    fn a_rule_for_a_removed_api_is_not_taken_for_a_typing_error() {
         for rule in [
             "/v1/policy/write/*",
             "/v1/policy/assign/minio",
@@ -136,13 +137,13 @@ mod tests {
             "/v1/log/audit/trace",
             "/v1/log/error/*",
         ] {
-            assert_eq!(reach(rule), Reach::Dropped, "{rule}");
+            assert_eq!(reach(rule), Reach::Removed, "{rule}");
         }
     }
 
     #[test]
-    fn a_rule_that_matches_nothing_is_told_what_it_probably_meant() {
-        for (rule, meant) in [
+    fn a_rule_that_matches_nothing_comes_with_a_suggestion() {
+        for (rule, expected) in [
             ("/v1/key/creat/my-app*", "'/v1/key/create/my-app*'"),
             ("v1/key/create/my-app*", "'/v1/key/create/my-app*'"),
             ("/v1/keys/create/my-app", "'/v1/key/create/my-app'"),
@@ -153,16 +154,16 @@ mod tests {
             ("/v1/status/", "'/v1/status'"),
             ("/v1/status/*", "'/v1/status'"),
             ("/v2/key/generate/*", "'/v1/key/generate/*'"),
-            ("/v1/identity/describe/self/x", "no identity can be 'self/x'"),
-            ("/v1/key/create/my.app*", "no key name begins with 'my.app'"),
-            ("/v1/key/create/my-", "no key name can be 'my-'"),
-            ("/v1/policy/read/-a*", "no policy name begins with '-a'"),
-            ("/v1/key/create/**", "a '*' is a wildcard at the end of a rule alone"),
-            ("/v1/key/*/my-app", "a '*' is a wildcard at the end of a rule alone"),
+            ("/v1/identity/describe/self/x", "'self/x' is not a valid identity"),
+            ("/v1/key/create/my.app*", "'my.app' cannot begin a valid key name"),
+            ("/v1/key/create/my-", "'my-' is not a valid key name"),
+            ("/v1/policy/read/-a*", "'-a' cannot begin a valid policy name"),
+            ("/v1/key/create/**", "a '*' is a wildcard only at the end of a rule"),
+            ("/v1/key/*/my-app", "a '*' is a wildcard only at the end of a rule"),
             ("", "did you mean"),
         ] {
-            let Reach::Nothing(advice) = reach(rule) else { panic!("{rule}") };
-            assert!(advice.contains(meant), "{rule}: {advice}");
+            let Reach::Nothing(reason) = reach(rule) else { panic!("{rule}") };
+            assert!(reason.contains(expected), "{rule}: {reason}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the keys of a config file are, one function per section. Each says what is wrong with its own and goes on, so
-//! that one run tells all.
+//! The sections of a config file, one function each. A function reports the errors of its section and continues, so
+//! that one run finds all errors.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +9,9 @@ use backends::{BackendConfig, Name, Secret};
 
 use super::keystores::keystore;
 use super::policies::policies;
-use super::values::{IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, told, warn_if_nobody};
+use super::values::{
+    IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, problem, warn_if_unmatchable,
+};
 use super::yaml::field::{Field, Text};
 use super::yaml::section::Section;
 use super::{ApiOptions, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Startup, Tls, address};
@@ -32,14 +34,14 @@ const LIMITS: [&str; 4] = ["connections", "requests", "requests_per_identity", "
 const LOG: [&str; 3] = ["error", "audit", "format"];
 const KEY: [&str; 1] = ["name"];
 
-/// Words for an admin that does not exist.
-const NOBODY: [&str; 2] = ["disabled", "_"];
+/// Values of `admin.identity` for a server without an admin.
+const NO_ADMIN: [&str; 2] = ["disabled", "_"];
 
-/// The whole file. Nothing only when the report has an error.
+/// The whole file. `None` only if the report contains an error.
 pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
     let top = Section::new(root, &TOP);
     version(&top);
-    let listen = |text: &Text| address::parse(text.as_str()).map_err(|why| told(text, &why));
+    let listen = |text: &Text| address::parse(text.as_str()).map_err(|error| problem(text, &error));
     let address = overrides.address.or(top.parse("address", listen)).unwrap_or(address::DEFAULT);
     let admin = admin(&top);
     let tls = tls(&top, overrides);
@@ -65,8 +67,8 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
     })
 }
 
-/// The keystore of a file, of which all else is left alone. Nothing only when the report has an error.
-pub(super) fn keystore_alone(root: Field<'_>) -> Option<BackendConfig> {
+/// The keystore of a file; other sections are ignored. `None` only if the report contains an error.
+pub(super) fn keystore_only(root: Field<'_>) -> Option<BackendConfig> {
     let top = Section::new(root, &TOP);
     version(&top);
     keystore(&top)
@@ -75,12 +77,12 @@ pub(super) fn keystore_alone(root: Field<'_>) -> Option<BackendConfig> {
 fn version(top: &Section<'_>) {
     top.parse("version", |text| match text.as_str() {
         "v1" => Ok(()),
-        _ => Err(format!("{} is no known version; write v1", text.shown())),
+        _ => Err(format!("{} is not a supported version; use v1", text.shown())),
     });
 }
 
 fn admin(top: &Section<'_>) -> Option<Identity> {
-    const TODO: &str = "write the identity of the admin, 64 hex digits, or disabled for none";
+    const TODO: &str = "set it to the identity of the admin (64 hex digits), or to disabled for no admin";
     let Some(admin) = top.section("admin", &ADMIN) else {
         top.missing("admin.identity", TODO);
         return None;
@@ -90,15 +92,15 @@ fn admin(top: &Section<'_>) -> Option<Identity> {
         return None;
     };
     let identity = identity(field, TODO)?;
-    if !NOBODY.contains(&identity.as_str()) {
-        warn_if_nobody(field, &identity);
+    if !NO_ADMIN.contains(&identity.as_str()) {
+        warn_if_unmatchable(field, &identity);
     }
     Some(identity)
 }
 
 fn tls(top: &Section<'_>, overrides: &Overrides) -> Option<Tls> {
-    const KEY_TODO: &str = "write the path of the PEM file with the private key of the server";
-    const CERT_TODO: &str = "write the path of the PEM file with the certificate of the server";
+    const KEY_TODO: &str = "set it to a PEM file with the private key of the server";
+    const CERT_TODO: &str = "set it to a PEM file with the certificate of the server";
     let Some(tls) = top.section("tls", &TLS) else {
         if let (Some(key), Some(cert)) = (&overrides.tls_key, &overrides.tls_cert) {
             return Some(Tls {
@@ -129,18 +131,18 @@ fn tls(top: &Section<'_>, overrides: &Overrides) -> Option<Tls> {
 }
 
 fn proxy(proxy: &Section<'_>) -> Option<Proxy> {
-    const TODO: &str = "write the name of the header in which the proxies pass on the client's certificate";
+    const TODO: &str = "set it to the name of the header in which the proxies send the client's certificate";
     let mut identities: Vec<Identity> = Vec::new();
     for item in proxy.get("identities").map(Field::items).unwrap_or_default() {
         if let Some(identity) = identity(&item, IDENTITY_TODO) {
-            warn_if_nobody(&item, &identity);
+            warn_if_unmatchable(&item, &identity);
             identities.push(identity);
         }
     }
     let header = proxy.section("header", &HEADER);
     let name = |text: &Text| match text.as_str() {
         name if name.bytes().all(is_token) => Ok(name.to_owned()),
-        _ => Err(format!("{} is no name of an HTTP header; write one such as X-Tls-Client-Cert", text.shown())),
+        _ => Err(format!("{} is not a valid HTTP header name; use one such as X-Tls-Client-Cert", text.shown())),
     };
     if identities.is_empty() {
         header.and_then(|header| header.parse("cert", name));
@@ -163,7 +165,7 @@ fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
             continue;
         };
         if !is_named(route.path) {
-            field.error_at_key(format!("is another path of {0} and has its options; write {0}", route.path));
+            field.error_at_key(format!("is an alias of {0}; set its options under {0}", route.path));
             continue;
         }
         if let Some((_, first)) = found.get(&route.api) {
@@ -175,8 +177,8 @@ fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
         if let (true, false, Some(field)) = (skip_auth, matches!(route.access, Access::Skippable), api.get("skip_auth"))
         {
             field.error(
-                "clients of this API must authenticate; remove skip_auth here, it is for \
-                 /v1/ready, /v1/status, /v1/metrics and /v1/api alone",
+                "this API requires authentication; remove skip_auth, which is allowed only for \
+                 /v1/ready, /v1/status, /v1/metrics and /v1/api",
             );
         }
         found.insert(route.api, (ApiOptions { skip_auth, timeout: api.parse("timeout", duration) }, field));
@@ -188,8 +190,7 @@ fn cache(top: &Section<'_>) -> Cache {
     let default = Cache::default();
     if let Some(field) = top.get("cache").filter(|field| field.is_scalar()) {
         let word = |text: &Text| {
-            flag(text)
-                .map_err(|_| format!("{} is neither off nor on; write off, or expiry with any in it", text.shown()))
+            flag(text).map_err(|_| format!("{} is not valid; use off, on, or a section with expiry", text.shown()))
         };
         return if field.parse(word) == Some(false) { Cache::OFF } else { default };
     }
@@ -203,11 +204,11 @@ fn cache(top: &Section<'_>) -> Cache {
         offline: time("offline").unwrap_or(default.offline),
         max_entries: max_entries.unwrap_or(default.max_entries),
     };
-    let keeps_nothing = cache.any.is_zero() || cache.unused.is_zero();
+    let is_disabled = cache.any.is_zero() || cache.unused.is_zero();
     if let (true, false, Some(field)) =
-        (keeps_nothing, cache.offline.is_zero(), expiry.as_ref().and_then(|it| it.get("offline")))
+        (is_disabled, cache.offline.is_zero(), expiry.as_ref().and_then(|it| it.get("offline")))
     {
-        field.warn("has no effect: with any or unused at 0 no key stays in memory that could be served; raise them");
+        field.warn("has no effect, because keys are not cached while any or unused is 0; increase them");
     }
     cache
 }
@@ -215,10 +216,10 @@ fn cache(top: &Section<'_>) -> Cache {
 fn probe(top: &Section<'_>, main: SocketAddr) -> Option<SocketAddr> {
     let probe = top.section("probe", &PROBE)?;
     probe.parse("address", |text| {
-        let address = address::parse(text.as_str()).map_err(|why| told(text, &why))?;
-        let is_taken = address == main && address.port() != 0;
-        if is_taken {
-            Err(format!("{} is the address of the server itself; write another port", text.shown()))
+        let address = address::parse(text.as_str()).map_err(|error| problem(text, &error))?;
+        let is_main = address == main && address.port() != 0;
+        if is_main {
+            Err(format!("{} is already the address of the server; use another port", text.shown()))
         } else {
             Ok(address)
         }
@@ -254,7 +255,7 @@ fn log(top: &Section<'_>) -> Log {
         log.parse("format", |text| match text.as_str() {
             "text" => Ok(Format::Text),
             "json" => Ok(Format::Json),
-            _ => Err(format!("{} is no format; write text or json", text.shown())),
+            _ => Err(format!("{} is not a valid format; use text or json", text.shown())),
         })
     });
     Log {
@@ -269,14 +270,14 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
     let mut names = Vec::new();
     for item in top.get("keys").map(Field::items).unwrap_or_default() {
         let key = Section::new(item, &KEY);
-        let name = key.parse_required("name", "write the name of the key, or remove the item", |text| {
+        let name = key.parse_required("name", "set it to the name of a key, or remove the item", |text| {
             Name::parse(text.as_str()).map_err(|_| {
-                format!("{} is no key name; use 1 to 80 of 0-9 A-Z a-z _ -, with no - at either end", text.shown())
+                format!("{} is not a valid key name; use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end", text.shown())
             })
         });
         let (Some(name), Some(field)) = (name, key.get("name")) else { continue };
         if let Some(first) = found.get(&name) {
-            field.error(format!("names the same key as {}{}; remove one of the two", first.path(), first.line()));
+            field.error(format!("is the same key as {}{}; remove one of the two", first.path(), first.line()));
         } else {
             found.insert(name.clone(), field.clone());
             names.push(name);
@@ -285,7 +286,7 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
     names
 }
 
-/// Every key of the file, for the test of the reference config.
+/// Every key of a config file, for the test of the reference config.
 #[cfg(test)]
 pub(super) fn keys_of_the_reference() -> impl Iterator<Item = &'static str> {
     let policy = &super::policies::POLICY;

@@ -1,4 +1,4 @@
-//! Whole config files: what they mean, and what is said of bad ones. Parts of them are tested where they are read.
+//! Whole config files: valid ones, and the errors of invalid ones. Parts are tested where they are parsed.
 
 use super::*;
 use crate::policy::PathPattern;
@@ -8,7 +8,7 @@ mod keystores;
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// Four lines that make every other text below a whole config: what is tested begins on line 5.
+/// Four lines that complete the texts below to a whole config; the tested text begins on line 5.
 const HEAD: &str = "admin: {identity: disabled}\ntls: {key: k, cert: c}\nkeystore:\n  memory:\n";
 
 fn env(name: &str) -> Option<String> {
@@ -37,13 +37,13 @@ fn lines(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(Problem::to_string).collect()
 }
 
-/// Asserts that `text` is refused with one problem that begins and contains as said.
-fn refused(text: &str, begins: &str, contains: &str) {
+/// Asserts that `text` has exactly one error, which begins and contains as given.
+fn rejected(text: &str, begins: &str, contains: &str) {
     let problems = lines(parsed(text).expect_err(text).problems());
     assert_eq!(problems.len(), 1, "{text}\n{problems:#?}");
-    assert!(problems[0].starts_with(begins), "{text}\n{} is not at {begins}", problems[0]);
-    assert!(problems[0].contains(contains), "{text}\n{} lacks {contains}", problems[0]);
-    assert!(problems[0].contains(';') || problems[0].contains('?'), "{text}\n{} says not what to do", problems[0]);
+    assert!(problems[0].starts_with(begins), "{text}\n{} does not begin with {begins}", problems[0]);
+    assert!(problems[0].contains(contains), "{text}\n{} does not contain {contains}", problems[0]);
+    assert!(problems[0].contains(';') || problems[0].contains('?'), "{text}\n{} does not say what to do", problems[0]);
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn every_key_is_read() {
     assert_eq!(config.log, Log { error: Level::At(4), audit: Level::At(0), format: Format::Json });
     assert_eq!(config.keys, ["one", "02"].map(|name| Name::parse(name).unwrap()));
     assert_eq!(config.keystore, BackendConfig::Fs { path: "/keys".into() });
-    assert_eq!(config.warnings.len(), 1, "offline has no effect where nothing is kept");
+    assert_eq!(config.warnings.len(), 1, "offline has no effect without a cache");
 }
 
 #[test]
-fn one_age_in_the_cache_does_not_change_another() {
+fn one_duration_of_the_cache_does_not_change_another() {
     let config = with_head("cache: {expiry: {any: 10m}}").unwrap();
     assert_eq!((config.cache.any, config.cache.unused), (Duration::from_mins(10), Duration::from_secs(30)));
 }
@@ -120,7 +120,7 @@ fn any_scalar_may_come_from_the_environment() {
 }
 
 #[test]
-fn keys_without_a_value_are_as_absent() {
+fn keys_without_a_value_count_as_absent() {
     for key in ["address", "api", "policy", "cache", "log", "keys", "version"] {
         for null in ["", "~", "null"] {
             with_head(&format!("{key}: {null}\n")).unwrap_or_else(|error| panic!("{key}: {null}: {error}"));
@@ -136,7 +136,7 @@ fn keys_without_a_value_are_as_absent() {
 }
 
 #[test]
-fn passwords_are_taken_as_they_are_and_never_printed() {
+fn passwords_are_read_unchanged_and_never_printed() {
     for (written, password) in [
         ("0012", "0012"),
         ("1.10", "1.10"),
@@ -156,10 +156,10 @@ fn passwords_are_taken_as_they_are_and_never_printed() {
 }
 
 #[test]
-fn a_byte_order_mark_and_line_ends_of_windows_do_no_harm() {
+fn a_byte_order_mark_and_windows_line_endings_are_accepted() {
     let text = format!("\u{feff}{}", HEAD.replace('\n', "\r\n"));
     assert_eq!(parsed(&text).unwrap().keystore, BackendConfig::Memory);
-    refused(&format!("{text}x: y\r\n"), "k.yml:5:1: x:", "unknown key");
+    rejected(&format!("{text}x: y\r\n"), "k.yml:5:1: x:", "unknown key");
 }
 
 #[test]
@@ -179,43 +179,43 @@ fn anchors_aliases_and_merges_work() {
 }
 
 #[test]
-fn every_problem_is_told_with_its_place_and_what_to_do() {
+fn every_error_has_its_position_and_what_to_do() {
     let twice = format!("policy:\n  a: {{identities: [{A}]}}\n  b:\n    identities:\n    - {B}\n    - {A}\n");
     let again = format!("policy:\n  a:\n    identities:\n    - {A}\n    - {A}\n");
     for (text, begins, contains) in [
         // keys and types
         ("cach:\n  expiry:\n", "k.yml:5:1: cach:", "did you mean 'cache'?"),
-        ("cache:\n  expiri: {}\n", "k.yml:6:3: cache.expiri:", "did you mean 'expiry'? known here: expiry"),
-        ("cache:\n  expiry:\n    idle: 1s\n", "k.yml:7:5: cache.expiry.idle:", "known here: any, unused, offline"),
+        ("cache:\n  expiri: {}\n", "k.yml:6:3: cache.expiri:", "did you mean 'expiry'? valid here: expiry"),
+        ("cache:\n  expiry:\n    idle: 1s\n", "k.yml:7:5: cache.expiry.idle:", "valid here: any, unused, offline"),
         ("\"a\\nb\": c\n", "k.yml:5:1: a\\nb:", "unknown key"),
-        ("address: :1\nlog:\naddress: :2\n", "k.yml:7:1: address:", "already (line 5)"),
-        ("policy:\n  p: {}\n  q: {}\n  p: {}\n", "k.yml:8:3: policy.p:", "already (line 6)"),
-        ("cache:\n  expiry:\n    any: 1s\n    any: 1s\n", "k.yml:8:5: cache.expiry.any:", "already (line 7)"),
-        ("cache: 5m\n", "k.yml:5:8: cache:", "'5m' is neither off nor on; write off, or expiry with any in it"),
-        ("cache: [5m]\n", "k.yml:5:1: cache:", "expected keys with values, found a list"),
+        ("address: :1\nlog:\naddress: :2\n", "k.yml:7:1: address:", "already set (line 5)"),
+        ("policy:\n  p: {}\n  q: {}\n  p: {}\n", "k.yml:8:3: policy.p:", "already set (line 6)"),
+        ("cache:\n  expiry:\n    any: 1s\n    any: 1s\n", "k.yml:8:5: cache.expiry.any:", "already set (line 7)"),
+        ("cache: 5m\n", "k.yml:5:8: cache:", "'5m' is not valid; use off, on, or a section with expiry"),
+        ("cache: [5m]\n", "k.yml:5:1: cache:", "expected a mapping, found a list"),
         ("address: [a]\n", "k.yml:5:1: address:", "expected a single value, found a list"),
-        ("address: {a: b}\n", "k.yml:5:1: address:", "expected a single value, found keys"),
+        ("address: {a: b}\n", "k.yml:5:1: address:", "expected a single value, found a mapping"),
         ("policy: {p: {allow: /v1/status}}\n", "k.yml:5:21: policy.p.allow:", "expected a list"),
         ("policy:\n  p:\n    allow:\n    - [x]\n", "k.yml:8:7: policy.p.allow[0]:", "expected a single value"),
-        ("keys:\n- my-key\n", "k.yml:6:3: keys[0]:", "expected keys with values"),
-        ("log: {<<: x}\n", "k.yml:5:11: log.<<:", "expected keys with values"),
+        ("keys:\n- my-key\n", "k.yml:6:3: keys[0]:", "expected a mapping"),
+        ("log: {<<: x}\n", "k.yml:5:11: log.<<:", "expected a mapping"),
         // scalars
-        ("version: v2\n", "k.yml:5:10: version:", "'v2' is no known version; write v1"),
+        ("version: v2\n", "k.yml:5:10: version:", "'v2' is not a supported version; use v1"),
         ("address: 0.0.0.0\n", "k.yml:5:10: address:", "'0.0.0.0' has no port"),
         ("cache: {expiry: {any: 5}}\n", "k.yml:5:23: cache.expiry.any:", "'5' has no unit"),
-        ("cache: {expiry: {any: -5s}}\n", "k.yml:5:23: cache.expiry.any:", "is negative; write 0 or more"),
+        ("cache: {expiry: {any: -5s}}\n", "k.yml:5:23: cache.expiry.any:", "is negative; use 0 or more"),
         ("cache: {expiry: {offline: 1d}}\n", "k.yml:5:27: cache.expiry.offline:", "a day is 24h"),
-        ("log: {error: verbose}\n", "k.yml:5:14: log.error:", "'verbose' is no log level; write on, off"),
-        ("log: {format: xml}\n", "k.yml:5:15: log.format:", "'xml' is no format; write text or json"),
-        ("api: {/v1/ready: {skip_auth: maybe}}\n", "k.yml:5:30: api./v1/ready.skip_auth:", "write on, off"),
-        ("keys:\n- name: a.b\n", "k.yml:6:9: keys[0].name:", "'a.b' is no key name; use 1 to 80"),
+        ("log: {error: verbose}\n", "k.yml:5:14: log.error:", "'verbose' is not a valid log level; use on, off"),
+        ("log: {format: xml}\n", "k.yml:5:15: log.format:", "'xml' is not a valid format; use text or json"),
+        ("api: {/v1/ready: {skip_auth: maybe}}\n", "k.yml:5:30: api./v1/ready.skip_auth:", "use on, off"),
+        ("keys:\n- name: a.b\n", "k.yml:6:9: keys[0].name:", "'a.b' is not a valid key name; use 1 to 80"),
         ("keys:\n- name: a\n- name: b\n- name: a\n", "k.yml:8:9: keys[2].name:", "same key as keys[0].name (line 6)"),
-        ("keys:\n- name:\n", "k.yml:6:3: keys[0].name:", "is empty; write the name"),
-        ("keys:\n- {}\n", "k.yml:6:3: keys[0].name:", "is missing; write the name"),
+        ("keys:\n- name:\n", "k.yml:6:3: keys[0].name:", "is empty; set it to the name"),
+        ("keys:\n- {}\n", "k.yml:6:3: keys[0].name:", "is missing; set it to the name"),
         // environment
         ("address: ${NOWHERE}\n", "k.yml:5:10: address:", "variable NOWHERE is not set; set it"),
         ("address: 0.0.0.0:${PORT}\n", "k.yml:5:10: address:", "is not the whole value"),
-        ("address: ${}\n", "k.yml:5:10: address:", "no variable name"),
+        ("address: ${}\n", "k.yml:5:10: address:", "no valid variable name"),
         ("address: ${SECRET}\n", "k.yml:5:10: address:", "the value of ${SECRET} has no port"),
         (
             "policy: {p: {allow: ['${SECRET}']}}\n",
@@ -224,14 +224,14 @@ fn every_problem_is_told_with_its_place_and_what_to_do() {
         ),
         // APIs
         ("api: {/v1/redy: }\n", "k.yml:5:7: api./v1/redy:", "did you mean '/v1/ready'?"),
-        ("api: {/ready: }\n", "k.yml:5:7: api./ready:", "write /v1/ready"),
+        ("api: {/ready: }\n", "k.yml:5:7: api./ready:", "under /v1/ready"),
         (
             "api: {/v1/key/create: , /v1/key/create/: }\n",
             "k.yml:5:25: api./v1/key/create/:",
             "'api./v1/key/create' (line 5)",
         ),
-        ("api: {/v1/key/list: {skip_auth: on}}\n", "k.yml:5:33: api./v1/key/list.skip_auth:", "remove skip_auth here"),
-        ("api: {/version: {skip_auth: on}}\n", "k.yml:5:29: api./version.skip_auth:", "remove skip_auth here"),
+        ("api: {/v1/key/list: {skip_auth: on}}\n", "k.yml:5:33: api./v1/key/list.skip_auth:", "remove skip_auth"),
+        ("api: {/version: {skip_auth: on}}\n", "k.yml:5:29: api./version.skip_auth:", "remove skip_auth"),
         ("api: {/v1/api: {skip: on}}\n", "k.yml:5:17: api./v1/api.skip:", "did you mean 'skip_auth'?"),
         // policies
         ("policy:\n  p:\n    alow: []\n", "k.yml:7:5: policy.p.alow:", "did you mean 'allow'?"),
@@ -243,44 +243,56 @@ fn every_problem_is_told_with_its_place_and_what_to_do() {
         (
             "policy: {p: {allow: ['/v1/*/create/x']}}\n",
             "k.yml:5:22: policy.p.allow[0]:",
-            "a wildcard at the end of a rule alone",
+            "a wildcard only at the end of a rule",
         ),
-        ("policy: {p: {allow: [~]}}\n", "k.yml:5:22: policy.p.allow[0]:", "is empty; write a path"),
-        ("policy: {p: {identities: ['']}}\n", "k.yml:5:27: policy.p.identities[0]:", "is empty; write the identity"),
+        ("policy: {p: {allow: [~]}}\n", "k.yml:5:22: policy.p.allow[0]:", "is empty; use a path"),
+        (
+            "policy: {p: {identities: ['']}}\n",
+            "k.yml:5:27: policy.p.identities[0]:",
+            "is empty; set it to the identity",
+        ),
         (
             "policy: {p: {identities: ['${EMPTY}']}}\n",
             "k.yml:5:27: policy.p.identities[0]:",
-            "is empty; write the identity",
+            "is empty; set it to the identity",
         ),
         (&twice, "k.yml:10:7: policy.b.identities[1]:", "in policy 'a' (line 6) and in policy 'b' (line 10)"),
         (&again, "k.yml:9:7: policy.a.identities[1]:", "in policy 'a' (line 8) and in policy 'a' (line 9)"),
     ] {
-        refused(&format!("{HEAD}{text}"), begins, contains);
+        rejected(&format!("{HEAD}{text}"), begins, contains);
     }
 }
 
 #[test]
-fn what_is_required_must_be_there() {
+fn required_keys_must_be_present() {
     let tls = "tls: {key: k, cert: c}\n";
     let store = "keystore: {memory: }\n";
     let admin = "admin: {identity: _}\n";
     for (text, begins, contains) in [
-        (format!("{tls}{store}"), "k.yml:1:1: admin.identity:", "is missing; write the identity"),
-        (format!("{tls}{store}admin:\n"), "k.yml:3:1: admin.identity:", "is missing; write the identity"),
-        (format!("{tls}{store}admin:\n  identity:\n"), "k.yml:4:3: admin.identity:", "is empty; write the identity"),
-        (format!("{tls}{store}admin: {{identity: '${{EMPTY}}'}}\n"), "k.yml:3:19: admin.identity:", "is empty; write"),
-        (format!("{admin}{store}tls:\n  cert: c\n"), "k.yml:3:1: tls.key:", "is missing; write the path"),
-        (format!("{admin}{store}tls:\n  key: k\n"), "k.yml:3:1: tls.cert:", "is missing; write the path"),
-        (format!("{admin}{store}tls:\n  cert: c\n  key: ''\n"), "k.yml:5:8: tls.key:", "is empty; write the path"),
+        (format!("{tls}{store}"), "k.yml:1:1: admin.identity:", "is missing; set it to the identity"),
+        (format!("{tls}{store}admin:\n"), "k.yml:3:1: admin.identity:", "is missing; set it to the identity"),
+        (
+            format!("{tls}{store}admin:\n  identity:\n"),
+            "k.yml:4:3: admin.identity:",
+            "is empty; set it to the identity",
+        ),
+        (format!("{tls}{store}admin: {{identity: '${{EMPTY}}'}}\n"), "k.yml:3:19: admin.identity:", "is empty; set it"),
+        (format!("{admin}{store}tls:\n  cert: c\n"), "k.yml:3:1: tls.key:", "is missing; set it to a PEM file"),
+        (format!("{admin}{store}tls:\n  key: k\n"), "k.yml:3:1: tls.cert:", "is missing; set it to a PEM file"),
+        (
+            format!("{admin}{store}tls:\n  cert: c\n  key: ''\n"),
+            "k.yml:5:8: tls.key:",
+            "is empty; set it to a PEM file",
+        ),
         (
             format!("{admin}{store}tls:\n  cert: c\n  key: k\n  proxy: {{identities: [{A}]}}\n"),
             "k.yml:6:3: tls.proxy.header.cert:",
-            "is missing; write the name of the header",
+            "is missing; set it to the name of the header",
         ),
         (
             format!("{admin}{store}tls: {{cert: c, key: k, proxy: {{header: {{cert: 'X Cert'}}}}}}\n"),
             "k.yml:3:47: tls.proxy.header.cert:",
-            "'X Cert' is no name of an HTTP header; write",
+            "'X Cert' is not a valid HTTP header name; use",
         ),
         (format!("{admin}{tls}"), "k.yml:1:1: keystore:", "choose one of fs, sqlite, memory, postgres, vault, aws"),
         (
@@ -293,16 +305,20 @@ fn what_is_required_must_be_there() {
             "k.yml:1:1: keystore:",
             "choose one of fs, sqlite, memory, postgres, vault, aws",
         ),
-        (format!("{admin}{tls}keystore: fs\n"), "k.yml:3:11: keystore:", "expected keys with values"),
-        (format!("{admin}{tls}keystore:\n  fs:\n"), "k.yml:4:3: keystore.fs.path:", "is missing; write the path"),
-        (format!("{admin}{tls}keystore:\n  fs: {{path: ''}}\n"), "k.yml:4:14: keystore.fs.path:", "is empty; write"),
+        (format!("{admin}{tls}keystore: fs\n"), "k.yml:3:11: keystore:", "expected a mapping"),
+        (
+            format!("{admin}{tls}keystore:\n  fs:\n"),
+            "k.yml:4:3: keystore.fs.path:",
+            "is missing; set it to the directory",
+        ),
+        (format!("{admin}{tls}keystore:\n  fs: {{path: ''}}\n"), "k.yml:4:14: keystore.fs.path:", "is empty; set it"),
         (format!("{admin}{tls}keystore:\n  fs: {{dir: x}}\n"), "k.yml:4:3: keystore.fs.path:", "is missing"),
         (format!("{admin}{tls}keystore:\n  fss: {{path: x}}\n"), "k.yml:4:3: keystore.fss:", "did you mean 'fs'?"),
         (format!("{admin}{tls}keystore:\n  memory: {{path: x}}\n"), "k.yml:4:12: keystore.memory.path:", "remove it"),
         (
             format!("{admin}{tls}keystore:\n  fs: {{path: x}}\n  sqlite: {{path: y}}\n"),
             "k.yml:5:3: keystore.sqlite:",
-            "two keystores, 'fs' (line 4) and 'sqlite' (line 5); keep one",
+            "only one keystore is allowed, but 'fs' (line 4) and 'sqlite' (line 5) are configured; remove one",
         ),
     ] {
         if text.contains("dir: x") {
@@ -310,30 +326,30 @@ fn what_is_required_must_be_there() {
             assert_eq!(problems.len(), 2);
             assert!(problems[1].starts_with("k.yml:4:8: keystore.fs.dir: unknown key;"), "{problems:?}");
         } else {
-            refused(&text, begins, contains);
+            rejected(&text, begins, contains);
         }
     }
 }
 
 #[test]
-fn keystores_that_only_kes_has_are_told_by_name() {
+fn the_error_for_an_unsupported_keystore_of_kes_names_it() {
     for name in ["gcp", "azure", "fortanix", "gemalto", "entrust"] {
         let text = format!(
             "admin: {{identity: _}}\ntls: {{key: k, cert: c}}\nkeystore:\n  {name}:\n    secret: ${{NOWHERE}}\n    secret: hunter2\n"
         );
-        let begins = format!("k.yml:4:3: keystore.{name}: the keystore '{name}' of KES is not available");
-        refused(&text, &begins, "choose one of fs, sqlite, memory, postgres, vault, aws");
+        let begins = format!("k.yml:4:3: keystore.{name}: the KES keystore '{name}' is not supported");
+        rejected(&text, &begins, "choose one of fs, sqlite, memory, postgres, vault, aws");
     }
 }
 
 #[test]
-fn text_that_is_not_one_yaml_document_is_told_so() {
+fn text_that_is_not_a_single_yaml_document_is_rejected() {
     for (text, begins, contains) in [
-        ("a: [b\n", "k.yml:2:1: not valid YAML:", "quote what holds ': '"),
+        ("a: [b\n", "k.yml:2:1: not valid YAML:", "quote values that contain ': '"),
         ("a:\n\tb: c\n", "k.yml:2:1: not valid YAML:", "indent with spaces"),
-        ("a: !b c\n", "k.yml:1:4: a YAML tag", "write it without"),
-        ("a: b\n---\nc: d\n", "k.yml:3:1: a second YAML document", "keep one"),
-        ("hello\n", "k.yml:1:1: expected keys with values", "write 'KEY: VALUE' lines"),
+        ("a: !b c\n", "k.yml:1:4: YAML tags", "remove the tag"),
+        ("a: b\n---\nc: d\n", "k.yml:3:1: a second YAML document", "must be a single document"),
+        ("hello\n", "k.yml:1:1: expected a mapping", "write indented 'KEY: VALUE' lines"),
     ] {
         let error = parsed(text).unwrap_err();
         let first = error.problems()[0].to_string();
@@ -342,7 +358,7 @@ fn text_that_is_not_one_yaml_document_is_told_so() {
 }
 
 #[test]
-fn all_problems_of_a_file_are_told_at_once_in_its_order() {
+fn all_errors_of_a_file_are_reported_at_once_in_its_order() {
     let error = parsed("cache:\n  expiry: {any: x, unused: y}\naddress: z\nkey: k\nlog: {error: maybe}\n").unwrap_err();
     let problems = lines(error.problems());
     let paths: Vec<_> = problems.iter().map(|line| line.split(": ").nth(1).unwrap()).collect();
@@ -366,7 +382,7 @@ fn all_problems_of_a_file_are_told_at_once_in_its_order() {
 }
 
 #[test]
-fn a_problem_in_an_aliased_mapping_is_told_where_it_is_written() {
+fn an_error_in_an_aliased_mapping_has_the_position_of_the_anchor() {
     let error = with_head("policy:\n  a: &a\n    allow: [/v1/x]\n  b: *a\n").unwrap_err();
     let problems = lines(error.problems());
     assert!(problems[0].starts_with("k.yml:7:13: policy.a.allow[0]:"), "{problems:?}");
@@ -374,7 +390,7 @@ fn a_problem_in_an_aliased_mapping_is_told_where_it_is_written() {
 }
 
 #[test]
-fn very_many_problems_are_all_told_and_the_last_ones_without_a_line() {
+fn many_errors_are_all_reported_the_last_ones_without_a_line() {
     let keys: Vec<_> = (0..200).map(|i| format!("key-{i}: x\n")).collect();
     let problems = lines(with_head(&keys.concat()).unwrap_err().problems());
     assert_eq!(problems.len(), 200);
@@ -383,7 +399,7 @@ fn very_many_problems_are_all_told_and_the_last_ones_without_a_line() {
 }
 
 #[test]
-fn doubtful_configs_work_with_a_warning() {
+fn probable_mistakes_are_warnings() {
     let capitals = A.to_uppercase();
     let both = format!(
         "admin: {{identity: {A}}}\ntls: {{key: k, cert: c}}\nkeystore:\n  memory:\npolicy: {{p: {{identities: [{A}]}}}}"
@@ -392,17 +408,17 @@ fn doubtful_configs_work_with_a_warning() {
     let head = |text: &str| format!("{HEAD}{text}");
     for (text, begins, contains) in [
         (both, "k.yml:5:27: policy.p.identities[0]:", "is the admin identity"),
-        (nobody, "k.yml:1:19: admin.identity:", "matches no client; write 64 hex digits"),
+        (nobody, "k.yml:1:19: admin.identity:", "matches no client; use 64 hex digits"),
         (head("policy: {p: {identities: [x]}}"), "k.yml:5:27: policy.p.identities[0]:", "matches no client"),
         (
             head(&format!("policy: {{p: {{identities: [{capitals}]}}}}")),
             "k.yml:5:27: policy.p.identities[0]:",
-            "write it in small letters",
+            "write it in lower case",
         ),
         (
             head("policy: {p: {allow: [/v1/policy/write/x]}}"),
             "k.yml:5:22: policy.p.allow[0]:",
-            "'/v1/policy/write/x' is an API that KES had once",
+            "'/v1/policy/write/x' is an API that KES has removed",
         ),
         (head("policy: {p.q: }"), "k.yml:5:10: policy.p.q:", "the API cannot name this policy"),
     ] {
@@ -413,7 +429,7 @@ fn doubtful_configs_work_with_a_warning() {
 }
 
 #[test]
-fn no_problem_shows_what_may_be_a_secret() {
+fn no_error_contains_a_possible_secret() {
     let tls = "admin: {identity: _}\nkeystore: {memory: }\n";
     for text in [
         format!("{tls}tls:\n  password: [hunter2]\n"),
@@ -452,8 +468,8 @@ fn no_problem_shows_what_may_be_a_secret() {
 }
 
 #[test]
-fn an_api_key_in_the_place_of_an_identity_is_refused() {
-    refused(
+fn an_api_key_instead_of_an_identity_is_rejected() {
+    rejected(
         &format!("{HEAD}policy: {{p: {{identities: ['kes:v1:AAAA']}}}}\n"),
         "k.yml:5:27: policy.p.identities[0]:",
         "is an API key",
@@ -461,20 +477,20 @@ fn an_api_key_in_the_place_of_an_identity_is_refused() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn the_error_for_an_unreadable_file_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("keyway.yml");
     let error = read(&file).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("{}: cannot be read: ", file.display())), "{error}");
+    assert!(error.starts_with(&format!("{}: cannot read the file: ", file.display())), "{error}");
     fs::write(&file, b"address: :1\nlog: \xff\n").unwrap();
     let error = read(&file).unwrap_err().to_string();
-    assert_eq!(error, format!("{}:2:6: is not UTF-8; save the file as UTF-8", file.display()));
+    assert_eq!(error, format!("{}:2:6: not valid UTF-8; save the file as UTF-8", file.display()));
     fs::write(&file, HEAD).unwrap();
     assert_eq!(read(&file).unwrap().keystore, BackendConfig::Memory);
 }
 
 #[test]
-fn every_config_that_comes_with_the_program_is_good() {
+fn the_example_configs_are_valid() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -508,7 +524,7 @@ fn the_reference_config_shows_every_key_with_its_default() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_the_reader_panic_or_fail_without_a_reason(text in r"([a-z]{1,8}|[ \n:\-{}\[\]&*!<'~,.]|: |\n  |- |admin|tls|policy|keys|keystore|\$\{SECRET\}){0,40}") {
+    fn no_text_makes_the_parser_panic_or_fail_without_a_message(text in r"([a-z]{1,8}|[ \n:\-{}\[\]&*!<'~,.]|: |\n  |- |admin|tls|policy|keys|keystore|\$\{SECRET\}){0,40}") {
         for config in [with_head(&text), parsed(&text)] {
             proptest::prop_assert!(config.err().is_none_or(|error| !error.to_string().is_empty()));
         }

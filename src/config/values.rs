@@ -1,4 +1,4 @@
-//! Readers of single values: what text they take, and what is said of other text.
+//! Parsers of single values, and their error messages.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,82 +10,86 @@ use super::yaml::field::{Field, Text, is_api_key};
 use super::yaml::section::Section;
 use crate::identity::Identity;
 
-/// What to write where the identity of a client is missing.
-pub(super) const IDENTITY_TODO: &str = "write the identity of a client, 64 hex digits";
+/// What to do if the identity of a client is missing.
+pub(super) const IDENTITY_TODO: &str = "set it to the identity of a client (64 hex digits)";
 
-/// An identity; to be empty or an API key is an error.
+/// An identity; an empty value or an API key is an error.
 pub(super) fn identity(field: &Field<'_>, todo: &str) -> Option<Identity> {
     field.parse_required(todo, |text| match text.as_str() {
         secret if is_api_key(secret) => {
-            Err("is an API key, a secret; write the identity that belongs to it".to_owned())
+            Err("is an API key, which is a secret; use the identity that belongs to it".to_owned())
         }
         text => Ok(Identity::from_text(text)),
     })
 }
 
-/// Warns of an identity that no client can have.
-pub(super) fn warn_if_nobody(field: &Field<'_>, identity: &Identity) {
+/// Warns about an identity that no client can have.
+pub(super) fn warn_if_unmatchable(field: &Field<'_>, identity: &Identity) {
     if Identity::from_text(&identity.as_str().to_ascii_lowercase()).can_match() && !identity.can_match() {
-        field.warn("is in capital letters and so matches no client; write it in small letters");
+        field.warn("is in upper case and matches no client; write it in lower case");
     } else if !identity.can_match() {
-        field.warn("matches no client; write 64 hex digits, as the identity commands print them");
+        field.warn("matches no client; use 64 hex digits, as printed by the identity commands");
     }
 }
 
-/// Takes any text for a path.
-#[expect(clippy::unnecessary_wraps, reason = "it stands among parsers that can fail")]
+/// Accepts any text as a path.
+#[expect(clippy::unnecessary_wraps, reason = "used together with parsers that can fail")]
 pub(super) fn path(text: &Text) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text.as_str()))
 }
 
-/// Takes any text.
-#[expect(clippy::unnecessary_wraps, reason = "it stands among parsers that can fail")]
+/// Accepts any text.
+#[expect(clippy::unnecessary_wraps, reason = "used together with parsers that can fail")]
 pub(super) fn any(text: &Text) -> Result<String, String> {
     Ok(text.as_str().to_owned())
 }
 
-/// A whole number from `least` to `most`.
-pub(super) fn number<T>(least: T, most: T) -> impl FnOnce(&Text) -> Result<T, String>
+/// A number from `min` to `max`.
+pub(super) fn number<T>(min: T, max: T) -> impl FnOnce(&Text) -> Result<T, String>
 where
     T: FromStr + PartialOrd + Display,
 {
     move |text| match text.as_str().parse() {
-        Ok(number) if least <= number && number <= most => Ok(number),
-        _ => Err(format!("{} is no number that fits; write one from {least} to {most}", text.shown())),
+        Ok(number) if min <= number && number <= max => Ok(number),
+        _ => {
+            let is_number = text.as_str().trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit());
+            let problem = if is_number { "out of range" } else { "not a whole number" };
+            Err(format!("{} is {problem}; use a number from {min} to {max}", text.shown()))
+        }
     }
 }
 
-/// A secret, taken as it is; nothing when it is absent or empty.
+/// A secret, unchanged; `None` if it is absent or empty.
 pub(super) fn secret<T: From<String>>(section: &Section<'_>, key: &str) -> Option<T> {
     let mut value = section.get(key)?.text().ok()??.into_value();
     Some(T::from(std::mem::take(&mut *value)))
 }
 
-/// `on`, `off` and the other words of YAML 1.1 for them.
+/// `on`, `off` and their YAML 1.1 synonyms.
 pub(super) fn flag(text: &Text) -> Result<bool, String> {
     match text.as_str().to_ascii_lowercase().as_str() {
         "on" | "true" | "yes" => Ok(true),
         "off" | "false" | "no" => Ok(false),
-        _ => Err(format!("{} is neither on nor off; write on, off, true or false", text.shown())),
+        _ => Err(format!("{} is neither on nor off; use on, off, true or false", text.shown())),
     }
 }
 
-/// A duration of Go.
+/// A Go duration.
 pub(super) fn duration(text: &Text) -> Result<Duration, String> {
     parsed::<GoDuration>(text).map(|duration| duration.0)
 }
 
-/// What the type reads.
+/// A value of a type that implements [`FromStr`].
 pub(super) fn parsed<T: FromStr<Err: Display>>(text: &Text) -> Result<T, String> {
-    text.as_str().parse().map_err(|why| told(text, &why))
+    text.as_str().parse().map_err(|error| problem(text, &error))
 }
 
-/// The value, and what is wrong with it.
-pub(super) fn told(text: &Text, why: &dyn Display) -> String {
-    format!("{} {why}", text.shown())
+/// The error message for a value.
+pub(super) fn problem(text: &Text, error: &dyn Display) -> String {
+    format!("{} {error}", text.shown())
 }
 
-/// A character of an HTTP header name (RFC 9110 section 5.6.2).
+/// Whether a byte may appear in the name of an HTTP header (RFC 9110 section 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

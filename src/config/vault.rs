@@ -1,4 +1,4 @@
-//! `keystore.vault`, with the words of KES and some of our own. Their bounds are checked in `backends`.
+//! The section `keystore.vault`, with the keys of KES and a few of our own. Their bounds are checked in `backends`.
 
 use backends::vault::{Config, Credential, KvVersion, Login, Tls, Transit};
 
@@ -34,35 +34,35 @@ const STATUS: [&str; 1] = ["ping"];
 #[cfg(test)]
 pub(super) const KEYS: [&[&str]; 7] = [&VAULT, &TRANSIT, &APPROLE, &BY_JWT, &BY_CERT, &TLS, &STATUS];
 
-/// The KV engine of Vault. Nothing only when the report has an error.
+/// The KV engine of Vault. `None` only if the report contains an error.
 pub(super) fn vault(field: &Field<'_>) -> Option<Config> {
     let section = Section::new(field.clone(), &VAULT);
-    let endpoint = section.parse_required("endpoint", "write the URL of Vault, as in https://127.0.0.1:8200", any);
+    let endpoint = section.parse_required("endpoint", "set it to the URL of Vault, as in https://127.0.0.1:8200", any);
     let version = section.parse("version", |text| match text.as_str() {
         "v1" => Ok(KvVersion::V1),
         "v2" => Ok(KvVersion::V2),
-        _ => Err(format!("{} is no version of the KV engine; write v1 or v2", text.shown())),
+        _ => Err(format!("{} is not a version of the KV engine; use v1 or v2", text.shown())),
     });
     let transit = section.get("transit").map(|transit| {
         let transit = Section::new(transit.clone(), &TRANSIT);
         let engine = transit.parse("engine", any).unwrap_or_else(|| Transit::DEFAULT_ENGINE.to_owned());
-        let key = transit.parse_required("key", "write the name of the key in the transit engine", any);
+        let key = transit.parse_required("key", "set it to the name of a key in the transit engine", any);
         Some(Transit { engine, key: key? })
     });
     let tls = section.section("tls", &TLS);
     let file = |key: &str| tls.as_ref()?.parse(key, path);
     let tls = Tls { key: file("key"), cert: file("cert"), ca: file("ca") };
     if tls.key.is_some() != tls.cert.is_some() {
-        let lacking = if tls.key.is_some() { "tls.cert" } else { "tls.key" };
-        section.missing(lacking, "write key and cert, or neither");
+        let missing = if tls.key.is_some() { "tls.cert" } else { "tls.key" };
+        section.missing(missing, "set both key and cert, or neither");
     }
-    // KES asks Vault for its state this often. Here requests for status and readiness do.
+    // The interval at which KES queries the state of Vault. Here, requests for status and readiness do that.
     if let Some(status) = section.section("status", &STATUS) {
         status.parse("ping", duration);
     }
     let login = login(field, &section);
     if matches!(login, Some(Login::Cert { .. })) && tls.cert.is_none() && tls.key.is_none() {
-        section.missing("tls.cert", "write the client certificate to log in with, and its key");
+        section.missing("tls.cert", "set tls.cert and tls.key to the client certificate for the login");
     }
     Some(Config {
         endpoint: endpoint?,
@@ -76,25 +76,25 @@ pub(super) fn vault(field: &Field<'_>) -> Option<Config> {
     })
 }
 
-/// The one way to log in to Vault.
+/// The login method for Vault; exactly one is required.
 fn login(field: &Field<'_>, vault: &Section<'_>) -> Option<Login> {
-    let mut ways = LOGINS.into_iter().filter_map(|key| {
-        let way = vault.get(key)?;
-        (!way.is_empty()).then_some((key, way))
+    let mut methods = LOGINS.into_iter().filter_map(|key| {
+        let method = vault.get(key)?;
+        (!method.is_empty()).then_some((key, method))
     });
-    let Some((name, way)) = ways.next() else {
-        field.error_at_key(format!("has no way to log in; write one of {}", LOGINS.join(", ")));
+    let Some((name, method)) = methods.next() else {
+        field.error_at_key(format!("has no login method; add one of {}", LOGINS.join(", ")));
         return None;
     };
-    if let Some((other, second)) = ways.next() {
+    if let Some((other, second)) = methods.next() {
         second.error_at_key(format!(
-            "there are two ways to log in, '{name}'{} and '{other}'{}; keep one",
-            way.line(),
+            "only one login method is allowed, but '{name}'{} and '{other}'{} are configured; remove one",
+            method.line(),
             second.line(),
         ));
     }
     let by = |keys: &[&str]| {
-        let by = Section::new(way.clone(), keys);
+        let by = Section::new(method.clone(), keys);
         let engine = by.parse("engine", any).unwrap_or_else(|| name.to_owned());
         let namespace = by.parse("namespace", any);
         (by, engine, namespace)
@@ -102,13 +102,13 @@ fn login(field: &Field<'_>, vault: &Section<'_>) -> Option<Login> {
     Some(match name {
         "approle" => {
             let (by, engine, namespace) = by(&APPROLE);
-            let id = by.parse_required("id", "write the role id", any);
+            let id = by.parse_required("id", "set it to the role ID", any);
             let text = secret(&by, "secret").map(Credential::Text);
             let file = by.parse("secret_id_file", path).map(Credential::File);
             match (by.lacks("secret"), by.lacks("secret_id_file")) {
-                (false, false) => way.error_at_key("has both secret and secret_id_file; keep one"),
+                (false, false) => method.error_at_key("has both secret and secret_id_file; remove one"),
                 (true, true) => {
-                    by.missing("secret", "write the secret id, or secret_id_file with the path of its file");
+                    by.missing("secret", "set it to the secret ID, or set secret_id_file to a file that contains it");
                 }
                 _ => {}
             }
@@ -117,14 +117,14 @@ fn login(field: &Field<'_>, vault: &Section<'_>) -> Option<Login> {
         "kubernetes" | "jwt" => {
             let (by, engine, namespace) = by(&BY_JWT);
             let role = by.parse("role", any);
-            let jwt = by.parse_required("jwt", "write the token, or the path of the file that holds it", |text| {
+            let jwt = by.parse_required("jwt", "set it to a token, or to a file that contains one", |text| {
                 Ok(Credential::token_or_path(text.as_str()))
             });
             if name == "jwt" {
                 return Some(Login::Jwt { engine, namespace, role, jwt: jwt? });
             }
             if by.lacks("role") {
-                by.missing("role", "write the role to log in as");
+                by.missing("role", "set it to the role for the login");
             }
             Login::Kubernetes { engine, namespace, role: role?, jwt: jwt? }
         }
@@ -133,6 +133,6 @@ fn login(field: &Field<'_>, vault: &Section<'_>) -> Option<Login> {
             Login::Cert { engine, namespace, role: by.parse("role", any) }
         }
         "token" => Login::Token(secret(vault, "token")?),
-        _ => Login::TokenFile(way.parse(path)?),
+        _ => Login::TokenFile(method.parse(path)?),
     })
 }

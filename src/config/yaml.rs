@@ -1,5 +1,5 @@
-//! YAML with places: a tree of the text, fields and sections that know where they stand, and a report of all problems.
-//! What a key means is said in the files beside this room.
+//! YAML with source positions: the tree of a text, its fields and sections with their positions, and the report of all
+//! problems. The meaning of the keys is defined in the files of the parent module.
 
 pub(crate) mod field;
 pub(crate) mod locate;

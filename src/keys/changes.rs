@@ -1,4 +1,4 @@
-//! What was done to keys, here or by another process: the cache forgets what it knew.
+//! Invalidates cached keys after changes, whether by this process or another one.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -11,70 +11,71 @@ use tokio::time::sleep;
 
 use super::{Inner, KeysError};
 
-/// When a change of unknown outcome may still come to pass: pauses after which the cache forgets once more. A store
-/// may carry out for a while what was given up (the contract of `Store`).
-const ECHOES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
+/// When to invalidate a key again after a change with unknown outcome, as pauses: the keystore may still carry out an
+/// operation for a while after it was abandoned (see the contract of `Store`).
+const REPEAT_INVALIDATION_AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 
 impl Inner {
-    /// The store was asked to change what is under this name.
+    /// Invalidates a key after a create or delete.
     pub(super) async fn after_change(self: &Arc<Self>, name: &Name, result: &Result<(), KeysError>) {
         match result {
-            Err(KeysError::Down(_)) => {} // it was not asked
+            Err(KeysError::Down(_)) => {} // not attempted
             Err(KeysError::Store(_)) => {
-                // Nobody knows what it did, or will do.
-                self.forget(name).await;
+                // The outcome is unknown, and the change may still happen.
+                self.invalidate(name).await;
                 let (keys, name) = (Arc::downgrade(self), name.clone());
                 tokio::spawn(async move {
-                    for pause in ECHOES {
+                    for pause in REPEAT_INVALIDATION_AFTER {
                         sleep(pause).await;
                         let Some(keys) = keys.upgrade() else { return };
-                        keys.forget(&name).await;
+                        keys.invalidate(&name).await;
                     }
                 });
             }
-            // Also when it has refused: that the name is taken, or free, may be news.
-            _ => self.forget(name).await,
+            // Also after `AlreadyExists` and `NotFound`: either may contradict the cache.
+            _ => self.invalidate(name).await,
         }
     }
 
-    /// Makes sure that no key which was loaded before now is used again under this name, here and by the requests
-    /// that use these keys' successors.
-    pub(super) async fn forget(&self, name: &Name) {
-        self.forget_here(name).await;
+    /// Ensures that no key that was loaded before this call is used again, here and in the instances that replaced this
+    /// one.
+    pub(super) async fn invalidate(&self, name: &Name) {
+        self.invalidate_here(name).await;
         let mut next = self.successor.get().and_then(Weak::upgrade);
         while let Some(keys) = next {
-            keys.forget_here(name).await;
+            keys.invalidate_here(name).await;
             next = keys.successor.get().and_then(Weak::upgrade);
         }
     }
 
-    /// First the count, then the cache: a load that saw the count before puts its entry in before it looks again.
-    async fn forget_here(&self, name: &Name) {
+    /// The counter first, then the cache: a concurrent load inserts its entry before it checks the counter again.
+    async fn invalidate_here(&self, name: &Name) {
         self.mutations.count(name);
         self.cache.invalidate(name).await;
     }
 
-    /// Any key may have been changed by somebody else: each is read again before it is used, if the store can be.
-    fn doubt(&self) {
-        self.doubts.fetch_add(1, Ordering::AcqRel);
+    /// Requires all cached keys to be read again before they are used, because changes may have been missed.
+    fn start_generation(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 }
 
-/// Forgets what other processes change, for as long as the keys are in use.
+/// Invalidates keys that other processes change, as long as the instance is in use.
 pub(super) async fn follow(mut changes: Receiver<Change>, keys: Weak<Inner>) {
     loop {
         let change = changes.recv().await;
         let Some(keys) = keys.upgrade() else { return };
         match change {
-            Ok(Change::Key(name)) => keys.forget(&name).await,
+            Ok(Change::Key(name)) => keys.invalidate(&name).await,
             Ok(Change::Subscribed) => {
-                keys.deaf.store(false, Ordering::Release);
-                keys.doubt();
+                keys.is_unsubscribed.store(false, Ordering::Release);
+                keys.start_generation();
             }
-            Ok(Change::Unsubscribed) => keys.deaf.store(true, Ordering::Release),
-            Err(RecvError::Lagged(_)) => keys.doubt(),
+            Ok(Change::Unsubscribed) => keys.is_unsubscribed.store(true, Ordering::Release),
+            Err(RecvError::Lagged(_)) => keys.start_generation(),
             Err(RecvError::Closed) => {
-                keys.deaf.store(true, Ordering::Release);
+                keys.is_unsubscribed.store(true, Ordering::Release);
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! Why an operation on a key failed.
+//! Errors of key operations.
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use super::Outage;
 /// Why a key operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The name is taken.
+    /// The name is already in use.
     #[error("key already exists")]
     AlreadyExists,
-    /// No key has the name.
+    /// No key has this name.
     #[error("key does not exist")]
     NotFound,
-    /// There is a key, but the store does not hand it out.
+    /// The key exists, but the keystore does not return it.
     #[error("key is not available: {reason}")]
     Withheld {
-        /// Why, and how to get it back.
+        /// Why, and how to restore it.
         reason: String,
     },
-    /// The store holds something under the name that is no key.
+    /// The value in the keystore is not a valid key.
     #[error("stored key is damaged: {reason}")]
     Damaged {
-        /// What is wrong with it, without its content.
+        /// The problem, without the value.
         reason: String,
     },
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
+    /// The operating system provides no random bytes.
+    #[error("no random bytes available from the operating system")]
     Random,
-    /// The store failed.
+    /// The keystore operation failed.
     #[error(transparent)]
     Store(Arc<StoreError>),
-    /// The store is known to be down, and was not asked.
-    #[error("key store is down: {}", .0.cause)]
+    /// The keystore is known to be down, so the operation was not attempted.
+    #[error("keystore is down: {}", .0.cause)]
     Down(Arc<Outage>),
 }
 

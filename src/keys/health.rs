@@ -1,8 +1,8 @@
-//! Whether the store answers: the circuit breaker in front of it.
+//! The circuit breaker: whether the keystore is available.
 //!
-//! While the store is down nothing waits for it but probes. The breaker opens at the first sign that nobody answers; a
-//! store that answers with a failure is asked once more, by a probe, for one bad key is no outage. It closes with the
-//! first probe that succeeds. A store that nobody uses is asked from time to time, so that the state is never old.
+//! During an outage only probes are sent to the keystore. The breaker opens as soon as an operation gets no response.
+//! If the keystore responds with an error, a probe decides, because one bad key is not an outage. The breaker closes
+//! with the first successful probe. An idle keystore is probed periodically, so that its state is up to date.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,67 +17,67 @@ use tracing::{error, warn};
 
 use crate::telemetry::metrics::keystore::{Breaker, KeystoreMetrics};
 
-/// An operation that takes longer makes us ask whether the store answers at all.
-pub(super) const SUSPICIOUS: Duration = Duration::from_secs(1);
+/// An operation that takes longer triggers a probe.
+pub(super) const SLOW_OPERATION: Duration = Duration::from_secs(1);
 
-/// A store that says nothing to a probe for so long is down.
-const UNANSWERED: Duration = Duration::from_secs(3);
+/// If a probe is not answered within this time, the keystore is down.
+const PROBE_DEADLINE: Duration = Duration::from_secs(3);
 
-/// A store that has answered so recently is not suspected.
-const RECENT: Duration = Duration::from_millis(100);
+/// No probe is needed if the keystore has answered within this time.
+const RECENT_ANSWER: Duration = Duration::from_millis(100);
 
-/// How long a probe of a store that is down may take: longer, since a slow answer is one.
-const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+/// The deadline of a probe during an outage; longer, because a slow response ends the outage.
+const OUTAGE_PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Pauses between the beginnings of the first probes of a store that is down, and between all others. With them the
-/// breaker closes within 2 s of the store's return, also when a probe before it hangs.
+/// Pauses between the starts of the first probes of an outage, and between all others. The breaker thereby closes
+/// within 2 s after the keystore is available again, even if a previous probe hangs.
 const PROBE_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
 const LAST_PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest time for which a store that nobody uses is not asked.
-const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// The maximum interval between probes of an idle keystore.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The shortest. `offline` counts from the last answer, so the shorter it is, the more exactly that is to be known.
-const MIN_SILENCE: Duration = Duration::from_secs(1);
+/// The minimum interval. `offline` counts from the last answer, so a short `offline` needs frequent probes.
+const MIN_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A store that does not answer, or not as it should.
+/// An outage of the keystore: it is unreachable or returns errors.
 #[derive(Debug)]
 pub struct Outage {
-    /// Since when we know.
+    /// When it was detected.
     pub since: Instant,
-    /// How it showed.
+    /// The error that it was detected by.
     pub cause: Arc<StoreError>,
 }
 
-/// What is known of the store, for all who use it.
+/// The health of a keystore, shared by all tasks.
 pub(super) struct Health {
-    epoch: Instant,
-    /// Milliseconds from `epoch` to the beginning of the last operation that the store answered.
+    created: Instant,
+    /// Milliseconds from `created` to the start of the last operation that the keystore answered.
     answered: AtomicU64,
-    /// Whether there is an outage, for those who come by often. Written under the lock of `outage` alone.
+    /// Whether there is an outage, for a fast check. Written only while `outage` is locked.
     is_down: AtomicBool,
     outage: watch::Sender<Option<Arc<Outage>>>,
-    suspicion: Notify,
-    /// Whether metrics and log tell of this store, and not of one that a reload has put in its place or refused.
+    probe_requested: Notify,
+    /// Whether metrics and log show this keystore. Not before a reload has put it into use, nor after its replacement.
     is_published: AtomicBool,
     metrics: Arc<KeystoreMetrics>,
 }
 
 impl Health {
-    /// The store is well: it has just been opened.
+    /// The keystore has just been opened and is available.
     pub(super) fn new(metrics: Arc<KeystoreMetrics>) -> Self {
         Self {
-            epoch: Instant::now(),
+            created: Instant::now(),
             answered: AtomicU64::new(0),
             is_down: AtomicBool::new(false),
             outage: watch::Sender::new(None),
-            suspicion: Notify::new(),
+            probe_requested: Notify::new(),
             is_published: AtomicBool::new(false),
             metrics,
         }
     }
 
-    /// From now on metrics and log tell of this store.
+    /// Shows this keystore in metrics and log from now on.
     pub(super) fn publish(&self) {
         self.is_published.store(true, Ordering::Release);
         self.outage.send_if_modified(|outage| {
@@ -86,12 +86,12 @@ impl Health {
         });
     }
 
-    /// From now on they tell of another one.
-    pub(super) fn retire(&self) {
+    /// Stops showing this keystore in metrics and log.
+    pub(super) fn unpublish(&self) {
         self.is_published.store(false, Ordering::Release);
     }
 
-    /// Whether metrics and log tell of this store.
+    /// Whether metrics and log show this keystore.
     pub(super) fn is_published(&self) -> bool {
         self.is_published.load(Ordering::Acquire)
     }
@@ -101,35 +101,35 @@ impl Health {
         if self.is_down.load(Ordering::Acquire) { self.outage.borrow().clone() } else { None }
     }
 
-    /// When the store last was known to be well.
+    /// When the keystore was last known to be available.
     pub(super) fn answered(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.answered.load(Ordering::Acquire))
+        self.created + Duration::from_millis(self.answered.load(Ordering::Acquire))
     }
 
-    /// The store has answered something that was asked at `began`.
-    pub(super) fn succeeded(&self, began: Instant) {
-        let millis = u64::try_from(began.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX);
+    /// Records that the keystore has answered an operation that started at `start`.
+    pub(super) fn succeeded(&self, start: Instant) {
+        let millis = u64::try_from(start.saturating_duration_since(self.created).as_millis()).unwrap_or(u64::MAX);
         self.answered.fetch_max(millis, Ordering::AcqRel);
         if !self.is_down.load(Ordering::Acquire) {
             return;
         }
         self.outage.send_if_modified(|outage| {
-            // What was asked before the outage says nothing about its end.
-            let Some(ended) = outage.take_if(|outage| outage.since <= began) else { return false };
+            // An operation from before the outage does not prove its end.
+            let Some(ended) = outage.take_if(|outage| outage.since <= start) else { return false };
             self.is_down.store(false, Ordering::Release);
             self.show(Breaker::Closed);
             if self.is_published() {
-                warn!(seconds = ended.since.elapsed().as_secs_f64(), "key store is back");
+                warn!(seconds = ended.since.elapsed().as_secs_f64(), "keystore is available again");
             }
             true
         });
     }
 
-    /// Nobody answered what was asked at `began`, or a probe was refused: the store is down, unless it has answered
-    /// something since; then a probe is to find out.
-    pub(super) fn failed(&self, cause: &Arc<StoreError>, began: Instant) {
-        if self.answered() > began {
-            self.suspect();
+    /// Records that an operation that started at `start` got no answer, or that a probe failed: the keystore is down.
+    /// If it has answered another operation since then, a probe decides.
+    pub(super) fn failed(&self, cause: &Arc<StoreError>, start: Instant) {
+        if self.answered() > start {
+            self.request_probe();
             return;
         }
         self.outage.send_if_modified(|outage| {
@@ -141,18 +141,21 @@ impl Health {
             self.show(Breaker::Open);
             if self.is_published() {
                 let reason = chain(&**cause);
-                error!(reason, "key store is down: keys of the cache alone are served, as cache.expiry.offline says");
+                error!(
+                    reason,
+                    "keystore is down; serving only cached keys, for as long as cache.expiry.offline allows"
+                );
             }
             true
         });
     }
 
-    /// Something points to an outage: a probe is to find out.
-    pub(super) fn suspect(&self) {
-        self.suspicion.notify_one();
+    /// Requests a probe, because there are signs of an outage.
+    pub(super) fn request_probe(&self) {
+        self.probe_requested.notify_one();
     }
 
-    /// Waits until the store is down.
+    /// Waits until the keystore is down.
     pub(super) async fn until_down(&self) -> Arc<Outage> {
         let mut outage = self.outage.subscribe();
         loop {
@@ -163,69 +166,68 @@ impl Health {
         }
     }
 
-    /// Asks the store whether it could serve a key now, and draws the conclusion: one that says nothing `within` this
-    /// time is down.
-    async fn probe(&self, store: &dyn Store, within: Duration) -> bool {
-        let began = Instant::now();
-        let answer = self.ask(store, within).await;
+    /// Pings the keystore and updates its state: if there is no answer within `deadline`, it is down.
+    async fn probe(&self, store: &dyn Store, deadline: Duration) -> bool {
+        let start = Instant::now();
+        let answer = self.ping(store, deadline).await;
         if let Err(cause) = &answer {
-            self.failed(cause, began);
+            self.failed(cause, start);
         }
         answer.is_ok()
     }
 
-    /// Asks the store whether it could serve a key now. The answer is its latency. No answer `within` this time is an
-    /// error, and no more than a reason to look.
-    pub(super) async fn ask(&self, store: &dyn Store, within: Duration) -> Result<Duration, Arc<StoreError>> {
-        let began = Instant::now();
-        let Ok(answer) = timeout(within, store.ping()).await else {
+    /// Pings the keystore: whether it could serve a key. Returns its latency. No answer within `deadline` is an error,
+    /// but only triggers a probe.
+    pub(super) async fn ping(&self, store: &dyn Store, deadline: Duration) -> Result<Duration, Arc<StoreError>> {
+        let start = Instant::now();
+        let Ok(answer) = timeout(deadline, store.ping()).await else {
             self.metrics.failed(Operation::Ping);
-            self.suspect();
-            let reason = format!("no answer within {} s", within.as_secs());
+            self.request_probe();
+            let reason = format!("no answer within {} s", deadline.as_secs());
             return Err(Arc::new(StoreError::unreachable(reason)));
         };
-        let latency = began.elapsed();
+        let latency = start.elapsed();
         self.metrics.latency(Operation::Ping, latency);
         match answer.map_err(Arc::new) {
             Ok(()) => {
-                self.succeeded(began);
+                self.succeeded(start);
                 Ok(latency)
             }
             Err(cause) => {
                 self.metrics.failed(Operation::Ping);
-                self.failed(&cause, began);
+                self.failed(&cause, start);
                 Err(cause)
             }
         }
     }
 
-    /// Keeps the state true, for as long as the store is in use. `offline` is asked before each wait.
-    pub(super) async fn keep(&self, store: &dyn Store, offline: impl Fn() -> Duration) {
+    /// Monitors the keystore as long as it is in use. `offline` returns the current setting.
+    pub(super) async fn monitor(&self, store: &dyn Store, offline: impl Fn() -> Duration) {
         loop {
             if self.outage().is_some() {
-                self.probe_until_back(store).await;
+                self.probe_until_up(store).await;
             }
-            let silence = match offline() {
-                Duration::ZERO => MAX_SILENCE,
-                offline => (offline / 60).clamp(MIN_SILENCE, MAX_SILENCE),
+            let interval = match offline() {
+                Duration::ZERO => MAX_PROBE_INTERVAL,
+                offline => (offline / 60).clamp(MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL),
             };
-            // Where others are answered at this moment, there is no outage to find.
-            let quiet = tokio::select! {
+            // No probe is needed if the keystore has just answered another operation.
+            let min_age = tokio::select! {
                 _ = self.until_down() => continue,
-                () = self.suspicion.notified() => RECENT,
-                () = sleep_until(self.answered() + silence) => silence,
+                () = self.probe_requested.notified() => RECENT_ANSWER,
+                () = sleep_until(self.answered() + interval) => interval,
             };
-            if self.answered().elapsed() >= quiet {
+            if self.answered().elapsed() >= min_age {
                 tokio::select! {
                     _ = self.until_down() => {}
-                    _ = self.probe(store, UNANSWERED) => {}
+                    _ = self.probe(store, PROBE_DEADLINE) => {}
                 }
             }
         }
     }
 
-    /// Probes side by side, so that one that hangs does not hide the store's return.
-    async fn probe_until_back(&self, store: &dyn Store) {
+    /// Sends probes concurrently, so that one that hangs does not delay the end of the outage.
+    async fn probe_until_up(&self, store: &dyn Store) {
         let mut probes = FuturesUnordered::new();
         let mut pauses = PROBE_PAUSES.into_iter();
         let mut next = Instant::now();
@@ -233,13 +235,13 @@ impl Health {
             tokio::select! {
                 () = sleep_until(next) => {
                     self.show_in_outage(Breaker::HalfOpen);
-                    probes.push(self.probe(store, PROBE_DEADLINE));
+                    probes.push(self.probe(store, OUTAGE_PROBE_DEADLINE));
                     next = Instant::now() + pauses.next().unwrap_or(LAST_PROBE_PAUSE);
                 }
                 Some(_) = probes.next() => if probes.is_empty() {
                     self.show_in_outage(Breaker::Open);
                 },
-                () = self.until_back() => {}
+                () = self.until_up() => {}
             }
         }
     }
@@ -250,7 +252,7 @@ impl Health {
         }
     }
 
-    /// Shows a state of the breaker that there is only during an outage.
+    /// Shows a state that exists only during an outage.
     fn show_in_outage(&self, breaker: Breaker) {
         self.outage.send_if_modified(|outage| {
             if outage.is_some() {
@@ -260,7 +262,7 @@ impl Health {
         });
     }
 
-    async fn until_back(&self) {
+    async fn until_up(&self) {
         let mut outage = self.outage.subscribe();
         let _ = outage.wait_for(Option::is_none).await;
     }

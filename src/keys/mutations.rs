@@ -1,17 +1,16 @@
-//! Which loads have been overtaken, because something was done to their names meanwhile.
+//! Detects loads that were overtaken by a create or delete.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use backends::Name;
 
-/// Number of counters; names share one by hash. A mutation makes loads of 1/1024 of all names, if they are under way,
-/// be done again.
+/// Number of counters; names share them by hash. A mutation therefore repeats the loads in progress of 1/1024 of all
+/// names.
 const STRIPES: usize = 1024;
 
-/// Counts creates and deletes, by name. A load that began under another count than the present one may have read
-/// what is no longer there, so its result is not used: without this a deleted key could come back into the cache
-/// and encrypt data that nobody can read again.
+/// Counts creates and deletes by name. If the count has changed since a load started, its result may be outdated and is
+/// not used. Otherwise a deleted key could return to the cache and encrypt data that could never be decrypted.
 pub(super) struct Mutations {
     hasher: RandomState,
     stripes: [AtomicU64; STRIPES],
@@ -24,19 +23,19 @@ impl Default for Mutations {
 }
 
 impl Mutations {
-    /// The count of a name.
+    /// The count for a name.
     pub(super) fn of(&self, name: &Name) -> u64 {
         self.stripe(name).load(Ordering::Acquire)
     }
 
-    /// The key of the name was created or deleted, or may have been.
+    /// Counts a create or delete, including one with unknown outcome.
     pub(super) fn count(&self, name: &Name) {
         self.stripe(name).fetch_add(1, Ordering::AcqRel);
     }
 
     fn stripe(&self, name: &Name) -> &AtomicU64 {
-        let number = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
+        let index = usize::try_from(self.hasher.hash_one(name) % STRIPES as u64).unwrap_or_default();
         #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor, the length")]
-        &self.stripes[number]
+        &self.stripes[index]
     }
 }

@@ -1,30 +1,30 @@
-//! How the cache behaves, and how long operations of the store may take.
+//! The settings of the cache, and the deadlines of keystore operations.
 
 use std::time::Duration;
 
 use backends::Operation;
 
-/// The deadline of a [`Keys::ping`], so that a probe is answered before its own time-out.
+/// The deadline of [`super::Keys::ping`]: below the timeout of common probes.
 pub(super) const PING_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How the cache behaves: `cache` of the config. May be changed while it is in use.
+/// The settings of the cache: the section `cache` of the config. They can be changed while it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long a key may be served without asking the store again, since it was read; zero: not at all. Each key
-    /// has a share of 90 to 100 % of it.
+    /// How long a key is served before it is read again; zero: not cached. The lifetime of each key is between 90 and
+    /// 100 % of it.
     pub any: Duration,
-    /// The same, since it was used last; zero: not at all.
+    /// The same, since the last use; zero: not cached.
     pub unused: Duration,
-    /// How long keys are served while the store is down, since it last answered; zero: not at all.
+    /// How long keys are served while the keystore is down, since it last answered; zero: not at all.
     pub offline: Duration,
-    /// Keys in the cache at most; the least used go first. At about 0.8 KiB a key.
+    /// The maximum number of keys in the cache, about 0.8 KiB each; the least used are removed first.
     pub max_entries: u64,
-    /// How long operations of the store may take.
+    /// The deadlines of keystore operations.
     pub deadlines: Deadlines,
 }
 
-/// How long operations of the store may take, below the time-outs of the requests that need them. The store's own
-/// time-outs are shorter where they can be.
+/// The deadlines of keystore operations, below the timeouts of the requests that use them. The keystore's own timeouts
+/// are shorter if possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// Of [`Operation::Create`].

@@ -1,4 +1,4 @@
-//! The cache in front of a store whose reads can be held up.
+//! The cache in front of a keystore whose reads can be blocked.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn keys_of(store: Arc<dyn Store>, settings: Settings) -> Keys {
     keys
 }
 
-/// A store in memory that counts reads, and answers one only when it is let.
+/// A keystore in memory that counts reads, and answers each only after a permit is added.
 #[derive(Debug)]
 struct Gated {
     store: Arc<dyn Store>,
@@ -56,7 +56,7 @@ impl Gated {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// Waits until `count` reads have begun.
+    /// Waits until `count` reads have started.
     async fn until_reads(&self, count: usize) {
         while self.reads() < count {
             tokio::task::yield_now().await;
@@ -70,7 +70,7 @@ impl Store for Gated {
         self.store.create(name, value).await
     }
 
-    /// Reads first and waits then: what it answers may be old by the time it does.
+    /// Reads first and then waits, so that the result may be outdated.
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
         let value = self.store.get(name).await;
         self.reads.fetch_add(1, Ordering::SeqCst);
@@ -104,7 +104,7 @@ fn name(text: &str) -> Name {
 }
 
 #[tokio::test]
-async fn a_thousand_requests_for_one_cold_key_read_the_store_once() {
+async fn a_thousand_requests_for_an_uncached_key_read_it_once() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
@@ -125,7 +125,7 @@ async fn a_thousand_requests_for_one_cold_key_read_the_store_once() {
 }
 
 #[tokio::test]
-async fn a_failed_load_is_shared_by_those_who_wait_and_not_kept() {
+async fn a_failed_load_is_shared_by_all_waiting_requests_and_not_cached() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     let requests: Vec<_> = (0..100)
@@ -148,7 +148,7 @@ async fn a_failed_load_is_shared_by_those_who_wait_and_not_kept() {
 }
 
 #[tokio::test]
-async fn a_load_goes_on_when_the_first_to_ask_has_left() {
+async fn a_load_continues_after_the_first_request_is_cancelled() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
@@ -170,7 +170,7 @@ async fn a_load_goes_on_when_the_first_to_ask_has_left() {
 }
 
 #[tokio::test]
-async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
+async fn a_load_that_a_delete_overtakes_is_neither_returned_nor_cached() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     keys.create(&name("key"), "me").await.unwrap();
@@ -178,7 +178,7 @@ async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
         let keys = keys.clone();
         tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
     };
-    store.until_reads(1).await; // it holds the key by now
+    store.until_reads(1).await; // it has read the key
     keys.delete(&name("key")).await.unwrap();
     store.gate.add_permits(10);
     assert!(matches!(late.await.unwrap(), Err(KeysError::NotFound)));
@@ -186,14 +186,14 @@ async fn a_load_that_a_delete_overtakes_is_neither_answered_nor_cached() {
 }
 
 #[tokio::test]
-async fn a_load_that_a_create_overtakes_does_not_say_that_there_is_no_key() {
+async fn a_load_that_a_create_overtakes_does_not_return_not_found() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     let late = {
         let keys = keys.clone();
         tokio::spawn(async move { keys.get(&name("key")).await.map(drop) })
     };
-    store.until_reads(1).await; // it has found nothing by now
+    store.until_reads(1).await; // it has found no key
     keys.create(&name("key"), "me").await.unwrap();
     let after = {
         let keys = keys.clone();
@@ -206,7 +206,7 @@ async fn a_load_that_a_create_overtakes_does_not_say_that_there_is_no_key() {
 }
 
 #[tokio::test]
-async fn a_key_made_again_under_its_name_is_used_at_once() {
+async fn a_key_that_is_created_again_is_used_immediately() {
     let store = Gated::open(1000).await;
     let keys = keys_of(store, LONG);
     for _ in 0..50 {
@@ -230,7 +230,7 @@ async fn a_lifetime_of_zero_reads_the_store_each_time() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_damaged_and_not_absent() {
+async fn a_value_that_is_not_a_key_is_damaged_and_not_absent() {
     let store = Gated::open(1000).await;
     let keys = keys_of(store.clone(), LONG);
     for (number, value) in ["", "A", "{}", "CiQKIC"].into_iter().enumerate() {
@@ -242,7 +242,7 @@ async fn what_is_no_key_is_damaged_and_not_absent() {
 }
 
 #[tokio::test]
-async fn pages_of_a_listing_hold_as_many_names_as_fit_and_continue() {
+async fn a_page_of_a_listing_contains_as_many_names_as_fit() {
     let store = Gated::open(0).await;
     let keys = keys_of(store.clone(), LONG);
     for number in 0..100 {
@@ -263,7 +263,7 @@ async fn pages_of_a_listing_hold_as_many_names_as_fit_and_continue() {
     assert!(!keys.list("key-", None, 100 * size).await.unwrap().more);
 }
 
-/// Lets the task that follows changes run.
+/// Runs the task that processes changes.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -271,7 +271,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_key_that_another_process_changed_is_read_again() {
+async fn a_key_changed_by_another_process_is_read_again() {
     let changes = broadcast::Sender::new(8);
     let store = Gated::open_with(1000, Some(changes.clone())).await;
     let keys = keys_of(store.clone(), LONG);
@@ -287,7 +287,7 @@ async fn a_key_that_another_process_changed_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_hears_again_makes_all_keys_be_read_again() {
+async fn all_keys_are_read_again_after_a_new_subscription() {
     let changes = broadcast::Sender::new(2);
     let store = Gated::open_with(1000, Some(changes.clone())).await;
     let keys = keys_of(store.clone(), LONG);
@@ -297,13 +297,13 @@ async fn a_store_that_hears_again_makes_all_keys_be_read_again() {
     changes.send(Change::Unsubscribed).unwrap();
     settle().await;
     keys.get(&name("key")).await.unwrap();
-    assert_eq!(store.reads(), reads, "a young key is served while nothing is heard");
+    assert_eq!(store.reads(), reads, "a recent key is served without a subscription");
     changes.send(Change::Subscribed).unwrap();
     settle().await;
     keys.get(&name("key")).await.unwrap();
     assert_eq!(store.reads(), reads + 1);
     for _ in 0..10 {
-        changes.send(Change::Key(name("other"))).unwrap(); // more than the follower can keep up with
+        changes.send(Change::Key(name("other"))).unwrap(); // more than the channel can buffer
     }
     settle().await;
     keys.get(&name("key")).await.unwrap();

@@ -1,6 +1,7 @@
-//! The gate before a handler: who is the client, and may it call this API?
+//! Access control in front of the handlers: which client sends the request, and may it call this API?
 //!
-//! [`decide`] is the one decision about access, pure and without a server: the gate, and `policy explain`, ask it.
+//! [`decide`] is the single decision about access, pure and independent of a server; requests and `policy explain` use
+//! it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of a request with these headers. Headers count only when they come from a configured proxy.
+    /// The client of a request with these headers, which count only if they come from a configured proxy.
     pub fn of(state: &State, peer: &Peer, headers: &HeaderMap) -> Self {
         let direct = Self { ip: peer.address.ip(), identity: peer.identity.clone() };
         match (&state.config.tls.proxy, &direct.identity) {
@@ -37,16 +38,16 @@ impl Client {
     }
 }
 
-/// Whether a client may call an API, and why.
+/// Whether a client may call an API, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// Yes: the API is open to everyone.
     Open,
     /// Yes: the config opens the API to everyone (`skip_auth`).
     Skipped,
-    /// Yes: every client certificate is enough.
+    /// Yes: any client certificate is sufficient.
     Certificate,
-    /// Yes: it is the admin, which may do anything.
+    /// Yes: it is the admin, which may do everything.
     Admin,
     /// Yes: this rule of its policy allows it.
     Allowed {
@@ -62,7 +63,7 @@ pub enum Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// Whether the request may go on.
+    /// Whether access is granted.
     pub fn is_allowed(&self) -> bool {
         match self {
             Self::Open | Self::Skipped | Self::Certificate | Self::Admin | Self::Allowed { .. } => true,
@@ -71,8 +72,8 @@ impl Decision<'_> {
     }
 }
 
-/// Decides whether a client with this identity may call `route` at the decoded `path`. `skips_auth` says whether the
-/// config opens the API to everyone, which counts only for [`Access::Skippable`].
+/// Decides whether a client with this identity may call `route` at the decoded `path`. `skips_auth` is whether the
+/// config opens the API to everyone; it counts only for [`Access::Skippable`].
 pub fn decide<'a>(
     route: &Route,
     identity: Option<&Identity>,
@@ -100,7 +101,7 @@ pub fn decide<'a>(
     }
 }
 
-/// Rules for an API hold for its alias too: what either name denies is denied, and what either allows is allowed.
+/// Rules for an API also apply to its alias: a deny rule for either path denies, and an allow rule for either allows.
 fn check_alias<'a>(
     policies: &'a Policies,
     identity: &Identity,
@@ -114,10 +115,10 @@ fn check_alias<'a>(
     }
 }
 
-/// Lets a request pass or says why not. The answer is the client's identity, which only an open API may lack.
+/// Checks access. Returns the client's identity, which only an open API may lack.
 ///
 /// # Errors
-/// [`ApiError::Certificate`] when the API needs an identity and there is none; [`ApiError::NotAuthorized`].
+/// [`ApiError::Certificate`] if the API needs an identity and there is none; [`ApiError::NotAuthorized`].
 pub fn check(state: &State, route: &Route, client: &Client, path: &str) -> Result<Option<Identity>, ApiError> {
     let identity = client.identity.as_ref();
     match decide(route, identity.ok(), path, state.config.skips_auth(route), &state.policies) {
@@ -129,8 +130,8 @@ pub fn check(state: &State, route: &Route, client: &Client, path: &str) -> Resul
     }
 }
 
-/// The client that the nearest proxy names: the last address of the last `X-Forwarded-For`. What stands before it
-/// may come from the client itself.
+/// The client according to the nearest proxy: the last address in the last `X-Forwarded-For`. Addresses before it may
+/// come from the client itself.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get_all("x-forwarded-for").iter().next_back()?;
     value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_forwarded_address_counts() {
+    fn only_the_last_forwarded_address_counts() {
         let mut headers = HeaderMap::new();
         assert_eq!(forwarded_for(&headers), None);
         headers.append("x-forwarded-for", "10.0.0.1".parse().unwrap());

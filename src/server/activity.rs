@@ -1,4 +1,4 @@
-//! What a connection is doing: requests under way, and when the last one ended.
+//! The activity of a connection: open requests, and when the last one ended.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::server::record::Record;
-use crate::state::limits::Room;
+use crate::state::limits::Reservation;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
@@ -21,11 +21,11 @@ pub(super) struct Activity(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     opened: Instant,
-    /// Requests whose response has not ended.
+    /// Requests whose response is not complete.
     open: AtomicUsize,
-    /// Requests that ever began.
+    /// All requests so far.
     begun: AtomicUsize,
-    /// Milliseconds from `opened` to the last begin or end of a request.
+    /// Milliseconds from `opened` to the last start or end of a request.
     last: AtomicU64,
 }
 
@@ -39,7 +39,7 @@ impl Activity {
         }))
     }
 
-    /// A request begins; it is open until the guard is dropped.
+    /// Starts a request, which is open until the guard is dropped.
     pub(super) fn begin(&self) -> Open {
         self.0.open.fetch_add(1, Ordering::AcqRel);
         self.0.begun.fetch_add(1, Ordering::AcqRel);
@@ -52,17 +52,17 @@ impl Activity {
         self.0.open.load(Ordering::Acquire) == 0
     }
 
-    /// How many requests ever began.
+    /// The number of requests so far.
     pub(super) fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Acquire)
     }
 
-    /// When a request began or ended last, or the connection was opened.
+    /// When a request last started or ended, or the connection was opened.
     pub(super) fn last(&self) -> Instant {
         self.0.opened + Duration::from_millis(self.0.last.load(Ordering::Acquire))
     }
 
-    /// Counts now as activity.
+    /// Counts as activity now.
     pub(super) fn touch(&self) {
         let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.fetch_max(now, Ordering::AcqRel);
@@ -74,7 +74,7 @@ impl Activity {
 pub(super) struct Open(Activity);
 
 impl Open {
-    /// The body, with the request open until it ends, and counted as under way by its record.
+    /// Keeps the request open, and its record counted, until the body ends.
     pub(super) fn until_end_of(self, body: Body, record: Option<Arc<Record>>) -> Tracked {
         Tracked { body, _open: self, record }
     }
@@ -95,11 +95,11 @@ pub(super) struct Tracked {
     record: Option<Arc<Record>>,
 }
 
-/// Bytes of an answer that keep their room until they are sent: HTTP/2 takes them all at once, and then waits for the
-/// client to take them.
+/// Response bytes that keep their reservation until they are sent: HTTP/2 buffers all of them and then waits for the
+/// client.
 struct Counted {
     bytes: Bytes,
-    _room: Room,
+    _reservation: Reservation,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -117,8 +117,8 @@ impl hyper::body::Body for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        let Some(room) = self.record.as_ref().and_then(|record| record.room()) else { return frame };
-        let counted = |bytes| Bytes::from_owner(Counted { bytes, _room: room.clone() });
+        let Some(reservation) = self.record.as_ref().and_then(|record| record.reservation()) else { return frame };
+        let counted = |bytes| Bytes::from_owner(Counted { bytes, _reservation: reservation.clone() });
         frame.map_ok(|frame| frame.map_data(counted))
     }
 

@@ -1,4 +1,4 @@
-//! A request's time and its body: the deadline of everything that follows the head, and the bytes that are still to come.
+//! The deadline and the body of a request.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -11,15 +11,15 @@ use hyper::body::Incoming;
 
 use super::record::Record;
 use crate::api::error::ApiError;
-use crate::state::limits::{Room, SMALL_BODY};
+use crate::state::limits::{Reservation, SMALL_BODY};
 
-/// Bytes of an unread body that are read and thrown away, so that the client gets its answer and not a reset.
+/// Bytes of an unread body that are read and discarded, so that the client gets the response and not a reset.
 const MAX_DRAIN: usize = 4 << 20;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
-/// The end of a request's time.
+/// The deadline of a request.
 pub(super) struct Deadline {
     at: Option<tokio::time::Instant>,
     timeout: Duration,
@@ -30,9 +30,9 @@ impl Deadline {
         Self { at: (!timeout.is_zero()).then(|| tokio::time::Instant::now() + timeout), timeout }
     }
 
-    /// What `future` gives, or nothing when the time is up before.
+    /// The output of `future`, or `None` if the deadline passes first.
     pub(super) async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        // Mostly it is there at once: then no timer is made.
+        // Usually it is ready immediately; then no timer is created.
         let mut future = pin!(future);
         if let Poll::Ready(ready) = futures_util::poll!(future.as_mut()) {
             return Some(ready);
@@ -44,10 +44,10 @@ impl Deadline {
     }
 }
 
-/// A request's body, as far as it is not read.
+/// The part of a request's body that is not read yet.
 pub(super) struct Unread {
     body: Incoming,
-    /// Whether the rest may be read: a client that waits for `100 Continue` has not sent it.
+    /// Whether the rest may be read; a client that waits for `100 Continue` has not sent it.
     drain: bool,
 }
 
@@ -57,7 +57,7 @@ impl Unread {
         Self { body, drain: !headers.contains_key(header::EXPECT) }
     }
 
-    /// The whole body; nothing when `limit` is 0. A large one waits for room before it is read.
+    /// The whole body; empty if `limit` is 0. Memory is reserved for a large body before it is read.
     pub(super) async fn read(&mut self, limit: usize, deadline: &Deadline, record: &Record) -> Result<Bytes, ApiError> {
         if limit == 0 {
             return Ok(Bytes::new());
@@ -68,7 +68,7 @@ impl Unread {
         }
         let mut read = BytesMut::new();
         if expected > SMALL_BODY {
-            Self::make_room(expected, deadline, record).await?;
+            Self::reserve(expected, deadline, record).await?;
         }
         loop {
             let Some(frame) = deadline.bound(self.body.frame()).await else {
@@ -82,14 +82,14 @@ impl Unread {
             };
             let data = frame.into_data().unwrap_or_default();
             if read.is_empty() && data.len() == expected {
-                return Ok(data); // all at once, as most bodies come
+                return Ok(data); // in a single frame, as most bodies are
             }
             let length = read.len() + data.len();
             if length > limit {
                 return Err(ApiError::BodyTooLarge(limit));
             }
-            if length > SMALL_BODY && record.room().is_none() {
-                Self::make_room(limit, deadline, record).await?; // it did not say how long it is
+            if length > SMALL_BODY && record.reservation().is_none() {
+                Self::reserve(limit, deadline, record).await?; // its length was not announced
             }
             if read.is_empty() {
                 read.reserve(expected);
@@ -98,14 +98,14 @@ impl Unread {
         }
     }
 
-    async fn make_room(bytes: usize, deadline: &Deadline, record: &Record) -> Result<(), ApiError> {
-        let room = deadline.bound(Room::take(&record.state().running.load, bytes)).await;
-        record.keep(room.ok_or(ApiError::NoRoom)?);
+    async fn reserve(bytes: usize, deadline: &Deadline, record: &Record) -> Result<(), ApiError> {
+        let reservation = deadline.bound(Reservation::take(&record.state().running.load, bytes)).await;
+        record.set_reservation(reservation.ok_or(ApiError::NoCapacity)?);
         Ok(())
     }
 
-    /// Reads on for a moment: closing a connection on which bytes are still arriving would reset it, and the
-    /// client might never see its answer.
+    /// Reads and discards the rest for a moment: closing a connection on which data still arrives would reset it, and
+    /// the client might not receive the response.
     pub(super) async fn drain(mut self) {
         if !self.drain || hyper::body::Body::is_end_stream(&self.body) {
             return;

@@ -1,5 +1,5 @@
-//! One connection: the handshake, then requests until one side ends it. Every wait on a client has an end; requests have
-//! their own deadline (`body.rs`).
+//! A connection: the handshake, then requests until one side closes it. Every wait for the client has a timeout;
+//! requests have their own deadline (`body.rs`).
 
 use std::convert::Infallible;
 use std::io;
@@ -42,46 +42,47 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may be open without a request (KES: 90 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long an idle client that was told to go may stay.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle connection may stay open after the client was told to close it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of a request's head, HTTP/1.1 and HTTP/2 alike. hyper looks at the first after a read, so a little more may pass.
+/// Maximum size of a request's head in bytes, for HTTP/1.1 and HTTP/2. hyper checks it after a read, so slightly more
+/// may be accepted.
 const MAX_HEADER: usize = 64 << 10;
 
-/// Requests of one HTTP/2 connection at a time (Go's default).
+/// Concurrent requests on an HTTP/2 connection (Go's default).
 const MAX_STREAMS: u32 = 250;
 
-/// Bytes that a client may send of one HTTP/2 request before they are read, and of all of one connection: streams whose
-/// large bodies wait for room must not use up what those need that have it.
+/// Flow-control windows of HTTP/2: unread bytes of one request, and of all requests of a connection. Streams with large
+/// bodies that wait for a reservation must not use up the window of those that have one.
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
-/// HTTP/2 pings, which find peers that are gone.
+/// Intervals of HTTP/2 pings, which detect dead peers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// TCP keep-alive, for the same in HTTP/1.1.
+/// TCP keep-alive, for the same purpose in HTTP/1.1.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The answer to a client that speaks plain HTTP: its first byte is a letter, and no TLS record begins with one
+/// The response to a client that speaks plain HTTP: its first byte is a letter, and no TLS record begins with one
 /// (RFC 8446 section 5.1).
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
-    Content-Length: 71\r\n\r\n{\"message\":\"this port speaks HTTPS: use an https:// URL, not http://\"}\n";
+    Content-Length: 60\r\n\r\n{\"message\":\"this port requires HTTPS; use an https:// URL\"}\n";
 
-/// One connection, from its first byte on.
+/// A connection that was just accepted.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
     pub(super) acceptor: TlsAcceptor,
     pub(super) current: Arc<Current>,
-    /// The limit, when this connection is over it: its first request is told so, and it ends.
-    pub(super) over: Option<usize>,
+    /// The limit on connections, if this one exceeds it: its first request is rejected and the connection closed.
+    pub(super) exceeded_limit: Option<usize>,
 }
 
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream, stopping: CancellationToken) {
         let address = self.address;
         if let Err(error) = set_options(&stream) {
-            debug!(%address, %error, "socket options could not be set");
+            debug!(%address, %error, "cannot set socket options");
         }
         let handshake = timeout(HANDSHAKE_TIMEOUT, self.handshake(stream));
         let stream = tokio::select! {
@@ -91,14 +92,14 @@ impl Connection {
         let stream = match stream {
             Ok(Ok(Some(stream))) => stream,
             Ok(Ok(None)) => return,
-            // A port check connects and leaves; that is no news.
+            // A port check connects and disconnects; not worth a log line.
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return,
             Ok(Err(error)) => {
                 info!(ip = %address.ip(), reason = explain(&error), "TLS handshake failed");
                 return;
             }
             Err(_) => {
-                info!(ip = %address.ip(), "TLS handshake failed: it was not finished within 10 s");
+                info!(ip = %address.ip(), "TLS handshake failed: not finished within 10 s");
                 return;
             }
         };
@@ -107,17 +108,17 @@ impl Connection {
         }
     }
 
-    /// The TLS stream, or nothing when the client has been told that this is no plain HTTP port.
+    /// The TLS stream, or `None` if the client spoke plain HTTP and got an error for it.
     async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if first[0].is_ascii_alphabetic() {
-            info!(ip = %self.address.ip(), "client speaks plain HTTP on the TLS port");
+            info!(ip = %self.address.ip(), "client sent plain HTTP to the TLS port");
             stream.write_all(PLAIN_HTTP).await?;
             stream.shutdown().await?;
-            // Read what it still sends, or closing would reset the connection before the answer is seen.
+            // Read what is still arriving; closing now could reset the connection before the client reads the response.
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             return Ok(None);
         }
@@ -130,23 +131,23 @@ impl Connection {
         let peer = Peer::new(self.address, session.peer_certificates());
         let http2 = session.alpn_protocol() == Some(b"h2");
         let activity = Activity::new();
-        let idle = if self.over.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let (current, counted, over) = (self.current, activity.clone(), self.over);
+        let idle = if self.exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
+        let (current, counted, exceeded_limit) = (self.current, activity.clone(), self.exceeded_limit);
         let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let open = counted.begin();
             let record = Arc::new(Record::begin(&current.get(), &peer, &request));
-            let mut answer = if let Some(limit) = over {
+            let mut answer = if let Some(limit) = exceeded_limit {
                 leaving.cancel();
-                refuse(&record, ApiError::TooManyConnections(limit))
+                reject(&record, ApiError::TooManyConnections(limit))
             } else {
                 router::answer(record.clone(), request).boxed()
             };
-            // hyper may find that the client has closed, and drop the request, before it polls it for the first time.
-            // A create that was sent completely is to be done all the same: begin it now.
-            let begun = answer.as_mut().now_or_never();
+            // If the client closes the connection, hyper may drop a request before it polls it for the first time. A
+            // create that was received completely must still be executed, so start it now.
+            let started = answer.as_mut().now_or_never();
             async move {
-                let response = match begun {
+                let response = match started {
                     Some(response) => response,
                     None => answer.await,
                 };
@@ -169,7 +170,7 @@ impl Connection {
             let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(None) // hyper counts it from the end of the last request, as `drive` does
+                .header_read_timeout(None) // hyper measures from the end of the last request, as `drive` does
                 .max_buf_size(MAX_HEADER)
                 .writev(true)
                 .serve_connection(TokioIo::new(stream), service);
@@ -178,37 +179,37 @@ impl Connection {
     }
 }
 
-/// The answer to a request that goes no further, recorded as any other.
-fn refuse(record: &Record, why: ApiError) -> BoxFuture<'static, Response> {
-    let response = why.into_response();
+/// The response to a request that is rejected before it is routed, recorded like any other.
+fn reject(record: &Record, error: ApiError) -> BoxFuture<'static, Response> {
+    let response = error.into_response();
     record.finish(&response);
     std::future::ready(response).boxed()
 }
 
-/// Runs a connection to its end; tells it to go when the server stops or nobody has asked anything for long.
+/// Runs a connection until it ends. Closes it gracefully when the server stops, or after it was idle for too long.
 async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
-    let mut told = None;
+    let mut closing_since = None;
     loop {
-        let limit = if told.is_some() { GOODBYE_TIMEOUT } else { idle };
-        let end = |told: Option<Instant>| activity.last().max(told.unwrap_or(activity.last())) + limit;
+        let limit = if closing_since.is_some() { CLOSE_TIMEOUT } else { idle };
+        let end = |since: Option<Instant>| activity.last().max(since.unwrap_or(activity.last())) + limit;
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = stopping.cancelled(), if told.is_none() => {
-                told = Some(Instant::now());
+            () = stopping.cancelled(), if closing_since.is_none() => {
+                closing_since = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
-            () = sleep_until(end(told)) => {
+            () = sleep_until(end(closing_since)) => {
                 if !activity.is_idle() {
                     activity.touch();
-                } else if end(told) <= Instant::now() {
-                    if told.is_some() {
+                } else if end(closing_since) <= Instant::now() {
+                    if closing_since.is_some() {
                         return Ok(());
                     }
-                    told = Some(Instant::now());
+                    closing_since = Some(Instant::now());
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -226,20 +227,20 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 fn explain(error: &io::Error) -> String {
     use rustls::{AlertDescription, CertificateError, Error};
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(Error::NoCertificatesPresented) => "the client sent no certificate; give it one, or an API key",
+        Some(Error::NoCertificatesPresented) => "the client sent no certificate; it needs one, or an API key",
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "tls.auth is on and the client's certificate is signed by no CA of tls.ca"
+            "tls.auth is on and no CA in tls.ca signed the client's certificate; add its CA to tls.ca"
         }
         Some(Error::InvalidCertificate(CertificateError::BadSignature)) => {
-            "the client's key does not belong to its certificate; or, with tls.auth on, a CA of the same name as one \
-             of tls.ca signed it: was the CA made anew?"
+            "the client's key does not match its certificate; or, with tls.auth on, it is signed by another CA with \
+             the same name as one in tls.ca, for example because that CA was created again"
         }
         Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "the client's certificate has expired; renew it"
         }
         Some(Error::AlertReceived(
             AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
-        )) => "the client does not trust tls.cert; give it the CA that signed it",
+        )) => "the client does not trust tls.cert; give it the CA that signed tls.cert",
         Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => "tls.cert has expired; renew it",
         _ => return chain(error),
     };
@@ -251,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_to_plain_http_has_the_length_it_says() {
+    fn the_response_to_plain_http_has_the_correct_length() {
         let text = std::str::from_utf8(PLAIN_HTTP).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());

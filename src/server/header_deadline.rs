@@ -1,6 +1,6 @@
-//! A stream that ends when the head of an HTTP/1.1 request arrives too slowly.
+//! A stream that fails if the head of an HTTP/1.1 request arrives too slowly.
 //!
-//! hyper's own header timer runs from the end of the last request, so it is the idle timer; this one runs from the
+//! hyper's header timeout starts at the end of the last request, which makes it an idle timeout; this one starts at the
 //! first byte of a head.
 
 use std::future::Future as _;
@@ -14,8 +14,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::activity::Activity;
 
-/// Reads fail with [`io::ErrorKind::TimedOut`] when bytes have come in while no request was open and no request
-/// has begun `limit` later.
+/// Reads fail with [`io::ErrorKind::TimedOut`] if bytes arrive while no request is open and no request has started
+/// `limit` later.
 #[derive(Debug)]
 pub(super) struct HeaderDeadline<S> {
     stream: S,
@@ -24,13 +24,13 @@ pub(super) struct HeaderDeadline<S> {
     pending: Option<Pending>,
 }
 
-/// A head that has begun to arrive.
+/// A head that has started to arrive.
 #[derive(Debug)]
 struct Pending {
-    /// Requests that had begun before it.
+    /// The number of requests that had started before it.
     begun: usize,
     end: Instant,
-    /// Made when the head is not complete at the next look, which is seldom.
+    /// Created if the head is not complete at the next poll, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -58,8 +58,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let bytes_came = read.is_ready() && buffer.filled().len() > before;
-        if bytes_came && this.pending.is_none() && this.activity.is_idle() {
+        let has_new_bytes = read.is_ready() && buffer.filled().len() > before;
+        if has_new_bytes && this.pending.is_none() && this.activity.is_idle() {
             this.pending = Some(Pending { begun, end: Instant::now() + this.limit, timer: None });
         }
         read
@@ -74,14 +74,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_does_not_end_is_cut_and_silence_is_not() {
+    async fn an_incomplete_head_times_out_and_an_idle_connection_does_not() {
         let (mut client, server) = duplex(64);
         let activity = Activity::new();
         let mut server = HeaderDeadline::new(server, activity.clone(), Duration::from_secs(5));
         let mut buffer = [0; 64];
 
         let silence = tokio::time::timeout(Duration::from_mins(1), server.read(&mut buffer)).await;
-        assert!(silence.is_err(), "an idle client was cut");
+        assert!(silence.is_err(), "an idle client timed out");
 
         client.write_all(b"GET / HT").await.unwrap();
         assert_eq!(server.read(&mut buffer).await.unwrap(), 8);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_became_a_request_is_not_cut() {
+    async fn a_complete_head_does_not_time_out() {
         let (mut client, server) = duplex(64);
         let activity = Activity::new();
         let mut server = HeaderDeadline::new(server, activity.clone(), Duration::from_secs(5));
@@ -101,6 +101,6 @@ mod tests {
         assert_eq!(server.read(&mut buffer).await.unwrap(), 4);
         drop(activity.begin());
         let wait = tokio::time::timeout(Duration::from_mins(1), server.read(&mut buffer)).await;
-        assert!(wait.is_err(), "a client between two requests was cut");
+        assert!(wait.is_err(), "a client between two requests timed out");
     }
 }

@@ -6,11 +6,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`). As Go's servers, and KES:
-/// a burst of connections that does not fit waits a second, for TCP to try again.
+/// Connections that wait to be accepted, as in Go's servers and KES; the system may allow fewer (`net.core.somaxconn`).
+/// Connections that exceed it wait for a second until TCP retries.
 const BACKLOG: i32 = 4096;
 
-/// An address cannot be listened on.
+/// The address cannot be used for listening.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{}", hint(.source))]
 pub struct ListenError {
@@ -20,15 +20,15 @@ pub struct ListenError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another server is running there",
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        io::ErrorKind::AddrInUse => "; another process is using it",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have this address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
         _ => "",
     }
 }
 
-/// Listens. An address of all interfaces, `0.0.0.0` or `[::]`, is listened on for IPv4 and IPv6 alike, where the system
-/// has both. Must be called within a tokio runtime.
+/// Listens on an address. The unspecified addresses `0.0.0.0` and `[::]` both accept IPv4 and IPv6, if the system
+/// supports both. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// [`ListenError`]
@@ -50,7 +50,7 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    socket.set_reuse_address(true)?; // a restart need not wait for connections of the server before
+    socket.set_reuse_address(true)?; // a restart must not wait for connections of the previous process
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_of_all_interfaces_takes_both_families() {
+    async fn an_unspecified_address_accepts_ipv4_and_ipv6() {
         for address in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
             let listener = listen(SocketAddr::new(address, 0)).unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -77,11 +77,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_in_use_is_named_as_such_and_another_problem_is_not() {
+    async fn an_error_says_whether_the_address_is_in_use() {
         let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = listen(first.local_addr().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("another server is running there"), "{error}");
+        assert!(error.contains("another process is using it"), "{error}");
         let error = listen("192.0.2.1:0".parse().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("does not have that address") && !error.contains("another server"), "{error}");
+        assert!(error.contains("does not have this address") && !error.contains("another process"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! What streams around another one have in common.
+//! Shared code of streams that wrap another stream.
 
-/// Lets a stream that changes how one reads write as the one in its field `stream` does.
+/// Implements `AsyncWrite` for a wrapper that changes only reads, by forwarding to its field `stream`.
 macro_rules! pass_writes_on {
     ($stream:ident) => {
         impl<S: ::tokio::io::AsyncWrite + Unpin> ::tokio::io::AsyncWrite for $stream<S> {

@@ -1,5 +1,5 @@
-//! The probe listener: plain HTTP, without a client certificate, for /live, /ready and /metrics and nothing else. It
-//! answers until the process ends, so that a probe sees the server drain.
+//! The probe listener: plain HTTP without client certificates, only for /live, /ready and /metrics. It answers until
+//! the process ends, so that probes can observe how the server drains.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use crate::api::metrics::text;
 use crate::api::ready::is_ready;
 use crate::state::{Current, State};
 
-/// Connections at a time; further ones wait in the system's queue.
+/// Concurrent connections; further ones wait in the queue of the system.
 const MAX_CONNECTIONS: usize = 64;
 
-/// From the first byte of a head to its last.
+/// From the first byte of a request's head to its last.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a connection may be open.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// Bytes of a head.
+/// Maximum size of a request's head in bytes.
 const MAX_HEADER: usize = 8 << 10;
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves probes for ever.
+/// Serves probes until the process ends.
 pub async fn run(listener: TcpListener, current: Arc<Current>) {
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -55,13 +55,13 @@ pub async fn run(listener: TcpListener, current: Arc<Current>) {
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(MAX_HEADER)
                 .serve_connection(TokioIo::new(stream), service);
-            let _ = timeout(MAX_AGE, connection).await; // who probes knows how it went
+            let _ = timeout(MAX_AGE, connection).await; // a failure concerns only the client
             drop(permit);
         });
     }
 }
 
-/// The answer to a probe.
+/// The response to a probe.
 async fn answer(state: &State, method: &Method, path: &str) -> Response {
     let answered = match path {
         "/live" | "/ready" | "/metrics" if method != Method::GET && method != Method::HEAD => {

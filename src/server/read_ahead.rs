@@ -1,7 +1,7 @@
-//! A stream that reads more at once where much is coming.
+//! A stream that reads larger blocks while much data arrives.
 //!
-//! rustls asks for 4 KiB at a time, which for a body of a MiB makes 300 reads of the socket. Small requests fit into
-//! the first: for them nothing changes, and an idle connection holds no buffer.
+//! rustls reads 4 KiB at a time, which takes 300 socket reads for a body of 1 MiB. Small requests fit into the first
+//! read: for them nothing changes, and an idle connection has no buffer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,16 +11,16 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// Bytes that are read at once: a few TLS records.
+/// Bytes per read: a few TLS records.
 const AHEAD: usize = 64 << 10;
 
-/// Reads ahead after a read that got all that it asked for.
+/// Reads ahead after a read that filled its buffer.
 #[derive(Debug)]
 pub(super) struct ReadAhead<S> {
     stream: S,
-    /// Bytes that are not asked for yet. Holds memory only while there are some.
+    /// Bytes that were read ahead. Allocated only while there are any.
     ahead: BytesMut,
-    /// Whether the last read of the stream left bytes behind, as far as one can tell.
+    /// Whether the stream may have more bytes: the last read filled its buffer.
     more: bool,
 }
 
@@ -53,8 +53,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
             }
         }
         let part = this.ahead.len().min(buffer.remaining());
-        let (now, _later) = this.ahead.split_at(part);
-        buffer.put_slice(now);
+        let (part_now, _rest) = this.ahead.split_at(part);
+        buffer.put_slice(part_now);
         this.ahead.advance(part);
         if this.ahead.is_empty() && !this.more {
             this.ahead = BytesMut::new();
@@ -72,14 +72,14 @@ mod tests {
 
     use super::*;
 
-    /// Gives bytes that count up, as many as there are, and is then at its end; counts how often it is asked.
+    /// A stream of ascending bytes that counts its reads.
     struct Source {
         left: usize,
         given: usize,
         reads: usize,
-        /// How many bytes it has at once.
+        /// The maximum number of bytes per read.
         burst: usize,
-        /// Whether it has nothing yet every other time.
+        /// Whether every other read is pending first.
         pauses: bool,
         is_pausing: bool,
     }
@@ -120,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_comes_once_and_in_its_place(
+        fn the_stream_is_unchanged(
             bytes in 0..300_000_usize,
             burst in 1..100_000_usize,
             size in 1..9_000_usize,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn much_is_read_at_once_and_a_little_as_ever() {
+    async fn large_transfers_use_few_reads_and_small_ones_are_unchanged() {
         let mut much = source(1 << 20, usize::MAX, false);
         assert_eq!(read(&mut much, 4096).await.len(), 1 << 20);
         assert!(much.stream.reads < 20, "{}", much.stream.reads);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_read_is_no_longer_held() {
+    async fn the_buffer_is_freed_after_a_transfer() {
         let mut stream = source(100_000, usize::MAX, false);
         read(&mut stream, 4096).await;
         assert_eq!(stream.ahead.capacity(), 0);

@@ -1,5 +1,5 @@
-//! What becomes of a request: counted as active from its head on, and recorded exactly once, in the metrics, the audit
-//! log and the server's log, whatever happens to it.
+//! The record of a request: counts it as active once its head has arrived, and records its outcome exactly once, in the
+//! metrics, the audit log and the server's log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,31 +15,31 @@ use crate::api::error::{ApiError, Reason};
 use crate::identity::Identity;
 use crate::routes;
 use crate::state::State;
-use crate::state::limits::{Permit, Room};
+use crate::state::limits::{Permit, Reservation};
 use crate::telemetry::audit;
 use crate::tls::peer::Peer;
 
-/// The status of a request whose client left before the answer; nobody receives it (nginx's convention).
-const CLIENT_LEFT: u16 = 499;
+/// The status of a request whose client disconnected before the response (nginx's convention). It is not sent.
+const CLIENT_CLOSED: u16 = 499;
 
-/// A request on its way. Made as soon as its head is there: hyper may drop a request before anybody looks at it, when
-/// its client leaves at once. Dropped without a response, it is recorded as abandoned.
+/// A request in progress. Created as soon as its head has arrived, because hyper may drop a request before it is
+/// processed if its client disconnects. If it is dropped without a response, it is recorded as abandoned.
 #[derive(Debug)]
 pub(super) struct Record {
     state: Arc<State>,
     client: Client,
-    /// Decoded once; `Err` has the path as it came, when it cannot be decoded.
+    /// The decoded path, or the original one if it cannot be decoded.
     path: Result<String, String>,
     start: Instant,
     recorded: AtomicBool,
-    /// Counts the request as under way for as long as somebody holds the record.
+    /// Counts the request towards the limits as long as the record exists.
     permit: OnceLock<Permit>,
-    /// Counts its large body, and the answer to it, for as long.
-    room: OnceLock<Room>,
+    /// Reserves memory for its large body, and for the response, for as long.
+    reservation: OnceLock<Reservation>,
 }
 
 impl Record {
-    /// The record of a request that has just come from `peer`.
+    /// Starts the record of a request from `peer`.
     pub(super) fn begin<B>(state: &Arc<State>, peer: &Peer, request: &Request<B>) -> Self {
         state.running.metrics.active.inc();
         let path = request.uri().path();
@@ -50,56 +50,56 @@ impl Record {
             start: Instant::now(),
             recorded: AtomicBool::new(false),
             permit: OnceLock::new(),
-            room: OnceLock::new(),
+            reservation: OnceLock::new(),
         }
     }
 
-    /// Lets the request count as under way until the record is dropped.
-    pub(super) fn hold(&self, permit: Permit) {
+    /// Counts the request towards the limits until the record is dropped.
+    pub(super) fn set_permit(&self, permit: Permit) {
         let _ = self.permit.set(permit); // a request has one
     }
 
-    /// Whether it counts so.
+    /// Whether the request counts towards the limits.
     pub(super) fn is_counted(&self) -> bool {
         self.permit.get().is_some()
     }
 
-    /// Keeps the room of the body until the record is dropped.
-    pub(super) fn keep(&self, room: Room) {
-        let _ = self.room.set(room); // a request has one
+    /// Keeps the reservation for the body until the record is dropped.
+    pub(super) fn set_reservation(&self, reservation: Reservation) {
+        let _ = self.reservation.set(reservation); // a request has one
     }
 
-    /// That room, if it has any; the answer keeps it until it is sent.
-    pub(super) fn room(&self) -> Option<&Room> {
-        self.room.get()
+    /// The reservation, if there is one; the response keeps it until it is sent.
+    pub(super) fn reservation(&self) -> Option<&Reservation> {
+        self.reservation.get()
     }
 
-    /// The state that the request began with.
+    /// The state at the start of the request.
     pub(super) fn state(&self) -> &Arc<State> {
         &self.state
     }
 
-    /// Who asks.
+    /// The client that sent the request.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The path that routes, rules and names are compared with.
+    /// The decoded path, for routes, rules and names.
     ///
     /// # Errors
-    /// [`ApiError::InvalidPath`] when it could not be decoded.
+    /// [`ApiError::InvalidPath`] if it cannot be decoded.
     pub(super) fn path(&self) -> Result<&str, ApiError> {
         self.path.as_deref().map_err(|_| ApiError::InvalidPath)
     }
 
-    /// Records the response, and the reason that rides on it. Only the first call counts.
+    /// Records the response with its [`Reason`]. Only the first call counts.
     pub(super) fn finish(&self, response: &Response) {
         let reason = response.extensions().get::<Reason>();
-        let is_known = reason.is_some_and(|reason| reason.is_known);
-        self.record(response.status().as_u16(), reason.map(|reason| reason.text.as_str()), is_known);
+        let is_expected = reason.is_some_and(|reason| reason.is_expected);
+        self.record(response.status().as_u16(), reason.map(|reason| reason.text.as_str()), is_expected);
     }
 
-    fn record(&self, code: u16, reason: Option<&str>, is_known: bool) {
+    fn record(&self, code: u16, reason: Option<&str>, is_expected: bool) {
         if self.recorded.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -116,11 +116,11 @@ impl Record {
         });
         let reason = reason.unwrap_or_default();
         match code {
-            400.. if is_known => debug!(code, path, identity, %ip, reason, "request not served"),
+            400.. if is_expected => debug!(code, path, identity, %ip, reason, "request not served"),
             500.. => error!(code, path, identity, %ip, reason, "request failed"),
-            403 => warn!(code, path, identity, %ip, reason, "request refused"),
-            400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request refused"),
-            400.. => debug!(code, path, identity, %ip, reason, "request refused"),
+            403 => warn!(code, path, identity, %ip, reason, "request rejected"),
+            400 if self.client.identity.is_err() => warn!(code, path, %ip, reason, "request rejected"),
+            400.. => debug!(code, path, identity, %ip, reason, "request rejected"),
             _ => {}
         }
     }
@@ -128,6 +128,6 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.record(CLIENT_LEFT, Some("the client left before the answer"), false);
+        self.record(CLIENT_CLOSED, Some("client disconnected before the response"), false);
     }
 }

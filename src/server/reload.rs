@@ -1,5 +1,5 @@
-//! From a config to the state of a server: at start, and again on SIGHUP or when a file has changed. A new state is
-//! complete and checked before it takes the place of the old one; on any error the old one stays.
+//! From a config to the state of a server: at start, and again on SIGHUP or after a file has changed. A new state is
+//! complete and checked before it replaces the current one; on an error the current one stays in use.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,32 +24,32 @@ use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::log;
 use crate::tls::{self, TlsError};
 
-/// The path under which reloads are in the audit log. It is no API.
+/// The path of reloads in the audit log. It is not an API.
 const AUDIT_PATH: &str = "/config/reload";
 
-/// The deadline of an operation of the store, at most; shorter where the config gives requests less time.
+/// The maximum deadline of a keystore operation; shorter if the config has shorter timeouts for requests.
 const MAX_STORE_DEADLINE: Duration = Duration::from_secs(12);
 
-/// Between two attempts to create the keys of the config in a keystore that is not ready.
-const RETRY: Duration = Duration::from_secs(1);
+/// The pause between two attempts to create the keys of the config in a keystore that is not ready.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a config cannot be put to use.
+/// Why a config cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The file is wrong.
+    /// The file has errors.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Something that only a restart can change.
-    #[error("{key} has changed from {before} to {now}: restart the server to apply that; nothing was changed")]
+    /// A setting that requires a restart has changed.
+    #[error("{key} cannot be changed by a reload (from {old} to {new}); restart the server to apply the new config")]
     Restart {
-        /// The key of the config.
+        /// The config key.
         key: &'static str,
-        /// Its value in use.
-        before: String,
+        /// Its current value.
+        old: String,
         /// Its new value.
-        now: String,
+        new: String,
     },
-    /// The TLS files are wrong.
+    /// The TLS files have errors.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The keystore cannot be opened.
@@ -57,27 +57,27 @@ pub enum SetupError {
     Keystore {
         /// Its kind.
         kind: &'static str,
-        /// What it said.
+        /// The error.
         source: StoreError,
     },
-    /// A key of the config's `keys` can neither be found nor made.
-    #[error("cannot create key '{name}' of the config's `keys`: {failure}")]
+    /// A key in the section `keys` does not exist and cannot be created.
+    #[error("cannot create key '{name}', which the config lists in 'keys': {failure}")]
     Key {
         /// The key.
         name: Name,
-        /// Why.
+        /// The error.
         failure: KeysError,
     },
-    /// Reading files ended by a panic, which is a defect.
-    #[error("reading the files of the config failed")]
+    /// Reading files panicked, which is a bug.
+    #[error("internal error while reading the files of the config")]
     Read,
 }
 
-/// Makes a state of a config. What `before` has and the new one can go on with, it does: the keystore and its cache.
+/// Builds the state for a config. Reuses the keystore and the cache of `current` if their settings have not changed.
 ///
 /// # Errors
-/// [`SetupError`]; then nothing is changed, but keys that the config names may have been made.
-pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State>) -> Result<Arc<State>, SetupError> {
+/// [`SetupError`]; then nothing has changed, except that keys of the config may have been created.
+pub async fn build(config: Config, running: &Arc<Running>, current: Option<&State>) -> Result<Arc<State>, SetupError> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -89,14 +89,14 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
         warn!("{warning}");
     }
     let same_store =
-        before.filter(|before| before.config.keystore == config.keystore && before.store_files == store_files);
+        current.filter(|current| current.config.keystore == config.keystore && current.store_files == store_files);
     let mut is_pending = false;
-    let keys = if let Some(before) = same_store {
-        before.keys.clone()
+    let keys = if let Some(current) = same_store {
+        current.keys.clone()
     } else {
         let kind = config.keystore.kind();
-        // A reload does not wait: the keystore before is still there.
-        let waits = before.is_none() && config.startup == Startup::Wait;
+        // A reload does not wait: the current keystore is still there.
+        let waits = current.is_none() && config.startup == Startup::Wait;
         let store = match open(&config.keystore).await {
             Ok(store) => store,
             Err(error) if waits && error.is_worth_waiting() => {
@@ -107,17 +107,17 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
             Err(source) => return Err(SetupError::Keystore { kind, source }),
         };
         if config.keystore == BackendConfig::Memory {
-            warn!("keystore.memory: ALL KEYS ARE LOST when the server ends, and with them all data under them");
+            warn!("keystore.memory: ALL KEYS ARE LOST when the server stops, and all data encrypted with them");
         }
         Keys::new(store, settings(&config), running.metrics.keystore.clone())
     };
-    let named = |name: &Name| same_store.is_some_and(|before| before.config.keys.contains(name));
+    let named = |name: &Name| same_store.is_some_and(|current| current.config.keys.contains(name));
     let absent: Vec<_> = config.keys.iter().filter(|name| !named(name)).cloned().collect();
     if is_pending {
-        let _ = keys.ping().await; // from the start it is known to be down
-        let created = create_absent_later(keys.clone(), absent, config.admin.to_string());
+        let _ = keys.ping().await; // it is known to be down from the start
+        let created = create_missing_later(keys.clone(), absent, config.admin.to_string());
         tokio::spawn(running.stopping.clone().run_until_cancelled_owned(created));
-    } else if let Err(failure) = create_absent(&keys, &absent, config.admin.as_str()).await {
+    } else if let Err(failure) = create_missing(&keys, &absent, config.admin.as_str()).await {
         if same_store.is_none() {
             keys.close().await;
         }
@@ -142,9 +142,9 @@ pub async fn build(config: Config, running: &Arc<Running>, before: Option<&State
     }))
 }
 
-/// How the cache behaves under this config.
+/// The settings of the cache and the keystore in this config.
 fn settings(config: &Config) -> Settings {
-    // The shortest time-out of the requests that need the operation, with a margin for their answer.
+    // The shortest timeout of the requests that use the operation, minus a margin for the response.
     let deadline = |operation: Operation| {
         let timeouts = ROUTES.iter().filter(|route| route.operation == Some(operation));
         let timeouts = timeouts.map(|route| config.timeout_of(route));
@@ -165,8 +165,8 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// Creates the keys that the config names, where they are absent.
-async fn create_absent(keys: &Keys, names: &[Name], created_by: &str) -> Result<(), SetupError> {
+/// Creates the keys in the section `keys` that do not exist.
+async fn create_missing(keys: &Keys, names: &[Name], created_by: &str) -> Result<(), SetupError> {
     for name in names {
         match keys.create(name, created_by).await {
             Ok(()) => info!(key = %name, "created key"),
@@ -180,17 +180,17 @@ async fn create_absent(keys: &Keys, names: &[Name], created_by: &str) -> Result<
     Ok(())
 }
 
-/// The same once the keystore is ready.
-async fn create_absent_later(keys: Keys, names: Vec<Name>, created_by: String) {
+/// As [`create_missing`], once the keystore is ready.
+async fn create_missing_later(keys: Keys, names: Vec<Name>, created_by: String) {
     while !names.is_empty() {
-        if keys.ping().await.is_ok() && create_absent(&keys, &names, &created_by).await.is_ok() {
+        if keys.ping().await.is_ok() && create_missing(&keys, &names, &created_by).await.is_ok() {
             return;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-/// A digest of the contents of files; one that cannot be read counts as empty.
+/// A digest of the contents of files; an unreadable file counts as empty.
 fn digest(files: &[PathBuf]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for file in files {
@@ -201,12 +201,12 @@ fn digest(files: &[PathBuf]) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// Reads the config of a running server again.
+/// Reloads the config of a running server.
 #[derive(Debug)]
 pub struct Reloader {
     /// The config file.
     pub file: PathBuf,
-    /// What the command line says in place of the file.
+    /// The options of the command line that override the file.
     pub overrides: config::Overrides,
     /// The state of the server.
     pub current: Arc<Current>,
@@ -217,7 +217,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// The files that make a reload when they change.
+    /// The files whose changes trigger a reload.
     pub fn files(file: &std::path::Path, config: &Config) -> Vec<PathBuf> {
         let tls = [Some(&config.tls.key), Some(&config.tls.cert), config.tls.ca.as_ref()];
         let mut files = vec![file.to_owned()];
@@ -226,14 +226,14 @@ impl Reloader {
         files
     }
 
-    /// Reloads on each signal and each change of a file.
+    /// Reloads on each signal and after each change of a file.
     pub async fn run(mut self, mut hangup: Signal) {
         loop {
             let cause = tokio::select! {
                 Some(()) = hangup.recv() => "SIGHUP",
-                () = self.watch.changed() => "a file has changed",
+                () = self.watch.changed() => "file changed",
             };
-            info!(cause, "reloading the config");
+            info!(cause, "reloading config");
             systemd::reloading();
             let start = Instant::now();
             let result = self.reload().await;
@@ -242,11 +242,11 @@ impl Reloader {
         }
     }
 
-    /// One reload. Files are looked at before they are read, so that a change in between is seen as one.
+    /// Reloads once. Files are checked before they are read, so that a change in between triggers another reload.
     async fn reload(&mut self) -> Result<(), SetupError> {
         let (file, overrides, mut watch) = (self.file.clone(), self.overrides.clone(), self.watch.clone());
         let read = tokio::task::spawn_blocking(move || {
-            watch.look();
+            watch.refresh();
             let config = config::read_with(&file, &overrides);
             if let Ok(config) = &config {
                 watch.follow(Self::files(&file, config));
@@ -254,55 +254,56 @@ impl Reloader {
             (watch, config)
         });
         let (watch, config) = read.await.map_err(|_| SetupError::Read)?;
-        // Also when what is in the files is wrong: it is not told twice.
+        // Even if the files have errors, which are then not reported again.
         self.watch = watch;
         let config = config?;
-        let before = self.current.get();
-        Self::refuse_what_needs_a_restart(&before.config, &config)?;
-        let now = build(config, &before.running, Some(&before)).await?;
-        self.log.set(now.config.log.error, now.config.log.format);
-        if now.keys.is_same_as(&before.keys) {
-            now.keys.set(settings(&now.config));
-            self.current.replace(now);
+        let current = self.current.get();
+        Self::check_unchanged(&current.config, &config)?;
+        let new = build(config, &current.running, Some(&current)).await?;
+        self.log.set(new.config.log.error, new.config.log.format);
+        if new.keys.is_same_as(&current.keys) {
+            new.keys.set(settings(&new.config));
+            self.current.replace(new);
             return Ok(());
         }
-        now.keys.take_over(Some(&before.keys));
-        self.current.replace(now.clone());
-        let (from, to) = (before.config.keystore.kind(), now.config.keystore.kind());
-        info!(from, to, "new requests use another keystore");
-        let (keys, idle) = (before.keys.clone(), before.idle.clone());
-        before.running.tasks.spawn(async move {
+        new.keys.take_over(Some(&current.keys));
+        self.current.replace(new.clone());
+        let (from, to) = (current.config.keystore.kind(), new.config.keystore.kind());
+        info!(from, to, "keystore changed; new requests use the new one");
+        let (keys, idle) = (current.keys.clone(), current.idle.clone());
+        current.running.tasks.spawn(async move {
             idle.cancelled().await;
             keys.close().await;
-            info!("the keystore before is closed");
+            info!("closed the previous keystore");
         });
         Ok(())
     }
 
-    fn refuse_what_needs_a_restart(before: &Config, now: &Config) -> Result<(), SetupError> {
-        let place = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
+    /// Rejects changes of settings that a reload cannot change.
+    fn check_unchanged(current: &Config, new: &Config) -> Result<(), SetupError> {
+        let text = |address: Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
         let values = |config: &Config| {
             [
                 ("address", config.address.to_string()),
-                ("probe.address", place(config.probe)),
+                ("probe.address", text(config.probe)),
                 ("cache.max_entries", config.cache.max_entries.to_string()),
             ]
         };
-        for ((key, before), (_, now)) in values(before).into_iter().zip(values(now)) {
-            if before != now {
-                return Err(SetupError::Restart { key, before, now });
+        for ((key, old), (_, new)) in values(current).into_iter().zip(values(new)) {
+            if old != new {
+                return Err(SetupError::Restart { key, old, new });
             }
         }
         Ok(())
     }
 
-    /// Tells of a reload: in the log, the metrics and the audit events.
+    /// Records a reload in the log, the metrics and the audit log.
     fn record(&self, start: Instant, failure: Option<&SetupError>) {
         let state = self.current.get();
         let reason = failure.map(|failure| chain(failure));
         match &reason {
-            None => info!("the config is reloaded"),
-            Some(reason) => error!(reason, "the config cannot be reloaded: the one before stays in use"),
+            None => info!("config reloaded"),
+            Some(reason) => error!(reason, "config reload failed; the current config stays in use"),
         }
         state.running.metrics.reloaded(reason.is_none());
         let (code, time) = (if reason.is_none() { 200 } else { 500 }, start.elapsed());

@@ -1,4 +1,4 @@
-//! From a request to its handler and back: the route, the gate, the limits, the body, the handler.
+//! From a request to its handler and back: route, access, limits, body, handler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::api::{self, Call};
 use crate::routes::{self, Access, Api, Route};
 use crate::state::limits::{Kind, Permit};
 
-/// Answers a request. What changes the store runs in a task of its own, which a client that leaves cannot end, so
-/// that its audit event says what really happened.
+/// Answers a request. Requests that change the keystore run in their own task, which continues if the client
+/// disconnects, so that their audit event has the actual outcome.
 pub(super) async fn answer(record: Arc<Record>, request: Request<Incoming>) -> Response {
     let route = routes::of(request.uri().path());
     if !route.is_some_and(Route::mutates) {
@@ -26,10 +26,10 @@ pub(super) async fn answer(record: Arc<Record>, request: Request<Incoming>) -> R
     }
     let tasks = record.state().running.tasks.clone();
     let task = tasks.spawn(exchange(route, record, request));
-    task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request failed").into_response())
+    task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request panicked").into_response())
 }
 
-/// One request and its response, recorded whatever happens.
+/// Handles a request and always records its response.
 async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: Request<Incoming>) -> Response {
     let (head, body) = request.into_parts();
     let mut unread = Unread::new(body, &head.headers);
@@ -44,7 +44,7 @@ async fn exchange(route: Option<&'static Route>, record: Arc<Record>, request: R
     response
 }
 
-/// The steps of a request: route, method, access, body, handler; the first that fails ends it.
+/// The steps of a request: route, method, access, limits, body, handler; the first failure ends it.
 async fn handle(
     route: Option<&'static Route>,
     record: &Arc<Record>,
@@ -62,9 +62,9 @@ async fn handle(
         Access::Open | Access::Skippable => Kind::Monitoring,
         Access::Certificate | Access::Policy => Kind::Request,
     };
-    // Endless answers have a limit of their own.
+    // Endless responses have a separate limit.
     if !route.timeout.is_zero() {
-        record.hold(Permit::take(&state.running.load, &state.config.limits, kind, identity.as_ref())?);
+        record.set_permit(Permit::take(&state.running.load, &state.config.limits, kind, identity.as_ref())?);
     }
     let deadline = Deadline::after(timeout);
     let body = body.read(route.max_body, &deadline, record).await?;
@@ -78,14 +78,14 @@ async fn handle(
     if !route.mutates() {
         return deadline.bound(handler(route.api, call)).await.ok_or(ApiError::Timeout(timeout))?;
     }
-    let (api, path, under_way) = (route.api, path.to_owned(), record.clone());
+    let (api, path, in_progress) = (route.api, path.to_owned(), record.clone());
     let (sender, receiver) = tokio::sync::oneshot::channel();
     state.running.tasks.spawn(async move {
         if let Err(late) = sender.send(handler(api, call).await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
-            warn!(path, outcome, "finished after its time was up");
+            warn!(path, outcome, "request finished after its timeout");
         }
-        drop(under_way); // it counts as such until now
+        drop(in_progress); // it counts towards the limits until now
     });
     match deadline.bound(receiver).await {
         Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),

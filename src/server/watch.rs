@@ -1,7 +1,7 @@
-//! Files that are looked at from time to time: whether they are still the same.
+//! Watches files for changes by polling.
 //!
-//! By polling: it sees what is behind symbolic links, which Kubernetes swaps, works on every file system, and costs a
-//! few calls a second.
+//! Polling also detects changes behind symbolic links, which Kubernetes replaces, works on every file system, and costs
+//! only a few system calls per second.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// Between two looks. A change is told once two looks agree on it, so that a file is not read while it is written.
+/// Time between two polls. A change is reported once two polls agree on it, so that a file is not read while it is
+/// being written.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What tells one state of a file from another.
+/// The metadata that identifies one version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct Version {
     device: u64,
     inode: u64,
     size: u64,
@@ -23,48 +24,48 @@ struct Mark {
     changed: (i64, i64),
 }
 
-/// The mark of each file; of a directory and of all that is in it.
-type Look = Vec<Vec<Option<Mark>>>;
+/// The version of each file; of a directory, its version and those of its entries.
+type Snapshot = Vec<Vec<Option<Version>>>;
 
-/// Some files and how they were last seen.
+/// Files and their last known versions.
 #[derive(Clone, Debug)]
 pub struct Watch {
     files: Vec<PathBuf>,
-    seen: Look,
+    known: Snapshot,
 }
 
 impl Watch {
-    /// Files as they are now. For a directory, what is in it counts. Blocks for a moment, as all but
-    /// [`Watch::changed`] do.
+    /// Watches these files; for a directory, also its entries. Blocks briefly, like all functions except
+    /// [`Watch::changed`].
     pub fn new(files: Vec<PathBuf>) -> Self {
-        let seen = look(&files);
-        Self { files, seen }
+        let known = snapshot(&files);
+        Self { files, known }
     }
 
-    /// Takes the files as they are now for seen.
-    pub fn look(&mut self) {
-        self.seen = look(&self.files);
+    /// Takes the current versions of the files as known.
+    pub fn refresh(&mut self) {
+        self.known = snapshot(&self.files);
     }
 
-    /// Watches these files instead. Those that were watched before are still as they were seen then.
+    /// Replaces the watched files. For those that were already watched, the known versions are kept.
     pub fn follow(&mut self, files: Vec<PathBuf>) {
-        let before = |file: &PathBuf| {
-            let number = self.files.iter().position(|other| other == file)?;
-            self.seen.get(number).cloned()
+        let known = |file: &PathBuf| {
+            let index = self.files.iter().position(|other| other == file)?;
+            self.known.get(index).cloned()
         };
-        self.seen = files.iter().map(|file| before(file).unwrap_or_else(|| marks(file))).collect();
+        self.known = files.iter().map(|file| known(file).unwrap_or_else(|| versions(file))).collect();
         self.files = files;
     }
 
-    /// Waits until a file has changed, appeared or gone, and has stayed so for a moment.
+    /// Waits until a file has been changed, created or removed, and has then stayed the same for two polls.
     pub async fn changed(&mut self) {
-        let mut last = self.seen.clone();
+        let mut last = self.known.clone();
         loop {
             sleep(INTERVAL).await;
             let files = self.files.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || look(&files)).await else { continue };
-            if now != self.seen && now == last {
-                self.seen = now;
+            let Ok(now) = tokio::task::spawn_blocking(move || snapshot(&files)).await else { continue };
+            if now != self.known && now == last {
+                self.known = now;
                 return;
             }
             last = now;
@@ -72,25 +73,25 @@ impl Watch {
     }
 }
 
-fn look(files: &[PathBuf]) -> Look {
-    files.iter().map(|file| marks(file)).collect()
+fn snapshot(files: &[PathBuf]) -> Snapshot {
+    files.iter().map(|file| versions(file)).collect()
 }
 
-/// The mark of a file; of a directory and of all that is in it, in the order of their names.
-fn marks(path: &Path) -> Vec<Option<Mark>> {
+/// The version of a file; of a directory, its version and those of its entries, sorted by name.
+fn versions(path: &Path) -> Vec<Option<Version>> {
     let metadata = fs::metadata(path);
-    let mut marks = vec![metadata.as_ref().ok().map(Mark::of)];
+    let mut versions = vec![metadata.as_ref().ok().map(Version::of)];
     if metadata.is_ok_and(|metadata| metadata.is_dir())
         && let Ok(entries) = fs::read_dir(path)
     {
         let mut files: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         files.sort();
-        marks.extend(files.iter().map(|file| fs::metadata(file).ok().as_ref().map(Mark::of)));
+        versions.extend(files.iter().map(|file| fs::metadata(file).ok().as_ref().map(Version::of)));
     }
-    marks
+    versions
 }
 
-impl Mark {
+impl Version {
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -108,29 +109,29 @@ mod tests {
 
     use super::*;
 
-    /// Whether a change is told within 3 s.
-    async fn is_told(watch: &mut Watch) -> bool {
+    /// Whether a change is reported within 3 s.
+    async fn is_reported(watch: &mut Watch) -> bool {
         tokio::time::timeout(Duration::from_secs(3), watch.changed()).await.is_ok()
     }
 
     #[tokio::test]
-    async fn a_file_that_is_written_replaced_or_removed_has_changed() {
+    async fn writing_replacing_or_removing_a_file_is_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "1").unwrap();
         let mut watch = Watch::new(vec![file.clone()]);
-        assert!(!is_told(&mut watch).await);
+        assert!(!is_reported(&mut watch).await);
         fs::write(&file, "2").unwrap();
-        assert!(is_told(&mut watch).await);
+        assert!(is_reported(&mut watch).await);
         fs::write(directory.path().join("new"), "2").unwrap();
         fs::rename(directory.path().join("new"), &file).unwrap();
-        assert!(is_told(&mut watch).await);
+        assert!(is_reported(&mut watch).await);
         fs::remove_file(&file).unwrap();
-        assert!(is_told(&mut watch).await);
+        assert!(is_reported(&mut watch).await);
     }
 
     #[tokio::test]
-    async fn the_swap_of_a_link_on_the_way_is_a_change_as_kubernetes_makes_it() {
+    async fn replacing_a_symbolic_link_in_the_path_is_a_change_as_in_kubernetes() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         for version in ["..1", "..2"] {
@@ -142,14 +143,14 @@ mod tests {
         let mut watch = Watch::new(vec![path("tls.crt")]);
         symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
-        assert!(is_told(&mut watch).await);
+        assert!(is_reported(&mut watch).await);
     }
 
     #[tokio::test]
-    async fn a_file_that_comes_into_a_directory_is_a_change() {
+    async fn a_new_file_in_a_directory_is_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let mut watch = Watch::new(vec![directory.path().to_owned()]);
         fs::write(directory.path().join("ca.pem"), "").unwrap();
-        assert!(is_told(&mut watch).await);
+        assert!(is_reported(&mut watch).await);
     }
 }

@@ -1,4 +1,4 @@
-//! How much may be under way at the same time: beyond it a request is refused at once, before its body is read.
+//! Limits on concurrent work: requests that exceed them are rejected immediately, before their body is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,40 +13,40 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::Limits;
 use crate::identity::Identity;
 
-/// Connections over the limit that are accepted so that their client gets a reason. Further ones wait in the system's
-/// queue.
+/// Connections over the limit that are accepted to tell the client the reason. Further ones wait in the queue of the
+/// system.
 const MAX_REJECTIONS: usize = 32;
 
-/// How long a raised limit may go unnoticed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The maximum delay until a raised limit takes effect.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of large bodies that are under way at a time. A larger body waits for room before it is read, so that what
-/// many clients send at once does not lie in memory at once, where one core works at one of them at a time.
-pub const BODIES: usize = 32 << 20;
+/// Memory for large request bodies, in bytes. A large body must reserve its size before it is read, so that many
+/// concurrent uploads do not accumulate in memory while each core processes only one of them at a time.
+pub const BODY_MEMORY: usize = 32 << 20;
 
-/// Bytes of a body that need no room.
+/// The maximum size of a body that needs no reservation, in bytes.
 pub const SMALL_BODY: usize = 16 << 10;
 
-/// How long a request may keep others out of its room, should its client be slow to send or to take the answer: a body
-/// of a MiB takes less on 10 Mbit/s. Its memory is then its own, as that of a small one.
-const ROOM_TIME: Duration = Duration::from_secs(2);
+/// The maximum duration of a reservation, so that a slow client does not block others: a body of 1 MiB takes less time
+/// at 10 Mbit/s. After that, its memory is no longer counted, like that of a small body.
+const MAX_RESERVATION: Duration = Duration::from_secs(2);
 
-/// What is under way.
+/// The current load of a server.
 #[derive(Debug)]
 pub struct Load {
     requests: AtomicUsize,
-    /// Monitoring requests, which have a limit of their own, as high.
+    /// Monitoring requests, which have a separate limit of the same size.
     monitoring: AtomicUsize,
-    /// Of identities with a request under way, where that has a limit.
+    /// By identity, if `limits.requests_per_identity` is set; only identities with open requests.
     by_identity: Mutex<HashMap<Identity, usize>>,
     connections: AtomicUsize,
-    /// Wakes who waits for a connection to end.
+    /// Notified when a connection ends.
     connection_ended: Notify,
-    /// Bytes of room that are left for large bodies.
-    room: Arc<Semaphore>,
+    /// The free part of [`BODY_MEMORY`].
+    body_memory: Arc<Semaphore>,
 }
 
-/// A request counts as under way until its permit is dropped.
+/// Counts a request as open until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     load: Arc<Load>,
@@ -54,37 +54,37 @@ pub struct Permit {
     identity: Option<Identity>,
 }
 
-/// What a request is counted with.
+/// How a request is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// For keys, policies or identities.
+    /// Requests for keys, policies or identities.
     Request,
-    /// Of the server itself: status, readiness, metrics. These are served when there are too many of the others.
+    /// Requests for status, readiness and metrics, which are answered even if there are too many of the others.
     Monitoring,
 }
 
-/// More requests are under way than the config allows.
+/// There are more concurrent requests than the config allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
-    /// `limits.requests`: of all clients together.
-    #[error("too many requests: the server takes at most {0} at a time")]
+    /// `limits.requests`, for all clients together.
+    #[error("too many concurrent requests: the limit is {0}")]
     Requests(usize),
-    /// `limits.requests_per_identity`: of this client.
-    #[error("too many requests: one identity may have at most {0} at a time")]
+    /// `limits.requests_per_identity`, for this client.
+    #[error("too many concurrent requests of this identity: the limit is {0}")]
     RequestsPerIdentity(usize),
 }
 
-/// Room for a large body, and for the answer, which is as large. Given back when the last clone is dropped, or its time
-/// is up.
+/// Memory reserved for a large body and its response of about the same size. Released when the last clone is dropped,
+/// or after [`MAX_RESERVATION`].
 #[derive(Clone, Debug)]
-pub struct Room(#[expect(dead_code, reason = "its drop is what counts")] Arc<DropGuard>);
+pub struct Reservation(#[expect(dead_code, reason = "held for its Drop")] Arc<DropGuard>);
 
-/// A connection counts as open until its slot is dropped.
+/// Counts a connection as open until it is dropped.
 #[derive(Debug)]
 pub struct Slot(Arc<Load>);
 
 impl Permit {
-    /// Lets a request of `identity` begin.
+    /// Counts a request of `identity`, if the limits allow it.
     ///
     /// # Errors
     /// [`LimitExceeded`]
@@ -127,35 +127,35 @@ impl Drop for Permit {
     }
 }
 
-impl Room {
-    /// Waits for room for a body of so many bytes, [`BODIES`] at most. Who came first gets it first.
+impl Reservation {
+    /// Waits until `bytes` are free, at most [`BODY_MEMORY`]. Reservations are granted in order.
     pub async fn take(load: &Load, bytes: usize) -> Self {
-        let bytes = u32::try_from(bytes.min(BODIES)).unwrap_or(u32::MAX);
-        let taken = load.room.clone().acquire_many_owned(bytes).await;
-        let given_back = CancellationToken::new();
-        let room = Self(Arc::new(given_back.clone().drop_guard()));
+        let bytes = u32::try_from(bytes.min(BODY_MEMORY)).unwrap_or(u32::MAX);
+        let permit = load.body_memory.clone().acquire_many_owned(bytes).await;
+        let released = CancellationToken::new();
+        let reservation = Self(Arc::new(released.clone().drop_guard()));
         tokio::spawn(async move {
-            let _ = timeout(ROOM_TIME, given_back.cancelled()).await;
-            drop(taken);
+            let _ = timeout(MAX_RESERVATION, released.cancelled()).await;
+            drop(permit);
         });
-        room
+        reservation
     }
 }
 
 impl Slot {
-    /// Waits until one more connection may be accepted. For the one loop that accepts.
+    /// Waits until another connection may be accepted. Only for the accept loop.
     pub async fn take(load: &Arc<Load>, limit: impl Fn() -> usize) -> Self {
         loop {
             if load.connections.load(Ordering::Acquire) < limit().saturating_add(MAX_REJECTIONS) {
                 load.connections.fetch_add(1, Ordering::AcqRel);
                 return Self(load.clone());
             }
-            // It remembers a connection that ends in between. A reload may raise the limit meanwhile.
-            let _ = timeout(LOOK_AGAIN, load.connection_ended.notified()).await;
+            // `Notify` stores a notification that arrives in between. A reload may raise the limit in the meantime.
+            let _ = timeout(RECHECK_INTERVAL, load.connection_ended.notified()).await;
         }
     }
 
-    /// Whether more connections than `limit` are open, this one included: its client is to be told so.
+    /// Whether more than `limit` connections are open, including this one; then its client gets an error.
     pub fn is_over(&self, limit: usize) -> bool {
         self.0.connections.load(Ordering::Acquire) > limit
     }
@@ -176,7 +176,7 @@ impl Default for Load {
             by_identity: Mutex::default(),
             connections: AtomicUsize::default(),
             connection_ended: Notify::new(),
-            room: Arc::new(Semaphore::new(BODIES)),
+            body_memory: Arc::new(Semaphore::new(BODY_MEMORY)),
         }
     }
 }

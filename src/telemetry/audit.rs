@@ -1,4 +1,4 @@
-//! Audit events: one for each request that got through TLS, refused and failed ones too.
+//! Audit events: one for each request that passes TLS, including rejected and failed ones.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -14,18 +14,18 @@ use crate::telemetry::log::Console;
 use crate::telemetry::stream::Broadcast;
 use crate::wire::timestamp;
 
-/// What happened (HTTP API documentation of KES, "audit log"). `reason` is ours: why a request was refused or
-/// failed; it may say more than the client was told.
+/// An audit event (HTTP API documentation of KES, "audit log"). `reason` is not in KES: why a request was rejected or
+/// failed, possibly with details that the client does not get.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
     /// When the response was ready.
     #[serde(serialize_with = "as_timestamp")]
     pub time: OffsetDateTime,
-    /// Who asked for what.
+    /// The request.
     pub request: Request<'a>,
-    /// What the answer was.
+    /// The response.
     pub response: Response,
-    /// Why it was not done.
+    /// Why the request was rejected or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
@@ -37,21 +37,21 @@ pub struct Request<'a> {
     pub ip: IpAddr,
     /// The decoded path.
     pub path: &'a str,
-    /// The client's identity; empty when it has none.
+    /// The client's identity; empty if it has none.
     pub identity: &'a str,
 }
 
 /// The response of an [`Event`].
 #[derive(Debug, Serialize)]
 pub struct Response {
-    /// HTTP status; 499 when the client left before there was one.
+    /// HTTP status; 499 if the client disconnected before the response.
     pub code: u16,
     /// From the request's head to the response's head, in microseconds.
     #[serde(serialize_with = "as_micros")]
     pub time: Duration,
 }
 
-/// Where audit events go: to subscribers of the stream, and to the console when the config says so.
+/// The destination of audit events: subscribers of the stream, and the console if the config enables it.
 #[derive(Debug)]
 pub struct Audit {
     events: Broadcast,
@@ -61,13 +61,13 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Events of at least `threshold` are written to `console`: success is INFO, 4xx WARN, 5xx ERROR.
+    /// Writes events from `threshold` on to `console`; success is INFO, 4xx WARN, 5xx ERROR.
     pub fn new(events: Broadcast, console: Console, threshold: config::Level, format: config::Format) -> Self {
         Self { events, console, threshold, format }
     }
 
-    /// Publishes an event with this status, which is made when somebody wants it. Never waits: a slow subscriber or
-    /// console loses lines instead.
+    /// Publishes an event with this status; it is created only if there is a reader. Never blocks: slow subscribers and
+    /// a slow console lose lines instead.
     pub fn record<'a>(&self, code: u16, event: impl Fn() -> Event<'a>) {
         self.events.send(|| line(&event()));
         if !self.threshold.shows(level(code)) {
@@ -77,7 +77,7 @@ impl Audit {
             config::Format::Json => line(&event()),
             config::Format::Text => text(&event()).into(),
         };
-        let _ = self.console.clone().write_all(&line); // a closed console is no reason to fail a request
+        let _ = self.console.clone().write_all(&line); // a closed console must not fail a request
     }
 }
 
@@ -88,7 +88,7 @@ fn line(event: &Event<'_>) -> Bytes {
     line.into()
 }
 
-/// The event as a line for people. Path and reason come from the client and are quoted.
+/// The event as a human-readable line. Path and reason are quoted, because they may contain text from the client.
 fn text(event: &Event<'_>) -> String {
     let identity = event.request.identity;
     let reason = event.reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
@@ -97,7 +97,7 @@ fn text(event: &Event<'_>) -> String {
         timestamp(Some(event.time)),
         event.response.code,
         event.request.path,
-        if identity.is_empty() { "nobody" } else { identity },
+        if identity.is_empty() { "anonymous" } else { identity },
         event.request.ip,
         event.response.time.as_secs_f64() * 1e3,
     )
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_cannot_forge_a_line() {
+    fn a_path_cannot_inject_a_line() {
         for forged in [line(&event(None, "/a\nb")), text(&event(Some("x\ny\u{1b}[31m"), "/a\nb")).into()] {
             let lines = std::str::from_utf8(&forged).unwrap().split_inclusive('\n').count();
             assert_eq!(lines, 1);

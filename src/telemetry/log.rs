@@ -1,7 +1,7 @@
-//! The server's own log: human text or JSON on the console, WARN and above also to the error stream.
+//! The server's log: text or JSON on the console; WARN and above also in the error stream.
 //!
-//! Console lines pass through a bounded queue to a thread of their own, so that a terminal or pipe that blocks
-//! never makes a request wait; lines that do not fit are dropped.
+//! Console lines pass through a bounded queue to a separate thread, so that a terminal or pipe that blocks never delays
+//! a request. Lines that do not fit into the queue are dropped.
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -19,23 +19,23 @@ use tracing_subscriber::{Registry, fmt, reload};
 use crate::config;
 use crate::telemetry::stream::Broadcast;
 
-/// Lines that the console may be behind before some are lost; their places are taken from the start.
+/// Lines in the queue before further ones are dropped; it is allocated at start.
 const BACKLOG: usize = 8192;
 
 /// A writer that never blocks.
 pub type Console = NonBlocking;
 
-/// Flushes what is queued for the console when it is dropped.
+/// Writes the queued console lines when it is dropped.
 #[derive(Debug)]
 pub struct Flush(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
 
-/// A console on standard output or standard error. Lines are lost after the returned [`Flush`] is dropped.
+/// A console on standard output or standard error. Lines after the drop of the returned [`Flush`] are lost.
 pub fn console<W: io::Write + Send + 'static>(writer: W) -> (Console, Flush) {
     let (console, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BACKLOG).finish(writer);
     (console, Flush(guard))
 }
 
-/// Changes what the log shows while the server runs.
+/// Changes the console log of a running server.
 #[derive(Debug)]
 pub struct Control {
     text: reload::Handle<Targets, Registry>,
@@ -46,7 +46,7 @@ type Lines<S, F> = fmt::Layer<S, fmt::format::DefaultFields, F, Console>;
 type Text = Lines<Registry, fmt::format::Format>;
 type WithText = Layered<Filtered<Text, reload::Layer<Targets, Registry>, Registry>, Registry>;
 
-/// Makes this log the one of the process; of a second call nothing is seen.
+/// Installs this log for the process. Further calls have no effect.
 pub fn init(console: Console, level: config::Level, format: config::Format, errors: Broadcast) -> Control {
     let lines = fmt::layer().with_writer(console.clone()).with_ansi(false).with_target(false);
     let (text_filter, text) = reload::Layer::new(targets(level, format == config::Format::Text));
@@ -60,16 +60,16 @@ pub fn init(console: Console, level: config::Level, format: config::Format, erro
 }
 
 impl Control {
-    /// From now on the console shows lines from `level` on, in this form.
+    /// Sets the level and the format of the console log.
     pub fn set(&self, level: config::Level, format: config::Format) {
-        // They fail only when the log is gone, and nobody could be told.
+        // Fails only if the log no longer exists; then the error could not be reported either.
         let _ = self.text.reload(targets(level, format == config::Format::Text));
         let _ = self.json.reload(targets(level, format == config::Format::Json));
     }
 }
 
-/// What the console shows in one of the two forms. Debug lines of libraries may hold what ours never do; theirs are
-/// shown from WARN on.
+/// The filter of one of the two formats. Debug lines of libraries may contain secrets, which ours never do; libraries
+/// are shown from WARN on.
 fn targets(level: config::Level, is_used: bool) -> Targets {
     let filter = if is_used { threshold(level) } else { LevelFilter::OFF };
     Targets::new()
@@ -78,7 +78,7 @@ fn targets(level: config::Level, is_used: bool) -> Targets {
         .with_target("backends", filter)
 }
 
-/// The levels that a threshold on slog's scale (DEBUG -4, INFO 0, WARN 4, ERROR 8) lets through.
+/// The filter for a threshold on the scale of slog (DEBUG -4, INFO 0, WARN 4, ERROR 8).
 fn threshold(level: config::Level) -> LevelFilter {
     [LevelFilter::DEBUG, LevelFilter::INFO, LevelFilter::WARN, LevelFilter::ERROR]
         .into_iter()
@@ -115,7 +115,7 @@ impl Visit for Message {
         let _ = match field.name() {
             "message" => write!(self.text, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
-        }; // writing to a String cannot fail
+        }; // writing to a `String` cannot fail
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_are_read_on_slogs_scale() {
+    fn thresholds_use_the_scale_of_slog() {
         for (level, filter) in [
             (config::Level::Off, LevelFilter::OFF),
             (config::Level::At(-4), LevelFilter::DEBUG),

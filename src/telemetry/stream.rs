@@ -1,4 +1,4 @@
-//! One sender, some subscribers, nobody waits: what audit and error streams are made of.
+//! The audit and error streams: one sender and several subscribers, none of which blocks another.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::sync::broadcast;
 
-/// Lines that a subscriber may be behind before it misses some.
+/// Lines that are buffered for slow subscribers, which miss older ones.
 const BACKLOG: usize = 1024;
 
 /// A stream of lines, each ending in a newline.
@@ -16,38 +16,37 @@ pub struct Broadcast(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     sender: broadcast::Sender<Bytes>,
-    /// Lines sent, subscribers or not.
+    /// Lines sent, with or without subscribers.
     sent: IntCounter,
     /// Lines that subscribers missed.
     missed: IntCounter,
 }
 
 impl Broadcast {
-    /// A stream without subscribers, which counts the lines it carries in `sent` and those that a slow subscriber
-    /// did not get in `missed`.
+    /// A stream without subscribers. Counts its lines in `sent`, and those that slow subscribers missed in `missed`.
     pub fn new(sent: IntCounter, missed: IntCounter) -> Self {
         Self(Arc::new(Inner { sender: broadcast::Sender::new(BACKLOG), sent, missed }))
     }
 
-    /// Counts a line and, when somebody listens, makes and sends it.
+    /// Counts a line; creates and sends it only if there are subscribers.
     pub fn send(&self, line: impl FnOnce() -> Bytes) {
         self.0.sent.inc();
         if self.0.sender.receiver_count() > 0 {
-            let _ = self.0.sender.send(line()); // the last subscriber may have left just now
+            let _ = self.0.sender.send(line()); // the last subscriber may have disconnected just now
         }
     }
 
-    /// A new subscription, or none when there are `limit`. All together hold the last 1,024 lines.
+    /// A new subscription, or `None` if there are `limit` already. They share a buffer of 1,024 lines.
     pub fn subscribe(&self, limit: usize) -> Option<broadcast::Receiver<Bytes>> {
         (self.0.sender.receiver_count() < limit).then(|| self.0.sender.subscribe())
     }
 
-    /// How many lines were sent.
+    /// The number of lines sent.
     pub fn sent(&self) -> u64 {
         self.0.sent.get()
     }
 
-    /// Where missed lines are counted.
+    /// The counter of missed lines.
     pub fn missed_counter(&self) -> IntCounter {
         self.0.missed.clone()
     }
@@ -62,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subscriber_that_falls_behind_misses_lines_and_blocks_nobody() {
+    async fn a_slow_subscriber_misses_lines_and_does_not_block_the_sender() {
         let broadcast = broadcast();
         let mut slow = broadcast.subscribe(1).unwrap();
         for line in 0..2 * BACKLOG {
@@ -73,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_subscriber_no_line_is_made() {
+    fn without_subscribers_no_line_is_created() {
         let broadcast = broadcast();
-        broadcast.send(|| unreachable!("nobody listens"));
+        broadcast.send(|| unreachable!("there are no subscribers"));
         assert_eq!(broadcast.sent(), 1);
     }
 
     #[test]
-    fn subscribers_are_bounded() {
+    fn the_number_of_subscribers_is_limited() {
         let broadcast = broadcast();
         let mut all: Vec<_> = (0..64).map(|_| broadcast.subscribe(64).unwrap()).collect();
         assert!(broadcast.subscribe(64).is_none());

@@ -1,6 +1,6 @@
-//! Certificates from files: a server's own chain, and the authorities it trusts.
+//! Certificates from PEM files: the server's chain and the CAs that it trusts.
 //!
-//! Not here: private keys (`private_key.rs`), and what is done with a peer's certificate (`peer.rs`).
+//! Private keys are in `private_key.rs`, and the certificates of clients in `peer.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,50 +10,50 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::pem_file::{self, FileProblem};
 
-/// Labels of a certificate: RFC 7468 section 5.1, and the names that OpenSSL has used.
+/// PEM labels of certificates: RFC 7468 section 5.1, and those that OpenSSL has used.
 const LABELS: [&str; 3] = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"];
 
-/// A file did not give certificates.
+/// A file with certificates is not usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", file.display())]
 pub struct CertificateError {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     #[source]
     pub problem: CertificateProblem,
 }
 
-/// What is wrong with a file of certificates.
+/// A problem with a file of certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    /// It has no PEM sections to look at.
+    /// It cannot be read, or is not PEM.
     #[error(transparent)]
     File(#[from] FileProblem),
-    /// It has sections, and all are something else.
-    #[error("it holds no certificate")]
+    /// It contains only other kinds of PEM sections.
+    #[error("contains no certificate")]
     None,
-    /// It has a private key and no certificate.
-    #[error("it holds no certificate, but a private key: are the two files swapped?")]
+    /// It contains a private key and no certificate.
+    #[error("contains no certificate, but a private key; are the two files swapped?")]
     PrivateKey,
-    /// A section that is labelled as a certificate holds something else.
-    #[error("its certificate number {0} is not an X.509 certificate")]
+    /// A section with the label of a certificate is not one.
+    #[error("certificate number {0} is not a valid X.509 certificate")]
     NotX509(usize),
 }
 
-/// Reads the certificates of a PEM file in their order; a chain has the leaf first. Sections of other kinds, such as a
-/// private key in the same file, are skipped.
+/// Reads the certificates of a PEM file in order; a chain has the leaf first. Other sections, such as a private key in
+/// the same file, are skipped.
 ///
-/// It reads the file while the caller waits: off the async threads, please.
+/// Blocks while it reads the file; do not call it on async threads.
 ///
 /// # Errors
-/// [`CertificateError`] names the file and what is wrong. One bad certificate makes the file bad.
+/// [`CertificateError`], with the file and the problem. One invalid certificate makes the file invalid.
 pub fn load_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let read = pem_file::read(file).map_err(CertificateProblem::File);
     read.and_then(only_certificates).map_err(|problem| CertificateError { file: file.to_owned(), problem })
 }
 
-/// The same for the text of a file.
+/// The same for the content of a file.
 ///
 /// # Errors
 /// [`CertificateProblem`].
@@ -72,7 +72,7 @@ fn only_certificates(sections: Vec<Pem>) -> Result<Vec<CertificateDer<'static>>,
         .into_iter()
         .enumerate()
         .map(|(i, section)| match X509Certificate::from_der(section.contents()) {
-            // "TRUSTED CERTIFICATE" of OpenSSL goes on after the certificate; that is cut off.
+            // A "TRUSTED CERTIFICATE" of OpenSSL has data after the certificate, which is cut off.
             Ok((rest, _)) => {
                 let mut der = section.contents().to_vec();
                 der.truncate(der.len() - rest.len());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_read_in_its_order() {
+    fn a_chain_is_read_in_order() {
         let chain = [certificate(), certificate()];
         let read = load_text(&format!("leaf\n{}\n{}", chain[0].cert.pem(), chain[1].cert.pem())).unwrap();
         assert_eq!(read, [chain[0].cert.der().clone(), chain[1].cert.der().clone()]);
@@ -117,17 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file_and_what_is_wrong() {
+    fn an_error_contains_the_file_and_the_problem() {
         let key = certificate().signing_key.serialize_pem();
-        assert!(message("").ends_with("server.crt: it is empty"));
+        assert!(message("").ends_with("server.crt: the file is empty"));
         assert!(
             message(&key)
-                .ends_with("server.crt: it holds no certificate, but a private key: are the two files swapped?")
+                .ends_with("server.crt: contains no certificate, but a private key; are the two files swapped?")
         );
-        assert!(message("-----BEGIN X-----\nAQID\n-----END X-----\n").ends_with("server.crt: it holds no certificate"));
+        assert!(message("-----BEGIN X-----\nAQID\n-----END X-----\n").ends_with("server.crt: contains no certificate"));
         let good = certificate().cert.pem();
         let bad = format!("{good}-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
-        assert!(message(&bad).ends_with("server.crt: its certificate number 2 is not an X.509 certificate"));
+        assert!(message(&bad).ends_with("server.crt: certificate number 2 is not a valid X.509 certificate"));
         assert!(message(&good[..good.len() / 2]).contains("cut off"));
     }
 

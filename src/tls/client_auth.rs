@@ -1,4 +1,4 @@
-//! What a handshake asks of a client certificate. In every mode the client proves that it holds the key.
+//! Verification of client certificates in the handshake. In every mode the client proves possession of the private key.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::TlsError;
 
-/// `tls.auth: off`: any certificate will do, whoever signed it and however old it is; the policy decides by its key.
+/// `tls.auth: off`: accepts any certificate, regardless of its issuer and validity; the policy decides by its key.
 pub fn any(required: bool, provider: &CryptoProvider) -> Arc<dyn ClientCertVerifier> {
     Arc::new(AnyCertificate { required, algorithms: provider.signature_verification_algorithms })
 }
 
-/// `tls.auth: on`: the chain must end at one of `authorities` or at a root of the system.
+/// `tls.auth: on`: the chain must end at one of `authorities` or at a root certificate of the system.
 ///
 /// # Errors
-/// [`TlsError::Verifier`] when there is no root at all.
+/// [`TlsError::Verifier`] if there is no root certificate at all.
 pub fn chain(
     authorities: Vec<CertificateDer<'static>>,
     required: bool,
@@ -32,19 +32,19 @@ pub fn chain(
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         if let Err(error) = roots.add(authority) {
-            warn!(%error, "a certificate of tls.ca cannot be used as a root");
+            warn!(%error, "cannot use a certificate in tls.ca as a CA");
         }
     }
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
-        warn!(%error, "a system root could not be read");
+        warn!(%error, "cannot read a root certificate of the system");
     }
     roots.add_parsable_certificates(system.certs);
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     Ok(if required { builder } else { builder.allow_unauthenticated() }.build()?)
 }
 
-/// Accepts every certificate and verifies every signature.
+/// Accepts every certificate, but verifies every signature.
 #[derive(Debug)]
 struct AnyCertificate {
     required: bool,
@@ -66,7 +66,7 @@ impl ClientCertVerifier for AnyCertificate {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion()) // of the certificate alone; the key is proved below
+        Ok(ClientCertVerified::assertion()) // only of the certificate; the signatures below prove possession of the key
     }
 
     fn verify_tls12_signature(
@@ -78,7 +78,7 @@ impl ClientCertVerifier for AnyCertificate {
         verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
-    /// Over the public key itself: webpki reads X.509 v3 alone, and `openssl x509 -req` makes v1.
+    /// Verifies with the raw public key: webpki reads only X.509 v3, and `openssl x509 -req` creates v1.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

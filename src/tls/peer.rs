@@ -1,4 +1,4 @@
-//! From the certificates of a connection, or the header of a trusted proxy, to an [`Identity`].
+//! Derives the [`Identity`] of a client from its certificate in the handshake, or in the header of a trusted proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,16 +10,16 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::identity::Identity;
 
-/// The other end of a connection. Its identity is that of a key which the handshake has proved it holds.
+/// The client of a connection. The handshake has proved that it possesses the key of its identity.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Where the connection comes from.
+    /// The address of the client.
     pub address: SocketAddr,
-    /// Who it is, or why it is nobody.
+    /// Its identity, or why it has none.
     pub identity: Result<Identity, PeerError>,
 }
 
-/// Why a client has no identity. `Display` is what the client is told.
+/// Why a client has no identity. `Display` is the message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
     /// No certificate.
@@ -28,9 +28,9 @@ pub enum PeerError {
     /// More than one certificate that is not a CA's.
     #[error("tls: received more than one client certificate")]
     Several,
-    /// A CA's certificate, which is nobody's identity. `openssl req -x509` makes such ones by default.
+    /// A CA certificate, which is not accepted as an identity. `openssl req -x509` creates CA certificates by default.
     #[error(
-        "tls: client certificate is required: '{subject}' is a CA certificate; make one with the extension \
+        "tls: client certificate is required: '{subject}' is a CA certificate; create one with the extension \
          basicConstraints=CA:FALSE"
     )]
     Authority {
@@ -40,21 +40,21 @@ pub enum PeerError {
     /// Not a certificate.
     #[error("tls: client certificate is not valid X.509")]
     Invalid,
-    /// A proxy sent no certificate, or more than one.
+    /// A proxy sent no client certificate, or several.
     #[error("tls: the proxy must send exactly one client certificate in the header '{0}'")]
     NotOneHeader(String),
-    /// A proxy sent something that is no certificate.
-    #[error("tls: the header '{0}' holds neither a URL-escaped PEM certificate nor base64 of a DER one")]
+    /// A proxy sent an invalid header.
+    #[error("tls: the header '{0}' contains neither a URL-escaped PEM nor a base64-encoded DER certificate")]
     InvalidHeader(String),
 }
 
 impl Peer {
-    /// The peer of a finished handshake.
+    /// The client of a connection after the handshake.
     pub fn new(address: SocketAddr, certificates: Option<&[CertificateDer<'_>]>) -> Self {
         Self { address, identity: identity(certificates.unwrap_or_default()) }
     }
 
-    /// Nobody, from nowhere.
+    /// A client without an address and an identity.
     pub fn unknown() -> Self {
         Self { address: (Ipv4Addr::UNSPECIFIED, 0).into(), identity: Err(PeerError::Missing) }
     }
@@ -62,9 +62,9 @@ impl Peer {
 
 /// The identity of a client that sent `certificates`.
 ///
-/// Only the first one counts: it alone is the certificate whose key signed the handshake (RFC 8446 section 4.4.2).
-/// Taking the first that is not a CA's, as KES does, would let a client put its own CA certificate before the
-/// certificate of somebody else, and be that somebody.
+/// Only the first one counts, because its key has signed the handshake (RFC 8446 section 4.4.2). KES takes the first
+/// one that is not a CA certificate. A client could then send its own CA certificate followed by a certificate of
+/// another client, and get the identity of that client.
 fn identity(certificates: &[CertificateDer<'_>]) -> Result<Identity, PeerError> {
     let (first, rest) = certificates.split_first().ok_or(PeerError::Missing)?;
     let leaf = parse(first)?;
@@ -79,10 +79,10 @@ fn identity(certificates: &[CertificateDer<'_>]) -> Result<Identity, PeerError> 
     Ok(Identity::of_public_key(leaf.tbs_certificate.subject_pki.raw))
 }
 
-/// The identity of the client that a proxy speaks for, from the header that the config names.
+/// The identity of the client for which a proxy forwards a request, from the configured header.
 ///
 /// # Errors
-/// [`PeerError::NotOneHeader`], [`PeerError::InvalidHeader`], and what is wrong with the certificate.
+/// [`PeerError::NotOneHeader`], [`PeerError::InvalidHeader`], and errors of the certificate.
 pub fn identity_in_header(headers: &HeaderMap, name: &str) -> Result<Identity, PeerError> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -93,10 +93,10 @@ pub fn identity_in_header(headers: &HeaderMap, name: &str) -> Result<Identity, P
     identity(&certificates)
 }
 
-/// Reads what proxies write: nginx's `$ssl_client_escaped_cert` (URL-escaped PEM), or base64 of DER.
+/// Parses the formats that proxies send: URL-escaped PEM, as nginx's `$ssl_client_escaped_cert`, or base64 DER.
 fn certificates_in(text: &str) -> Option<Vec<CertificateDer<'static>>> {
     use rustls::pki_types::pem::PemObject as _;
-    // Go's `url.QueryEscape`, which KES reverses, writes a space as a plus; nobody else's escapes begin so.
+    // Go's `url.QueryEscape`, which KES decodes, escapes a space as a plus; other encoders do not produce this prefix.
     let spaced = text.strip_prefix("-----BEGIN+").map(|_| text.replace('+', " "));
     let plain = percent_decode_str(spaced.as_deref().unwrap_or(text)).collect::<Vec<u8>>();
     if plain.starts_with(b"-----BEGIN") {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_is_that_of_the_first_certificate() {
+    fn the_first_certificate_determines_the_identity() {
         let (leaf, ca) = (certificate(false), certificate(true));
         let expected = Identity::of_certificate(&leaf).unwrap();
         assert_eq!(identity(std::slice::from_ref(&leaf)), Ok(expected.clone()));
@@ -136,21 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_behind_a_ca_certificate_is_nobody_because_nothing_proves_its_key() {
+    fn a_leaf_after_a_ca_certificate_is_not_an_identity() {
         let (leaf, ca) = (certificate(false), certificate(true));
         assert!(matches!(identity(&[ca.clone(), leaf]), Err(PeerError::Authority { .. })));
         assert!(matches!(identity(&[ca]), Err(PeerError::Authority { .. })));
     }
 
     #[test]
-    fn two_leaves_and_no_certificate_are_refused() {
+    fn two_leaves_and_no_certificate_are_rejected() {
         assert_eq!(identity(&[certificate(false), certificate(false)]), Err(PeerError::Several));
         assert_eq!(identity(&[]), Err(PeerError::Missing));
         assert_eq!(identity(&[CertificateDer::from(vec![0; 40])]), Err(PeerError::Invalid));
     }
 
     #[test]
-    fn a_header_holds_exactly_one_certificate_in_either_form() {
+    fn a_header_contains_exactly_one_certificate_in_either_format() {
         let leaf = certificate(false);
         let expected = Ok(Identity::of_certificate(&leaf).unwrap());
         let base64 = base64::engine::general_purpose::STANDARD.encode(&leaf);

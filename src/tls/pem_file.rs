@@ -1,5 +1,4 @@
-//! Files in PEM (RFC 7468), as text that became sections. What the sections are is for `private_key.rs` and
-//! `certificates.rs` to say.
+//! Reads PEM files (RFC 7468) as lists of sections. `private_key.rs` and `certificates.rs` interpret them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -8,56 +7,56 @@ use std::path::Path;
 use pem::Pem;
 use zeroize::Zeroizing;
 
-/// Largest file that is read, in bytes. All CA certificates of a Linux system together are a quarter of it.
+/// Maximum size of a file in bytes. All CA certificates of a Linux system together have a quarter of it.
 const MAX_LEN: u64 = 1024 * 1024;
 
-/// What every section begins with (RFC 7468 section 3).
+/// The start of every section (RFC 7468 section 3).
 const BEGIN: &[u8] = b"-----BEGIN ";
 
-/// First byte of DER: SEQUENCE (X.690 section 8.9), which keys, certificates and PKCS#12 all are.
+/// First byte of DER: SEQUENCE (X.690 section 8.9), as in keys, certificates and PKCS#12.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// Why a file has no PEM sections to look at. It holds nothing of the file.
+/// Why a file has no usable PEM sections. Contains nothing of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
-    /// Nothing has this name.
+    /// The file does not exist.
     #[error("no such file")]
     NotFound,
-    /// A directory has this name.
-    #[error("it is a directory: name the file in it")]
+    /// The path is a directory.
+    #[error("is a directory; specify a file")]
     Directory,
-    /// The file mode or its owner keeps this user out.
-    #[error("no permission to read it: give the user that runs this program read access")]
+    /// The file permissions deny access.
+    #[error("permission denied; the user that runs this program needs read access")]
     Permission,
     /// Another error of the operating system.
-    #[error("reading it failed: {0}")]
+    #[error("cannot read the file: {0}")]
     Read(#[source] std::io::Error),
     /// More than 1 MiB.
-    #[error("it is larger than 1 MiB, which no key or certificate is")]
+    #[error("larger than 1 MiB, which is too large for a key or certificate")]
     TooLarge,
-    /// Nothing, or white space alone.
-    #[error("it is empty")]
+    /// No content except white space.
+    #[error("the file is empty")]
     Empty,
-    /// Binary where PEM should be.
-    #[error("it is binary (DER or PKCS#12), not PEM: convert it with openssl pkey, openssl x509 or openssl pkcs12")]
+    /// Binary instead of PEM.
+    #[error("binary (DER or PKCS#12) instead of PEM; convert it with openssl pkey, openssl x509 or openssl pkcs12")]
     Der,
-    /// Some other text or bytes.
-    #[error("it is not PEM: no line begins with -----BEGIN")]
+    /// Other content.
+    #[error("not PEM: no line begins with -----BEGIN")]
     NotPem,
-    /// It begins as PEM, and then a line is missing or wrong.
-    #[error("its PEM is damaged or cut off: each -----BEGIN needs base64 and the same -----END after it")]
+    /// PEM with a missing or invalid line.
+    #[error("damaged or cut off: each -----BEGIN line needs base64 data and a matching -----END line")]
     Damaged,
 }
 
-/// Reads the sections of a file in their order, at least one. Text around the sections is ignored.
+/// Reads the sections of a file in order, at least one. Text around the sections is ignored.
 ///
 /// # Errors
-/// [`FileProblem`] says why there are none. One damaged section makes the file damaged.
+/// [`FileProblem`]. One damaged section makes the file damaged.
 pub(super) fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
     sections(&read_bytes(file)?)
 }
 
-/// The same for a text that was read already.
+/// The same for the content of a file.
 ///
 /// # Errors
 /// As [`read`].
@@ -70,9 +69,9 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Pem>, FileProblem> {
             _ => FileProblem::NotPem,
         });
     }
-    // The error of the pem crate can quote a line of a private key: it is dropped.
+    // The error of the pem crate is dropped because it can quote a line of a private key.
     let sections = pem::parse_many(text).map_err(|_| FileProblem::Damaged)?;
-    // The pem crate skips a last section without its end.
+    // The pem crate skips a last section without an end.
     if sections.len() == begins { Ok(sections) } else { Err(FileProblem::Damaged) }
 }
 
@@ -85,7 +84,7 @@ fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     };
     let open = File::open(file).map_err(problem)?;
     let len = open.metadata().map_err(problem)?.len().min(MAX_LEN);
-    // Sized for the whole file: growing later would leave copies of a private key behind.
+    // Allocated for the whole file: reallocation would leave copies of a private key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1));
     open.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(problem)?;
     if bytes.len() as u64 > MAX_LEN { Err(FileProblem::TooLarge) } else { Ok(bytes) }
@@ -105,7 +104,7 @@ mod tests {
     const SECTION: &str = "-----BEGIN THING-----\nAQID\n-----END THING-----\n";
 
     #[test]
-    fn sections_come_in_order_whatever_stands_around_them() {
+    fn sections_are_read_in_order_and_other_text_is_ignored() {
         let text = format!("Bag Attributes\n  friendlyName: x\n{SECTION}\n# note\r\n{}", SECTION.replace('\n', "\r\n"));
         let sections = read_text(text).unwrap();
         assert_eq!(sections.len(), 2);
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_sections_is_refused_by_its_reason() {
+    fn a_file_without_sections_has_a_specific_error() {
         assert!(matches!(read_text(""), Err(FileProblem::Empty)));
         assert!(matches!(read_text(" \n\n"), Err(FileProblem::Empty)));
         assert!(matches!(read_text([0x30, 0x82, 1, 2]), Err(FileProblem::Der)));
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_cut_anywhere_is_damaged() {
+    fn a_section_cut_off_anywhere_is_damaged() {
         for len in BEGIN.len()..SECTION.len() - 1 {
             assert!(matches!(read_text(&SECTION[..len]), Err(FileProblem::Damaged)), "{len}");
             let second = format!("{SECTION}{}", &SECTION[..len]);

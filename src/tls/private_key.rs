@@ -1,14 +1,14 @@
-//! Private keys of TLS from files: plain, or encrypted with a password in either of the ways that are in use.
+//! Private keys for TLS from PEM files, plain or encrypted with a password.
 //!
-//! | label of the section | holds | encrypted as |
+//! | label of the section | content | encryption |
 //! |---|---|---|
-//! | `PRIVATE KEY` | PKCS#8 (RFC 5958) | with headers: RFC 1423, as KES writes it |
+//! | `PRIVATE KEY` | PKCS#8 (RFC 5958) | RFC 1423 headers, as KES writes them |
 //! | `ENCRYPTED PRIVATE KEY` | PKCS#8 (RFC 5958 section 3) | PBES2 (RFC 8018 section 6.2), as OpenSSL writes it |
-//! | `RSA PRIVATE KEY` | PKCS#1 (RFC 8017 A.1.2) | with headers: RFC 1423 |
-//! | `EC PRIVATE KEY` | SEC 1 (RFC 5915) | with headers: RFC 1423 |
+//! | `RSA PRIVATE KEY` | PKCS#1 (RFC 8017 A.1.2) | RFC 1423 headers |
+//! | `EC PRIVATE KEY` | SEC 1 (RFC 5915) | RFC 1423 headers |
 //!
-//! No error holds a byte of the key or the password. Not here: certificates (`certificates.rs`), and the keys that
-//! clients use by name (`crypto/key.rs`).
+//! Errors contain no part of the key or the password. Certificates are in `certificates.rs`, and the keys that clients
+//! use by name in `crypto/key.rs`.
 
 #[cfg(test)]
 pub(crate) mod openssl;
@@ -28,67 +28,62 @@ const PKCS8_ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 const PKCS1: &str = "RSA PRIVATE KEY";
 const SEC1: &str = "EC PRIVATE KEY";
 
-/// A file did not give a private key.
+/// A file with a private key is not usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", file.display())]
 pub struct PrivateKeyError {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     #[source]
     pub problem: PrivateKeyProblem,
 }
 
-/// What is wrong with a file that should hold one private key.
+/// A problem with a file that should contain one private key.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateKeyProblem {
-    /// It has no PEM sections to look at.
+    /// It cannot be read, or is not PEM.
     #[error(transparent)]
     File(#[from] FileProblem),
-    /// It has sections, and none is a private key.
-    #[error("it holds no private key, but {found}")]
+    /// It contains only other kinds of PEM sections.
+    #[error("contains no private key, but {found}")]
     None {
-        /// What its first section is.
+        /// The kind of its first section.
         found: &'static str,
     },
-    /// It is not clear which key is meant.
-    #[error("it holds {0} private keys: leave one")]
+    /// It contains several keys.
+    #[error("contains {0} private keys; keep only one")]
     Several(usize),
-    /// A kind of section that is not read.
-    #[error(
-        "its private key is in a format that is not supported: convert it with openssl pkey, or ssh-keygen -p -m pem"
-    )]
+    /// The format of the key is not supported.
+    #[error("the format of the private key is not supported; convert it with openssl pkey, or ssh-keygen -p -m pem")]
     Format,
-    /// A password is needed.
-    #[error("its private key is encrypted and there is no password: set tls.password")]
+    /// The key is encrypted and no password is configured.
+    #[error("the private key is encrypted; set tls.password")]
     NoPassword,
-    /// The password does not fit, or the file was changed.
-    #[error("the password in tls.password does not decrypt its private key")]
+    /// The password is wrong, or the file was modified.
+    #[error("the password in tls.password does not decrypt the private key")]
     WrongPassword,
-    /// Encrypted in a way that is not read.
+    /// The encryption of the key is not supported.
     #[error(
-        "its private key is encrypted in a way that is not supported: \
+        "the encryption of the private key is not supported; \
          convert it with openssl pkcs8 -topk8 -v2 aes-256-cbc, or remove the encryption with openssl pkey"
     )]
     Encryption,
-    /// The headers or the structure around an encrypted key are damaged.
-    #[error("its encrypted private key is damaged")]
+    /// The headers or the structure of an encrypted key are damaged.
+    #[error("the encrypted private key is damaged")]
     Damaged,
-    /// A section that is labelled as a private key holds none that TLS can use.
-    #[error(
-        "its private key is damaged, or of a type that TLS cannot use: use RSA (2048 bits or more), ECDSA or Ed25519"
-    )]
+    /// A section with the label of a private key is not one that TLS can use.
+    #[error("the private key is damaged or of an unsupported type; use RSA (2048 bits or more), ECDSA or Ed25519")]
     Unusable,
 }
 
-/// Reads the private key of a PEM file. Certificates in the same file are skipped, and so are EC parameters. A password
-/// is not looked at when the key is not encrypted.
+/// Reads the private key of a PEM file. Certificates and EC parameters in the same file are skipped. The password is
+/// ignored if the key is not encrypted.
 ///
-/// It reads the file and, for an encrypted key, computes for up to a second while the caller waits: off the async
-/// threads, please.
+/// Blocks while it reads the file and, for up to a second, while it decrypts the key; do not call it on async threads.
 ///
 /// # Errors
-/// [`PrivateKeyError`] names the file and what to do. It never holds the password or bytes of the key.
+/// [`PrivateKeyError`], with the file and what to do. It never contains the password or a part of the key.
 pub fn load(file: &Path, password: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, PrivateKeyError> {
     pem_file::read(file)
         .map_err(PrivateKeyProblem::File)
@@ -96,7 +91,7 @@ pub fn load(file: &Path, password: Option<&[u8]>) -> Result<PrivateKeyDer<'stati
         .map_err(|problem| PrivateKeyError { file: file.to_owned(), problem })
 }
 
-/// The same for the text of a file.
+/// The same for the content of a file.
 ///
 /// # Errors
 /// [`PrivateKeyProblem`].
@@ -108,7 +103,7 @@ fn of_sections(sections: Vec<Pem>, password: Option<&[u8]>) -> Result<PrivateKey
     only_key(sections)?.decode(password).and_then(usable)
 }
 
-/// A section that is labelled as a private key.
+/// A section with the label of a private key.
 struct Section(Pem);
 
 fn only_key(sections: Vec<Pem>) -> Result<Section, PrivateKeyProblem> {
@@ -121,14 +116,14 @@ fn only_key(sections: Vec<Pem>) -> Result<Section, PrivateKeyProblem> {
     }
 }
 
-/// A label in words. Labels of other kinds are not repeated: they could hold anything.
+/// A description of a label. Unknown labels are not repeated, because they could contain anything.
 fn kind(label: &str) -> &'static str {
     match label {
-        "CERTIFICATE" => "a certificate: are the two files swapped?",
+        "CERTIFICATE" => "a certificate; are the two files swapped?",
         "PUBLIC KEY" | "RSA PUBLIC KEY" => "a public key",
         "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request",
-        "EC PARAMETERS" => "only the parameters of one",
-        _ => "something else",
+        "EC PARAMETERS" => "EC parameters",
+        _ => "other data",
     }
 }
 
@@ -142,14 +137,14 @@ impl Section {
             PKCS8 | PKCS1 | SEC1 => self.0.into_contents(),
             _ => return Err(PrivateKeyProblem::Format),
         };
-        // By what it is and not by its label: Go programs, KES among them, mind no wrong label.
+        // By content and not by label: Go programs, including KES, accept wrong labels.
         PrivateKeyDer::try_from(der).map_err(|_| PrivateKeyProblem::Unusable)
     }
 }
 
 fn decrypt_pkcs8(der: &[u8], password: &[u8]) -> Result<Vec<u8>, PrivateKeyProblem> {
     let encrypted = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|error| match error.kind() {
-        // The structure is right, and names an algorithm or parameters that the crate does not know.
+        // Valid structure with an algorithm or parameters that the crate does not support.
         der::ErrorKind::OidUnknown { .. } | der::ErrorKind::Value { .. } => PrivateKeyProblem::Encryption,
         _ => PrivateKeyProblem::Damaged,
     })?;
@@ -160,12 +155,12 @@ fn decrypt_pkcs8(der: &[u8], password: &[u8]) -> Result<Vec<u8>, PrivateKeyProbl
             | pkcs5::Error::AlgorithmParametersInvalid { .. }
             | pkcs5::Error::NoPbes1CryptSupport,
         )) => Err(PrivateKeyProblem::Encryption),
-        // Wrong padding; or, one time in 256, right padding around what is not DER.
+        // Invalid padding or, in one of 256 cases, valid padding around data that is not DER.
         Err(_) => Err(PrivateKeyProblem::WrongPassword),
     }
 }
 
-/// Finds out here, where the name of the file is known, what rustls would say later.
+/// Checks here that rustls can use the key, because the name of the file is known.
 fn usable(key: PrivateKeyDer<'static>) -> Result<PrivateKeyDer<'static>, PrivateKeyProblem> {
     match rustls::crypto::aws_lc_rs::sign::any_supported_type(&key) {
         Ok(_) => Ok(key),

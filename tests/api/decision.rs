@@ -65,6 +65,7 @@ async fn the_gate_and_the_pure_decision_give_one_answer_to_every_spelling() {
         }
     }
     assert_none(&failures);
+    server.assert_serves().await;
 }
 
 #[tokio::test]
@@ -103,4 +104,5 @@ async fn policy_explain_answers_what_the_server_answers() {
         // Arguments are checked after access: what is not allowed is a 403 whatever its argument.
         assert!(status == expected || (expected == 400 && status == 403), "{method} {target}: {status}");
     }
+    server.assert_serves().await;
 }

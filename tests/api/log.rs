@@ -84,7 +84,7 @@ async fn a_stream_takes_64_subscribers_and_refuses_the_others() {
                 Err(refused) => {
                     assert_eq!(refused.status(), 429, "subscriber {number} of {path}");
                     let message: Value = refused.json().await.unwrap();
-                    assert_eq!(message, json!({ "message": "too many subscribers: at most 64 at a time" }));
+                    assert_eq!(message, json!({ "message": "too many subscribers: the limit is 64" }));
                 }
             }
         }

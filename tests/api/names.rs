@@ -134,7 +134,7 @@ async fn an_escape_that_is_broken_is_reported() {
             let answer = Raw::connect(&server, &server.admin).await.request(method, &target, &body()).await.unwrap();
             let failure = not_an_error(&answer, 400);
             assert_eq!(failure, None, "{target}");
-            assert_eq!(answer.message(), "invalid path: it is not percent-encoded UTF-8", "{target}");
+            assert_eq!(answer.message(), "invalid path: not percent-encoded UTF-8", "{target}");
         }
     }
     server.assert_serves().await;

@@ -1,4 +1,4 @@
-//! `keyway check`, and `keyway server` on the same files: what is wrong is reported before anything happens.
+//! `keyway check`, and `keyway server` on the same files: errors are reported before anything is opened.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::support::program::{Ended, Program, refusal, run};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// Eight lines that make every other text below a whole config: what is tested begins on line 9.
+/// Eight lines that complete every text below to a config: the tested part begins on line 9.
 const HEAD: &str = "address: @address@\nadmin:\n  identity: disabled\ntls:\n  key: @dir@/server.key\n  cert: @dir@/server.cert\n\
                     keystore:\n  fs: {path: @dir@/keys}\n";
 
@@ -78,7 +78,7 @@ fn a_bad_config_is_refused_with_line_key_and_remedy() {
 }
 
 #[test]
-fn what_must_be_there_and_is_not_is_named() {
+fn missing_sections_are_named() {
     let dir = dir();
     for (lines, parts) in [
         (1..3, &["admin.identity"][..]),
@@ -97,7 +97,7 @@ fn what_must_be_there_and_is_not_is_named() {
 }
 
 #[test]
-fn a_keystore_that_is_not_here_and_a_second_one_are_refused_by_name() {
+fn an_unsupported_keystore_and_a_second_one_are_refused_by_name() {
     let dir = dir();
     let head = HEAD.split("keystore").next().unwrap();
     for store in ["gcp", "azure", "fortanix", "gemalto", "entrust"] {
@@ -178,7 +178,7 @@ fn the_configs_that_come_with_the_program_are_ok() {
         let file = entry.unwrap().path();
         let text = std::fs::read_to_string(&file).unwrap();
         let mut program = Program::start_with(["check".as_ref(), file.as_os_str()], |command| {
-            // They name files in the working directory, and variables.
+            // They refer to files in the working directory, and to variables.
             command.current_dir(dir.path());
             for variable in text.split("${").skip(1).filter_map(|rest| rest.split_once('}')) {
                 command.env(variable.0, A);

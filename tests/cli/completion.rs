@@ -1,4 +1,4 @@
-//! `keyway completion` and `keyway man`: what shells and `man` are given.
+//! `keyway completion` and `keyway man`: completion scripts and manual pages.
 
 use std::process::Command;
 

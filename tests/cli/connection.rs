@@ -1,4 +1,4 @@
-//! Which server is asked, whether it is trusted, and as whom: what goes wrong there is reported with what to do.
+//! Connecting to a server: endpoints, trust and credentials, and errors that say what to do.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -10,8 +10,8 @@ use crate::services::proxy::{Mode, Proxy};
 use crate::support::openssl::openssl;
 use crate::support::{Client, Server, Setup, Shell};
 
-/// An address where nobody listens.
-fn nobody() -> String {
+/// An address without a server.
+fn no_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("https://{}", listener.local_addr().unwrap())
 }
@@ -26,8 +26,8 @@ fn certificate(change: impl FnOnce(&mut CertificateParams)) -> (String, String) 
 }
 
 #[test]
-fn a_server_that_is_not_there_exits_with_5() {
-    let shell = Shell::new().set("KES_SERVER", &nobody());
+fn an_unreachable_server_exits_with_5() {
+    let shell = Shell::new().set("KES_SERVER", &no_server());
     let said = shell.fails(5, &["key", "ls", "-k"]);
     assert!(said.contains("https://127.0.0.1:") && said.contains("cannot be reached"), "{said}");
     assert!(said.contains("refused") && said.contains("KES_SERVER"), "{said}");
@@ -36,18 +36,21 @@ fn a_server_that_is_not_there_exits_with_5() {
 }
 
 #[test]
-fn several_servers_are_tried_in_turn() {
+fn several_servers_are_tried_in_order() {
     let server = Server::start();
-    let shell = Shell::of(&server, &server.admin).set("KES_SERVER", &format!("{}, {}", nobody(), server.url("/")));
+    let shell = Shell::of(&server, &server.admin).set("KES_SERVER", &format!("{}, {}", no_server(), server.url("/")));
     assert_eq!(shell.done(&["key", "create", "a", "b"]), "");
     assert_eq!(shell.done(&["key", "ls"]), "a\nb");
-    let shell = shell.set("KES_SERVER", &format!("{},{}", nobody(), nobody()));
+    let shell = shell.set("KES_SERVER", &format!("{},{}", no_server(), no_server()));
     let said = shell.fails(5, &["key", "ls"]);
-    assert!(said.contains("none of 2 servers answered") && said.matches("cannot be reached").count() == 2, "{said}");
+    assert!(
+        said.contains("none of the 2 servers responded") && said.matches("cannot be reached").count() == 2,
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_says_nothing_is_given_up_and_the_next_one_asked() {
+async fn a_server_that_does_not_respond_times_out_and_the_next_one_is_tried() {
     let server = Server::start();
     let proxy = Proxy::start(server.address).await;
     proxy.set(Mode::BlackHole);
@@ -55,22 +58,22 @@ async fn a_server_that_says_nothing_is_given_up_and_the_next_one_asked() {
     let shell = Shell::of(&server, &server.admin).set("KES_SERVER", &silent);
     let start = std::time::Instant::now();
     let said = shell.fails(5, &["key", "create", "a"]);
-    assert!(said.contains("did not answer in time"), "{said}");
+    assert!(said.contains("did not respond in time"), "{said}");
     shell.set("KES_SERVER", &format!("{silent},{}", server.url(""))).done(&["key", "create", "a"]);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 #[test]
-fn this_machine_is_asked_directly_whatever_proxy_the_environment_names() {
+fn a_local_server_is_reached_without_the_proxy_of_the_environment() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).set("HTTPS_PROXY", "http://127.0.0.1:9");
     shell.done(&["key", "create", "a"]);
     let said = shell.fails(5, &["key", "ls", "--server", "https://kes.invalid"]);
-    assert!(said.contains("refused"), "the proxy of the environment is asked for others: {said}");
+    assert!(said.contains("refused"), "other servers are reached through the proxy: {said}");
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_is_not_trusted() {
+fn a_server_with_an_unknown_ca_is_not_trusted() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).unset("KEYWAY_CA");
     let said = shell.fails(5, &["key", "ls"]);
@@ -90,7 +93,7 @@ fn an_expired_certificate_and_one_for_another_name_are_reported() {
     let nameless = certificate(|params| params.subject_alt_names.clear());
     for (certificate, parts) in [
         (expired, &["expired at 2020-02-03", "renew"][..]),
-        (future, &["valid from 2999-01-01", "clocks"]),
+        (future, &["not valid before 2999-01-01", "clocks"]),
         (named, &["kes.test", "not for", "127.0.0.1"]),
         (nameless, &["no name", "127.0.0.1"]),
     ] {
@@ -103,7 +106,7 @@ fn an_expired_certificate_and_one_for_another_name_are_reported() {
 }
 
 #[test]
-fn the_certificate_that_openssl_creates_by_default_is_trusted_when_it_is_named() {
+fn a_default_certificate_of_openssl_is_trusted_when_it_is_specified_as_the_ca() {
     let dir = tempfile::tempdir().unwrap();
     openssl(
         dir.path(),
@@ -117,11 +120,11 @@ fn the_certificate_that_openssl_creates_by_default_is_trusted_when_it_is_named()
     shell.done(&["key", "create", "a"]);
     let port = server.address.port();
     let said = shell.fails(5, &["key", "ls", "--server", &format!("https://localhost:{port}")]);
-    assert!(said.contains("not for"), "its name counts all the same: {said}");
+    assert!(said.contains("not for"), "its name is still verified: {said}");
 }
 
 #[test]
-fn what_does_not_speak_tls_is_reported() {
+fn a_server_without_tls_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -131,7 +134,7 @@ fn what_does_not_speak_tls_is_reported() {
         }
     });
     let said = Shell::new().fails(5, &["key", "ls", "-k", "--server", &address.to_string()]);
-    assert!(said.contains("does not speak TLS"), "{said}");
+    assert!(said.contains("does not use TLS"), "{said}");
     let said = Shell::new().fails(2, &["key", "ls", "--server", &format!("http://{address}")]);
     assert!(said.contains("HTTPS"), "{said}");
 }
@@ -153,7 +156,7 @@ fn two_kinds_of_credentials_and_half_of_one_are_refused_before_anything_is_sent(
     let (certificate, _) = server.app.pem();
     let other = shell.file("other.cert", certificate);
     let said = shell.set("KES_CLIENT_CERT", &other).fails(2, &["key", "ls"]);
-    assert!(said.contains("does not belong") && said.contains("other.cert"), "{said}");
+    assert!(said.contains("does not match") && said.contains("other.cert"), "{said}");
 }
 
 #[test]
@@ -173,12 +176,12 @@ fn a_client_without_credentials_is_shown_what_to_set() {
     let shell = Shell::of(&server, &server.admin).unset("KES_CLIENT_KEY").unset("KES_CLIENT_CERT");
     for command in [&["key", "ls"][..], &["key", "create", "a"], &["log"]] {
         let said = shell.fails(3, command);
-        assert!(said.contains("who you are") && said.contains("KES_API_KEY"), "{command:?}: {said}");
+        assert!(said.contains("requires authentication") && said.contains("KES_API_KEY"), "{command:?}: {said}");
     }
     let extra = "api:\n  /v1/status: {skip_auth: on}\n".to_owned();
     let server = Server::with(Setup { extra, ..Setup::default() });
     let shell = Shell::of(&server, &server.admin).unset("KES_CLIENT_KEY").unset("KES_CLIENT_CERT");
-    assert!(shell.done(&["status"]).contains("well"), "what is open to everybody needs no credentials");
+    assert!(shell.done(&["status"]).contains("well"), "a public API needs no credentials");
     let said = shell.fails(3, &["key", "ls"]);
     assert!(said.contains("client certificate is required") && said.contains("KES_API_KEY"), "{said}");
 }
@@ -187,11 +190,11 @@ fn a_client_without_credentials_is_shown_what_to_set() {
 fn a_client_certificate_that_the_server_refuses_is_reported() {
     let server = Server::with(Setup { tls: "auth: on\nca: @dir@/server.cert\n".to_owned(), ..Setup::default() });
     let said = Shell::of(&server, &server.admin).fails(3, &["key", "ls"]);
-    assert!(said.contains("refuses your certificate") && said.contains("tls.auth: on"), "{said}");
+    assert!(said.contains("rejected your certificate") && said.contains("tls.auth: on"), "{said}");
 }
 
 #[test]
-fn doubtful_client_certificates_are_warned_of() {
+fn questionable_client_certificates_cause_a_warning() {
     let expired = Client::with_params("old", KeyPair::generate().unwrap(), |params| {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     });
@@ -207,7 +210,7 @@ fn doubtful_client_certificates_are_warned_of() {
 }
 
 #[test]
-fn the_password_of_a_private_key_comes_from_a_variable_a_file_or_a_person() {
+fn the_password_of_a_private_key_comes_from_a_variable_a_file_or_a_prompt() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     for form in ["pkcs8 -topk8 -v2 aes-256-cbc", "ec -aes256"] {
@@ -219,18 +222,18 @@ fn the_password_of_a_private_key_comes_from_a_variable_a_file_or_a_person() {
         let shell = shell.set("KEYWAY_CLIENT_KEY_PASSWORD", "hunter2");
         shell.done(&["key", "ls"]);
         let said = shell.set("KEYWAY_CLIENT_KEY_PASSWORD", "hunter3").fails(2, &["key", "ls"]);
-        assert!(said.contains("does not decrypt") && said.contains("locked.key"), "{said}");
+        assert!(said.contains("wrong password") && said.contains("locked.key"), "{said}");
         assert!(!said.contains("hunter3"), "{said}");
         let shell = Shell::of(&server, &server.admin).set("KES_CLIENT_KEY", &locked);
         let file = shell.file("password", "hunter2\n");
         let shell = shell.set("KEYWAY_CLIENT_KEY_PASSWORD_FILE", &file);
         shell.done(&["key", "ls"]);
         let shell = shell.unset("KEYWAY_CLIENT_KEY_PASSWORD_FILE");
-        let ended = shell.terminal(&["identity", "info"], &[("Password of ", "hunter2\r")]);
+        let ended = shell.terminal(&["identity", "info"], &[("Password for ", "hunter2\r")]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.stdout.contains(server.admin.identity().as_str()), "{ended:?}");
-        assert!(!ended.stdout.contains("hunter2"), "what is typed is not shown: {ended:?}");
-        let ended = shell.terminal(&["identity", "info"], &[("Password of ", "hunter\u{3}")]);
+        assert!(!ended.stdout.contains("hunter2"), "the password is not echoed: {ended:?}");
+        let ended = shell.terminal(&["identity", "info"], &[("Password for ", "hunter\u{3}")]);
         assert_eq!(ended.code, Some(130), "Ctrl-C: {ended:?}");
     }
 }
@@ -243,12 +246,12 @@ fn a_refusal_names_the_identity_and_the_command_that_explains_it() {
     let identity = server.app.identity();
     for part in [
         "not authorized",
-        &format!("you are {identity}"),
+        &format!("your identity is {identity}"),
         &format!("policy explain {identity} PUT /v1/key/create/other"),
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    // The command that it names, as it stands there.
+    // The suggested command works as printed.
     let (_, command) = said.split_once("keyway ").unwrap();
     let ended = shell.run(&command.trim().split(' ').collect::<Vec<_>>());
     assert_eq!(ended.code, Some(3), "{ended:?}");
@@ -256,7 +259,7 @@ fn a_refusal_names_the_identity_and_the_command_that_explains_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_been_done_is_never_called_undone() {
+async fn a_request_that_may_have_been_executed_is_never_reported_as_not_executed() {
     let server = Server::start();
     let proxy = Proxy::start(server.address).await;
     let shell = Shell::of(&server, &server.admin).set("KES_SERVER", &format!("https://{}", proxy.address()));
@@ -271,7 +274,7 @@ async fn what_may_have_been_done_is_never_called_undone() {
             Some(0) => assert!(there, "{bytes}: {ended:?}"),
             Some(5) => {
                 unsent += 1;
-                assert!(!there, "{bytes}: it was done, and is called a failure to connect: {ended:?}");
+                assert!(!there, "{bytes}: it was executed but reported as a connection failure: {ended:?}");
             }
             Some(1) => {
                 unknown += 1;

@@ -1,4 +1,4 @@
-//! `keyway server --dev`: a server without a config, ready to use from what it prints.
+//! `keyway server --dev`: a server without a config, and the instructions that it prints.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::Program;
 
-/// A development server that has said how to call it.
+/// A development server, and its printed instructions.
 struct Dev {
     program: Program,
     server: String,
@@ -27,7 +27,7 @@ impl Dev {
         Self::read(Program::start(arguments))
     }
 
-    /// Reads what the program prints, as a person would copy it.
+    /// Reads the instructions that the program prints.
     fn read(mut program: Program) -> Self {
         let printed =
             program.wait_for(|program| program.stdout().contains("/v1/key/create/").then(|| program.stdout()));
@@ -47,7 +47,7 @@ impl Dev {
         }
     }
 
-    /// Runs a command line as it was printed.
+    /// Runs a printed command line.
     fn shell(command: &str) -> (bool, String) {
         let output = Command::new("sh").args(["-c", command]).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -62,7 +62,7 @@ impl Dev {
         serde_json::from_str(&said).unwrap_or_else(|_| panic!("{method} {path}: {said:?}"))
     }
 
-    /// Stops the server and asserts that it ends well.
+    /// Stops the server and asserts that it succeeds.
     fn stop(mut self) {
         self.program.signal(Signal::TERM);
         let ended = self.program.end();
@@ -82,7 +82,7 @@ fn the_curl_line_that_it_prints_creates_a_key() {
 }
 
 #[test]
-fn it_says_where_it_listens_and_for_whom() {
+fn it_prints_its_address_and_admin_identity() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(Some(dir.path()));
     let address: SocketAddr = dev.server.strip_prefix("https://").unwrap().parse().unwrap();
@@ -94,7 +94,7 @@ fn it_says_where_it_listens_and_for_whom() {
 }
 
 #[test]
-fn with_the_same_directory_it_has_the_same_api_key_certificate_and_keys() {
+fn the_same_directory_keeps_api_key_certificate_and_keys() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a").join("data");
     let first = Dev::start(Some(&data));
@@ -115,7 +115,7 @@ fn with_the_same_directory_it_has_the_same_api_key_certificate_and_keys() {
 }
 
 #[test]
-fn only_its_owner_can_read_what_it_keeps() {
+fn its_files_are_readable_only_by_their_owner() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let dev = Dev::start(Some(&data));

@@ -1,4 +1,4 @@
-//! `--help`: what a new user sees of each command.
+//! `--help`: every command has an example.
 
 use crate::support::Shell;
 

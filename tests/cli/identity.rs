@@ -1,4 +1,4 @@
-//! `keyway identity`: making identities, and what they are for a server.
+//! `keyway identity`: creating identities, and using them with a server.
 
 use keyway::identity::api_key::ApiKey;
 
@@ -45,12 +45,12 @@ fn a_new_identity_in_files_works_at_a_server_and_for_openssl() {
 }
 
 #[test]
-fn files_that_exist_are_replaced_only_with_force_and_never_by_halves() {
+fn existing_files_are_replaced_only_with_force_and_only_both() {
     let shell = Shell::new();
     shell.file("old.cert", "old");
     let new = ["identity", "new", "--key", "new.key", "--cert", "old.cert"];
     let said = shell.fails(1, &new);
-    assert!(said.contains("old.cert exists") && said.contains("--force"), "{said}");
+    assert!(said.contains("old.cert already exists") && said.contains("--force"), "{said}");
     assert!(!shell.path("new.key").exists());
     assert_eq!(std::fs::read(shell.path("old.cert")).unwrap(), b"old");
     let identity = shell.done(&[&new[..], &["--force"]].concat());
@@ -67,20 +67,20 @@ fn files_that_exist_are_replaced_only_with_force_and_never_by_halves() {
 }
 
 #[test]
-fn an_encrypted_key_asks_twice_and_openssl_and_a_client_read_it() {
+fn an_encrypted_key_prompts_twice_and_is_readable_by_openssl_and_clients() {
     let shell = Shell::new();
     let new = ["identity", "new", "--key", "a.key", "--cert", "a.cert", "--encrypt"];
     let said = shell.fails(2, &new);
     assert!(said.contains("no terminal"), "{said}");
-    let ended = shell.terminal(&new, &[("Password", "hunter2\r"), ("again", "hunter3\r")]);
-    assert!(ended.code == Some(1) && ended.stdout.contains("not the same"), "{ended:?}");
+    let ended = shell.terminal(&new, &[("Password", "hunter2\r"), ("Repeat", "hunter3\r")]);
+    assert!(ended.code == Some(1) && ended.stdout.contains("do not match"), "{ended:?}");
     let ended = shell.terminal(&new, &[("Password", "\r")]);
     assert!(ended.code == Some(1) && ended.stdout.contains("empty"), "{ended:?}");
     let ended = shell.terminal(&new, &[("Password", "hunt\u{3}")]);
     assert_eq!(ended.code, Some(130), "{ended:?}");
     assert_eq!(std::fs::read_dir(shell.dir.path()).unwrap().count(), 0, "nothing was written");
-    // Typing errors taken back, one of them of two bytes.
-    let ended = shell.terminal(&new, &[("Password", "wrong\u{15}hü\u{7f}unterr\u{7f}2\r"), ("again", "hunter2\r")]);
+    // With typing errors deleted again, one of them a character of two bytes.
+    let ended = shell.terminal(&new, &[("Password", "wrong\u{15}hü\u{7f}unterr\u{7f}2\r"), ("Repeat", "hunter2\r")]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(!ended.stdout.contains("hunter2"), "{ended:?}");
     assert_eq!(mode(&shell.path("a.key")), 0o600);
@@ -89,14 +89,14 @@ fn an_encrypted_key_asks_twice_and_openssl_and_a_client_read_it() {
     openssl(shell.dir.path(), "pkey -in a.key -passin pass:hunter2 -noout");
     let identity = shell.done(&["identity", "of", "a.cert"]);
     assert!(shell.fails(2, &["identity", "of", "a.key"]).contains("KEYWAY_CLIENT_KEY_PASSWORD"));
-    let ended = shell.terminal(&["identity", "of", "a.key"], &[("Password of a.key", "hunter2\r")]);
+    let ended = shell.terminal(&["identity", "of", "a.key"], &[("Password for a.key", "hunter2\r")]);
     assert!(ended.code == Some(0) && ended.stdout.contains(&identity), "{ended:?}");
     let shell = shell.set("KEYWAY_CLIENT_KEY_PASSWORD", "hunter2");
     assert_eq!(shell.done(&["identity", "of", "a.key"]), identity);
 }
 
 #[test]
-fn a_certificate_for_a_server_serves() {
+fn a_certificate_for_a_server_works_in_a_server() {
     let shell = Shell::new();
     let new = "identity new --key s.key --cert s.cert --ip 127.0.0.1 --dns localhost --expiry 720h";
     shell.done(&new.split(' ').collect::<Vec<_>>());
@@ -141,7 +141,7 @@ fn the_identity_of_a_certificate_a_key_and_an_api_key_is_what_servers_see() {
 }
 
 #[test]
-fn what_has_no_identity_is_refused_by_its_reason() {
+fn a_file_without_an_identity_is_refused_with_the_reason() {
     let shell = Shell::new();
     for (name, content, part) in [
         ("empty", "", "empty"),
@@ -176,7 +176,7 @@ fn a_server_lists_the_identities_it_knows() {
 }
 
 #[test]
-fn key_and_certificate_do_not_fall_on_one_file_however_it_is_written() {
+fn key_and_certificate_cannot_be_one_file_under_two_paths() {
     let directory = tempfile::tempdir().unwrap();
     let (one, other) = (directory.path().join("a"), directory.path().join("./a"));
     for round in 0..2 {

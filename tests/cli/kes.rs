@@ -101,7 +101,8 @@ fn every_recorded_command_line_ends_and_prints_as_with_kes() {
             || !ended.stderr.starts_with(&line.stderr)
             || (line.stderr.is_empty() && !ended.stderr.is_empty())
         {
-            failures.push(format!("{} (terminal: {}): {ended:?}\nexpected {:?}", line.line, line.terminal, line.stdout));
+            failures
+                .push(format!("{} (terminal: {}): {ended:?}\nexpected {:?}", line.line, line.terminal, line.stdout));
         }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
@@ -180,9 +181,13 @@ fn every_variable_of_kes_and_of_minio_is_read() {
     let url = server.url("");
     let bare = server.address.to_string();
     let plain = format!("http://{bare}");
-    for (variable, value) in
-        [("KES_SERVER", &url), ("MINIO_KES_SERVER", &url), ("MINIO_KMS_KES_ENDPOINT", &url), ("KES_SERVER", &bare), ("KES_SERVER", &plain)]
-    {
+    for (variable, value) in [
+        ("KES_SERVER", &url),
+        ("MINIO_KES_SERVER", &url),
+        ("MINIO_KMS_KES_ENDPOINT", &url),
+        ("KES_SERVER", &bare),
+        ("KES_SERVER", &plain),
+    ] {
         let shell = shell();
         let (key, certificate) = (shell.file("k", &key), shell.file("c", &certificate));
         let shell = shell.set("KES_CLIENT_KEY", &key).set("KES_CLIENT_CERT", &certificate).set(variable, value);
@@ -221,7 +226,8 @@ fn metrics_are_one_line_of_json_at_a_time() {
     });
     for line in lines.lines().take(2) {
         let metrics: serde_json::Value = serde_json::from_str(line).unwrap();
-        for name in ["kes_http_request_success", "kes_http_request_active", "kes_system_up_time", "kes_system_num_cpu"] {
+        for name in ["kes_http_request_success", "kes_http_request_active", "kes_system_up_time", "kes_system_num_cpu"]
+        {
             assert!(metrics[name].is_number(), "{name}: {line}");
         }
         assert!(metrics["kes_http_response_time"]["10000000"].is_number(), "{line}");

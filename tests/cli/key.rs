@@ -1,4 +1,4 @@
-//! `keyway key`: what its commands do to keys, on a real server.
+//! `keyway key`: its commands on a real server.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -37,7 +37,7 @@ fn keys_are_created_shown_listed_and_deleted() {
 }
 
 #[test]
-fn of_several_names_each_is_tried_and_the_first_failure_is_the_exit_code() {
+fn every_name_is_tried_and_the_first_failure_determines_the_exit_code() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "a"]);
@@ -54,10 +54,10 @@ fn of_several_names_each_is_tried_and_the_first_failure_is_the_exit_code() {
 }
 
 #[test]
-fn a_list_goes_on_past_any_page() {
+fn a_list_continues_past_the_first_page() {
     const COUNT: usize = 14_000;
     let server = Server::start();
-    // Only names matter to a list: these are more than a page of 1 MiB.
+    // A list needs only the names: these exceed a page of 1 MiB.
     let keys = server.dir.path().join("keys");
     for number in 0..COUNT {
         std::fs::write(keys.join(format!("{number:080}")), "").unwrap();
@@ -71,7 +71,7 @@ fn a_list_goes_on_past_any_page() {
 }
 
 #[test]
-fn who_reads_a_list_may_leave_before_its_end() {
+fn the_reader_of_a_list_may_close_the_pipe_before_its_end() {
     let server = Server::start();
     let keys = server.dir.path().join("keys");
     for number in 0..5_000 {
@@ -82,11 +82,11 @@ fn who_reads_a_list_may_leave_before_its_end() {
     let mut command = std::process::Command::new("bash");
     command.args(["-c", &format!("{line}; exit ${{PIPESTATUS[0]}}")]);
     let ended = shell.spawn(command).end();
-    assert_eq!((ended.code, ended.stdout.lines().count(), ended.stderr.as_str()), (Some(141), 1, ""), "{ended:?}"); // as of a program that SIGPIPE ends
+    assert_eq!((ended.code, ended.stdout.lines().count(), ended.stderr.as_str()), (Some(141), 1, ""), "{ended:?}"); // as for a program killed by SIGPIPE
 }
 
 #[test]
-fn what_is_encrypted_comes_back_from_every_source() {
+fn a_message_from_every_source_is_encrypted_and_decrypted() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "k"]);
@@ -171,7 +171,7 @@ fn a_key_is_imported_from_every_source() {
         assert_eq!(shell.done(&["key", "decrypt", name, ciphertext.trim()]), "eA==", "{name}");
     }
     assert!(shell.done(&["key", "info", "argument"]).contains("Algorithm: ChaCha20"));
-    // 32 characters are hex or base64 of another key, and never one themselves.
+    // 32 characters are the hex or base64 form of a different key, never a raw key.
     let ended = shell.run_with(&["key", "import", "text"], b"0123456789abcdef0123456789abcdef");
     assert_eq!((ended.code, ended.stderr.contains("24 bytes")), (Some(2), true), "{ended:?}");
     for (input, part) in [(&b""[..], "0 bytes"), (&[1; 31], "31 bytes"), (&[b'A'; 44], "33 bytes")] {
@@ -187,7 +187,7 @@ fn a_key_is_imported_from_every_source() {
 }
 
 #[test]
-fn a_secret_on_the_command_line_works_and_is_warned_of() {
+fn a_secret_on_the_command_line_works_with_a_warning() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "k"]);
@@ -200,7 +200,7 @@ fn a_secret_on_the_command_line_works_and_is_warned_of() {
 }
 
 #[test]
-fn a_message_that_no_server_takes_is_refused() {
+fn a_message_larger_than_a_server_accepts_is_refused() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "k"]);
@@ -214,7 +214,7 @@ fn a_message_that_no_server_takes_is_refused() {
 }
 
 #[test]
-fn a_person_is_asked_before_a_key_is_deleted() {
+fn deleting_a_key_on_a_terminal_needs_confirmation() {
     let server = Server::start();
     let shell = admin(&server);
     shell.done(&["key", "create", "a", "b"]);

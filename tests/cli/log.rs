@@ -6,12 +6,12 @@ use serde_json::Value;
 use crate::services::proxy::{Mode, Proxy};
 use crate::support::{Program, Server, Shell};
 
-/// Waits until a command that follows says so, `times` times.
+/// Waits until the command has reported `times` times that it follows the stream.
 fn follows(log: &mut Program, times: usize) {
     log.wait_for(|log| (log.stderr().matches("following ").count() >= times).then_some(()));
 }
 
-/// The line of its output that holds `part`.
+/// The first line of its output that contains `part`.
 fn line(log: &mut Program, part: &str) -> String {
     log.wait_for(|log| {
         let stdout = log.stdout();
@@ -21,7 +21,7 @@ fn line(log: &mut Program, part: &str) -> String {
 }
 
 #[test]
-fn every_request_is_a_line_with_the_reason_of_a_refusal() {
+fn every_request_is_a_line_with_the_reason_for_a_refusal() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     let mut log = shell.start(&["log"]);
@@ -32,7 +32,7 @@ fn every_request_is_a_line_with_the_reason_of_a_refusal() {
     let admin = server.admin.identity();
     assert!(done.contains("  200  ") && done.contains(admin.as_str()) && done.contains(" ms"), "{done}");
     let refused = line(&mut log, "/v1/key/create/other");
-    for part in ["  403  ", server.app.identity().as_str(), "policy 'app'", "nearest one is '/v1/key/create/app*'"] {
+    for part in ["  403  ", server.app.identity().as_str(), "policy 'app'", "nearest rule is '/v1/key/create/app*'"] {
         assert!(refused.contains(part), "{part}: {refused}");
     }
     log.signal(Signal::INT);
@@ -65,7 +65,7 @@ fn the_error_stream_is_the_other_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_connects_again_and_says_that_events_were_missed() {
+async fn it_reconnects_and_warns_that_events_were_missed() {
     let server = Server::start();
     let proxy = Proxy::start(server.address).await;
     let shell = Shell::of(&server, &server.admin);
@@ -75,14 +75,14 @@ async fn it_connects_again_and_says_that_events_were_missed() {
     proxy.set(Mode::Refuse);
     proxy.cut_all();
     log.wait_for(|log| log.stderr().contains("events in between are missed").then_some(()));
-    log.wait_for(|log| log.stderr().contains("the next attempt is in").then_some(()));
+    log.wait_for(|log| log.stderr().contains("retrying in").then_some(()));
     shell.done(&["key", "create", "missed"]);
     proxy.set(Mode::Pass);
     follows(&mut log, 2);
     shell.done(&["key", "create", "seen"]);
     line(&mut log, "/v1/key/create/seen");
     assert!(!log.stdout().contains("missed"), "{}", log.stdout());
-    // A server that is not the right one is not asked permanently.
+    // A server that is not trusted is not retried.
     proxy.cut_all();
     let stopped = Server::start();
     proxy.lead_to(stopped.address);

@@ -1,4 +1,4 @@
-//! `keyway ls`: everything that has a name.
+//! `keyway ls`: keys, policies and identities.
 
 use crate::support::{Server, Shell};
 
@@ -14,7 +14,7 @@ fn it_lists_keys_policies_and_identities() {
 }
 
 #[test]
-fn lists_that_one_may_not_see_are_left_out_with_a_note() {
+fn lists_without_access_are_left_out_with_a_note() {
     let server = Server::start();
     Shell::of(&server, &server.admin).done(&["key", "create", "app-1"]);
     let ended = Shell::of(&server, &server.app).run(&["ls"]);

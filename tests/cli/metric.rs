@@ -1,9 +1,9 @@
-//! `keyway metric`: the server's metrics for each kind of reader.
+//! `keyway metric`: the server's metrics in every form of output.
 
 use crate::support::{Server, Shell};
 
 #[test]
-fn a_pipe_gets_what_the_server_sends() {
+fn a_pipe_gets_the_response_unchanged() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.ops);
     let text = shell.done(&["metric"]);
@@ -15,7 +15,7 @@ fn a_pipe_gets_what_the_server_sends() {
 }
 
 #[test]
-fn a_person_gets_a_table() {
+fn a_terminal_gets_a_table() {
     let server = Server::start();
     let ended = Shell::of(&server, &server.ops).terminal(&["metric"], &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");

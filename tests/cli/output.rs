@@ -1,11 +1,11 @@
-//! For whom output is: tables and colours for people, plain lines for pipes, JSON for programs that ask for it.
+//! The form of the output: tables and colors on a terminal, plain lines in a pipe, JSON on request.
 
 use crate::support::{Server, Shell};
 
 const ESCAPE: char = '\u{1b}';
 
 #[test]
-fn tables_and_colours_are_only_for_terminals() {
+fn tables_and_colors_are_only_for_terminals() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     shell.done(&["key", "create", "a", "b"]);
@@ -32,7 +32,7 @@ fn tables_and_colours_are_only_for_terminals() {
 }
 
 #[test]
-fn no_color_takes_the_colours_and_leaves_the_table() {
+fn no_color_removes_the_colors_but_not_the_table() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin).set("NO_COLOR", "1");
     shell.done(&["key", "create", "a"]);
@@ -41,7 +41,7 @@ fn no_color_takes_the_colours_and_leaves_the_table() {
 }
 
 #[test]
-fn a_server_cannot_steer_the_terminal() {
+fn a_server_cannot_control_the_terminal() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     let ended = shell.terminal(&["key", "info", "a\u{1b}[31mb"], &[]);

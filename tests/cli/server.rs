@@ -1,4 +1,4 @@
-//! `keyway server`: its arguments, its environment, and what it asks of the system.
+//! `keyway server`: its arguments, its environment, and how it uses the system.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn a_port_in_use_is_an_error_that_names_the_address() {
 }
 
 #[test]
-fn an_address_on_the_command_line_counts_more_than_the_config() {
+fn an_address_on_the_command_line_overrides_the_config() {
     let server = Server::start();
     let file = server.dir.path().join("config.yml");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -100,7 +100,7 @@ fn an_unset_variable_is_named_with_its_line() {
 }
 
 #[tokio::test]
-async fn keys_in_memory_are_loudly_said_to_be_lost_at_the_end() {
+async fn keys_in_memory_cause_a_warning_that_they_will_be_lost() {
     let server = Server::on("memory: {}");
     let log = server.log();
     let warning = log.lines().find(|line| line.contains("keystore.memory")).unwrap_or_else(|| panic!("{log}"));

@@ -1,4 +1,4 @@
-//! `keyway status`: how servers and their keystores are, once or every second.
+//! `keyway status`: the health of servers and their keystores, once or every second.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn it_shows_the_server_and_its_keystore() {
 }
 
 #[test]
-fn a_keystore_that_is_not_well_exits_with_1_and_says_why() {
+fn an_unavailable_keystore_exits_with_1_and_the_reason() {
     let server = Server::start();
     let keys = server.dir.path().join("keys");
     std::fs::rename(&keys, server.dir.path().join("gone")).unwrap();
@@ -34,20 +34,20 @@ fn a_keystore_that_is_not_well_exits_with_1_and_says_why() {
 }
 
 #[test]
-fn every_server_is_asked_and_none_hides_another() {
+fn every_server_is_queried_and_reported() {
     let (one, other) = (Server::start(), Server::start());
-    let nobody = "https://127.0.0.1:9";
+    let unreachable = "https://127.0.0.1:9";
     let shell = Shell::of(&one, &one.admin);
-    let shell = shell.set("KES_SERVER", &format!("{nobody},{}", one.url("")));
+    let shell = shell.set("KES_SERVER", &format!("{unreachable},{}", one.url("")));
     let ended = shell.run(&["status"]);
-    assert_eq!(ended.code, Some(1), "some are not well: {ended:?}");
-    assert!(ended.stdout.contains(nobody) && ended.stdout.contains("cannot be reached"), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "not all are available: {ended:?}");
+    assert!(ended.stdout.contains(unreachable) && ended.stdout.contains("cannot be reached"), "{ended:?}");
     assert!(ended.stdout.contains(&one.url("")) && ended.stdout.contains("well"), "{ended:?}");
     let shell = shell.set("KES_SERVER", &format!("{},{}", one.url(""), other.url("")));
     let lines = shell.run(&["status", "--json"]).stdout;
     let lines: Vec<_> = lines.lines().map(json).collect();
     assert!(lines[0]["error"].is_null() && lines[1]["error"].as_str().unwrap().contains("not trusted"), "{lines:?}");
-    assert_eq!(shell.set("KES_SERVER", nobody).run(&["status"]).code, Some(5));
+    assert_eq!(shell.set("KES_SERVER", unreachable).run(&["status"]).code, Some(5));
     assert_eq!(Shell::of(&one, &one.ops).run(&["status"]).code, Some(3));
 }
 
@@ -60,18 +60,18 @@ fn watching_prints_a_line_every_second_for_programs() {
     let uptimes: Vec<_> = text.lines().take(3).map(|line| json(line)["uptime"].as_u64().unwrap()).collect();
     assert!(uptimes.is_sorted() && uptimes[2] > uptimes[0], "{uptimes:?}");
     watch.signal(Signal::INT);
-    assert_eq!(watch.end().code, Some(0), "Ctrl-C is how it ends");
+    assert_eq!(watch.end().code, Some(0), "Ctrl-C is the normal end");
 }
 
 #[test]
-fn watching_at_a_terminal_draws_over_the_last_picture() {
+fn watching_on_a_terminal_redraws_in_place() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     let ended =
         shell.terminal(&["status", "--watch"], &[("Last minute", ""), ("Last minute", ""), ("Last minute", "\u{3}")]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let pictures: Vec<_> = ended.stdout.split("every second").skip(1).collect();
-    assert!(pictures.len() >= 3 && pictures.iter().all(|picture| picture.contains("Keystore")), "{ended:?}");
-    let drawn = pictures[0].matches('\n').count();
-    assert!(pictures[0].contains(&format!("\u{1b}[{drawn}A")), "as many lines up as were drawn: {ended:?}");
+    let frames: Vec<_> = ended.stdout.split("every second").skip(1).collect();
+    assert!(frames.len() >= 3 && frames.iter().all(|frame| frame.contains("Keystore")), "{ended:?}");
+    let drawn = frames[0].matches('\n').count();
+    assert!(frames[0].contains(&format!("\u{1b}[{drawn}A")), "as many lines up as were drawn: {ended:?}");
 }

@@ -1,4 +1,4 @@
-//! What the audit log of a gateway says of its clients: the calls of MinIO, which its policy must allow.
+//! The calls of MinIO, which its policy must allow, according to the audit log of a gateway.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,14 +11,14 @@ use crate::support::Server;
 /// How often an API was called, by its path and the status of the answer.
 type Counts = BTreeMap<(String, u16), usize>;
 
-/// The calls of everybody but the admin, from the moment on at which they are followed.
+/// The calls of all clients except the admin, since the log is followed.
 #[derive(Clone, Default)]
 pub struct Calls {
     counts: Arc<Mutex<Counts>>,
 }
 
 impl Calls {
-    /// Follows a gateway until it ends, however long it is silent.
+    /// Follows the log of a gateway until it ends, even without events.
     pub async fn follow(&self, server: &Server) {
         let stream = server.http(Some(&server.admin)).get(server.url("/v1/log/audit")).timeout(Duration::from_mins(10));
         let mut stream = stream.send().await.unwrap();

@@ -15,7 +15,7 @@ use crate::support::{Client, Server, Setup, until};
 /// The default key of all servers here.
 pub const KEY: &str = "minio-default-key";
 
-/// Rules for all that MinIO calls, and no more: the policy that it needs. `/version`, which is open to all, comes on top.
+/// Rules for exactly the APIs that MinIO calls, besides `/version`, which is public.
 pub const RULES: [&str; 8] = [
     "/v1/api",
     "/v1/key/create/*",
@@ -27,8 +27,8 @@ pub const RULES: [&str; 8] = [
     "/v1/status",
 ];
 
-/// How long a call may take to come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for a call.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A gateway behind a proxy, so that it can go and come back at the same address. Its policy `minio` is for an API key and a
 /// certificate.
@@ -50,7 +50,7 @@ impl Gateway {
         Self::with(keystore, rules, ApiKey::generate().unwrap(), None).await
     }
 
-    /// Another gateway that looks the same to MinIO.
+    /// Another gateway that MinIO cannot distinguish from this one.
     pub async fn twin(&self, keystore: &str) -> Self {
         let file = |name: &str| fs::read_to_string(self.file(name)).unwrap();
         let certificate = Some((file("server.cert"), file("server.key")));
@@ -102,7 +102,7 @@ impl Gateway {
     /// Waits until MinIO has sent a call and received this answer.
     pub async fn called(&self, api: &str, code: u16) {
         let missing = || format!("MinIO does not call {api}:\n{}", self.server.log());
-        until(PATIENCE, missing, async || self.calls.count(api, code) > 0).await;
+        until(TIMEOUT, missing, async || self.calls.count(api, code) > 0).await;
     }
 }
 

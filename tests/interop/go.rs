@@ -24,7 +24,7 @@ impl Package {
         }
     }
 
-    /// The test program. The first test that asks builds it, and the others wait.
+    /// The test program. The first test that needs it builds it, and the others wait.
     fn program(self) -> &'static Path {
         static SDK: OnceLock<PathBuf> = OnceLock::new();
         static MINIO: OnceLock<PathBuf> = OnceLock::new();
@@ -52,7 +52,7 @@ impl Package {
         program
     }
 
-    /// Runs one test of the package in this environment, to success, and prints what it says.
+    /// Runs a test of the package in this environment, asserts that it passes, and prints its output.
     #[expect(clippy::print_stdout, reason = "the tables of the Go tests")]
     pub fn test<V: AsRef<OsStr>>(self, name: &str, environment: impl IntoIterator<Item = (&'static str, V)>) -> String {
         let ended = Command::new(self.program())

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::gateway::{Gateway, KEY, PATIENCE, RULES, run};
+use super::gateway::{Gateway, KEY, RULES, TIMEOUT, run};
 use super::stored_key;
 use crate::services::minio::Minio;
 use crate::services::proxy::Mode;
@@ -17,13 +17,13 @@ async fn minio_does_all_it_can_with_exactly_the_calls_that_its_policy_allows() {
     let gateway = Gateway::on("fs: {path: @dir@/keys}").await;
     let one = Minio::start(&gateway.kms());
     run("TestObjectsOfAllKindsAreWritten", &[&one], &[("KEYWAY_BUCKET", "api-key")]).await;
-    run("TestKeysAreSeenAndMadeThroughTheAdminAPI", &[&one], &[("KEYWAY_ENDPOINT", &gateway.url())]).await;
+    run("TestKeysAreListedAndCreatedThroughTheAdminAPI", &[&one], &[("KEYWAY_ENDPOINT", &gateway.url())]).await;
     let other = Minio::start(&gateway.kms_by_certificate());
     run("TestObjectsOfAllKindsAreWritten", &[&other], &[("KEYWAY_BUCKET", "certificate")]).await;
     // Without a root user it derives one from two HMACs.
     let mut rootless = Minio::start_with(&gateway.kms(), &ROOTLESS);
     rootless.wait();
-    assert!(rootless.log().contains(MADE_ROOT), "{}", rootless.log());
+    assert!(rootless.log().contains(DERIVED_ROOT), "{}", rootless.log());
     gateway.called("/v1/key/describe/", 200).await;
 
     gateway.calls.print("all that MinIO does");
@@ -41,7 +41,7 @@ const ROOTLESS: [(&str, &str); 3] =
     [("MINIO_ROOT_USER", ""), ("MINIO_ROOT_PASSWORD", ""), ("MINIO_API_ROOT_ACCESS", "off")];
 
 /// What it logs when it has derived them by HMACs.
-const MADE_ROOT: &str = "Automatically generated root access key and secret key with the KMS";
+const DERIVED_ROOT: &str = "Automatically generated root access key and secret key with the KMS";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn minio_starts_on_a_key_of_the_time_before_hmacs() {
@@ -50,7 +50,7 @@ async fn minio_starts_on_a_key_of_the_time_before_hmacs() {
     let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display())).await;
     let mut rootless = Minio::start_with(&gateway.kms(), &ROOTLESS);
     rootless.wait();
-    assert!(!rootless.log().contains(MADE_ROOT), "{}", rootless.log());
+    assert!(!rootless.log().contains(DERIVED_ROOT), "{}", rootless.log());
     gateway.called("/v1/key/hmac/", 501).await;
     assert_eq!(gateway.calls.count("/v1/key/create/", 200), 0);
 }
@@ -68,7 +68,7 @@ async fn two_minio_servers_that_start_at_once_on_an_empty_store_agree_on_one_def
     let [mut first, mut second] = Minio::pair([&one.kms(), &other.kms()]);
     let creates = |code| one.calls.count("/v1/key/create/", code) + other.calls.count("/v1/key/create/", code);
     let missing = || format!("no race for the key:\n{}\n{}", first.log(), second.log());
-    until(PATIENCE, missing, async || creates(200) + creates(400) >= 2).await;
+    until(TIMEOUT, missing, async || creates(200) + creates(400) >= 2).await;
     assert_eq!((creates(200), creates(400)), (1, 1), "one wins, and the other is answered that the key exists");
     one.proxy.set(Mode::Pass);
     other.proxy.set(Mode::Pass);
@@ -115,7 +115,7 @@ async fn a_gateway_that_restarts_in_the_middle_of_uploads_costs_no_object() {
 
 /// Waits for a file.
 async fn appears(path: &Path) {
-    until(PATIENCE, || format!("{} does not appear", path.display()), async || path.exists()).await;
+    until(TIMEOUT, || format!("{} does not appear", path.display()), async || path.exists()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

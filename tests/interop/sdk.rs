@@ -1,4 +1,4 @@
-//! The official Go SDK as a client: see `tests/interop/sdk` for what it asks and what it must be answered.
+//! The official Go SDK as a client: see `tests/interop/sdk` for its requests and the expected responses.
 
 use std::fs;
 
@@ -110,7 +110,7 @@ async fn the_sdk_reports_a_store_that_is_unreachable() {
     let gateway = Gateway::on(&stores::postgres(service.address(), &unique()));
     service.stop();
     let environment = gateway.environment_with("KEYWAY_STORE", "unreachable".to_owned());
-    Package::Sdk.test("TestAStoreThatFailsIsReportedAsByKES", environment);
+    Package::Sdk.test("TestAnUnavailableStoreIsReportedLikeKES", environment);
     service.resume();
     gateway.server.assert_serves().await;
 }
@@ -121,7 +121,7 @@ async fn the_sdk_reports_a_store_that_is_unavailable() {
     let keys = gateway.server.dir.path().join("keys");
     fs::rename(&keys, keys.with_extension("elsewhere")).unwrap();
     let environment = gateway.environment_with("KEYWAY_STORE", "unavailable".to_owned());
-    Package::Sdk.test("TestAStoreThatFailsIsReportedAsByKES", environment);
+    Package::Sdk.test("TestAnUnavailableStoreIsReportedLikeKES", environment);
     fs::rename(keys.with_extension("elsewhere"), &keys).unwrap();
     gateway.server.assert_serves().await;
 }

@@ -350,7 +350,7 @@ fn spawn(dir: &Path, env: &[(String, String)]) -> (Child, std::net::SocketAddr) 
 
 /// The address in the line `... serving address=127.0.0.1:40001 ...`, or in its JSON form.
 fn listening(log: &str) -> Option<std::net::SocketAddr> {
-    let line = log.lines().find(|line| line.contains("serving"))?;
+    let line = log.lines().find(|line| line.contains("serving") && line.contains("address"))?;
     let (_, rest) = line.split_once("address=").or_else(|| line.split_once(r#""address":""#))?;
     rest.split([' ', '"']).next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The command line as people use it: with the variables of a client, an input, perhaps a terminal.
+//! The command line with the environment variables of a client, an input, and optionally a terminal.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use super::program::{Ended, Program};
 use super::server::{Server, assert_no_panic, program};
 
 /// How long a command at a terminal may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A directory, and variables.
 pub struct Shell {
@@ -24,12 +24,12 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Without any variable of ours.
+    /// Without any of Keyway's variables.
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), env: BTreeMap::new(), program: program() }
     }
 
-    /// With the variables of somebody who asks this server.
+    /// With the variables of a client of this server.
     pub fn of(server: &Server, client: &Client) -> Self {
         let shell = Self::new();
         let (certificate, key) = client.pem();
@@ -60,7 +60,7 @@ impl Shell {
         self
     }
 
-    /// Writes a file of the directory, and answers with its path.
+    /// Writes a file in the directory and returns its path.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let file = self.dir.path().join(name);
         std::fs::write(&file, content).unwrap();
@@ -79,7 +79,7 @@ impl Shell {
 
     /// Runs the program on this input.
     pub fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ended {
-        // In a session of its own there is no terminal to ask, whoever runs the tests.
+        // A session of its own has no terminal to prompt on, even if the tests have one.
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(&self.program).args(arguments);
         self.environment(&mut command);
@@ -93,7 +93,7 @@ impl Shell {
         ended
     }
 
-    /// The standard output of a command that is done, without its last line break.
+    /// The standard output of a command that succeeds, without its last line break.
     pub fn done(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}: {ended:?}");
@@ -120,8 +120,8 @@ impl Shell {
         Program::spawn(command)
     }
 
-    /// Runs the program at a terminal of 200 columns. Whenever the screen shows one of the questions, in their order,
-    /// its answer is typed. The output is what the terminal got.
+    /// Runs the program on a terminal of 200 columns. Types each answer when the screen shows its prompt, in order. The
+    /// output is everything that the terminal received.
     pub fn terminal(&self, arguments: &[&str], dialog: &[(&str, &str)]) -> Ended {
         let line = format!("stty cols 200 -onlcr; exec '{}' '{}'", self.program.display(), arguments.join("' '"));
         let mut command = Command::new("script");
@@ -146,7 +146,7 @@ impl Shell {
                     input.write_all(answer.as_bytes()).unwrap();
                     break;
                 }
-                let left = PATIENCE.saturating_sub(start.elapsed());
+                let left = TIMEOUT.saturating_sub(start.elapsed());
                 let chunk = screen.recv_timeout(left);
                 shown.extend(chunk.unwrap_or_else(|_| panic!("{question:?} is not on the screen:\n{text}")));
             }
@@ -158,7 +158,7 @@ impl Shell {
         Ended { code: status.code(), stdout: shown, stderr: String::new() }
     }
 
-    /// The variables of this shell, and none of ours from whoever runs the tests.
+    /// The variables of this shell, without those of Keyway in the environment of the tests.
     fn environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();

@@ -90,7 +90,7 @@ async fn a_chain_that_ends_at_the_ca_is_accepted() {
 #[tokio::test]
 async fn what_the_ca_did_not_sign_is_refused_and_the_log_says_what_to_do() {
     let root = Authority::new("root");
-    let advice = "tls.auth is on and the client's certificate is signed by no CA of tls.ca";
+    let advice = "tls.auth is on and no CA in tls.ca signed the client's certificate";
     for other_ca in [true, false] {
         let (_dir, mut server) = with_ca(&root);
         let (chain, key) = if other_ca {

@@ -88,7 +88,7 @@ async fn a_client_without_a_certificate_fails_in_the_handshake() {
             assert!(get(&server, hello(&server, version, None), path).await.is_err(), "{path}");
         }
     }
-    server.logged("the client sent no certificate; give it one, or an API key").await;
+    server.logged("the client sent no certificate; it needs one, or an API key").await;
     server.assert_serves().await;
 }
 

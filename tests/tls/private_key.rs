@@ -121,7 +121,7 @@ fn a_key_that_cannot_be_used_is_refused_with_option_file_and_remedy() {
         ("empty", "empty"),
         ("text", "not PEM"),
         ("cut", "damaged or cut off"),
-        ("twice", "leave one"),
+        ("twice", "keep only one"),
         ("directory", "is a directory"),
         ("der", "openssl pkey"),
         ("public", "public key"),
@@ -142,7 +142,7 @@ fn a_certificate_that_cannot_be_used_is_refused_with_option_file_and_remedy() {
     for (file, remedy) in [
         ("missing", "no such file"),
         ("empty", "empty"),
-        ("junk", "not an X.509 certificate"),
+        ("junk", "not a valid X.509 certificate"),
         ("directory", "is a directory"),
         ("server.key", "are the two files swapped?"),
     ] {

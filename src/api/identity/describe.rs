@@ -20,10 +20,10 @@ struct Description<'a> {
     created_by: Option<&'a Identity>,
 }
 
-/// Answers with the policy, or says that it is the admin.
+/// Returns the policy, or that the identity is the admin.
 ///
 /// # Errors
-/// [`ApiError::IdentityNotFound`] when the config does not name it.
+/// [`ApiError::IdentityNotFound`] if the config does not contain it.
 pub async fn describe(call: Call) -> Result<Response, ApiError> {
     if !Name::is_valid(&call.argument) {
         return Err(ApiError::InvalidIdentity(call.argument));

@@ -1,4 +1,4 @@
-//! `GET /v1/identity/list/PREFIX`: the identities that the config names.
+//! `GET /v1/identity/list/PREFIX`: the identities in the config.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -11,11 +11,11 @@ use crate::identity::Identity;
 #[derive(Serialize)]
 struct Identities<'a> {
     identities: Vec<&'a Identity>,
-    /// Always empty: all identities of a config fit on one page.
+    /// Always empty: all identities fit on one page.
     continue_at: &'static str,
 }
 
-/// Answers with identities in byte order, the admin among them.
+/// Returns identities in byte order, including the admin.
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].

@@ -1,4 +1,4 @@
-//! `GET /v1/identity/self/describe`: who the client is, and what it may do. Any client certificate may ask.
+//! `GET /v1/identity/self/describe`: the identity of the client and its policy. Open to any client certificate.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -23,10 +23,10 @@ struct Description<'a> {
     rules: Rules<'a>,
 }
 
-/// Answers with the identity, the name of its policy, and the rules of that beside it, as the official SDK reads them.
+/// Returns the identity, the name of its policy, and the rules of the policy beside it, as the official SDK reads them.
 ///
 /// # Errors
-/// [`ApiError::IdentityNotFound`] when the config does not name it.
+/// [`ApiError::IdentityNotFound`] if the config does not contain it.
 pub async fn self_describe(call: Call) -> Result<Response, ApiError> {
     let policies = &call.state.policies;
     let identity = call.identity.as_ref().ok_or(ApiError::IdentityNotFound)?;

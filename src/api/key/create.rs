@@ -1,4 +1,4 @@
-//! `PUT /v1/key/create/NAME`: makes a key.
+//! `PUT /v1/key/create/NAME`: creates a key.
 
 use axum::response::Response;
 use backends::Operation;
@@ -6,10 +6,10 @@ use backends::Operation;
 use crate::api::error::ApiError;
 use crate::api::{Call, done};
 
-/// Makes a key of fresh random bytes; a body is ignored.
+/// Creates a key from random bytes; a body is ignored.
 ///
 /// # Errors
-/// [`ApiError::KeyExists`] when the name is taken.
+/// [`ApiError::KeyExists`] if the name is already in use.
 pub async fn create(call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     call.state

@@ -1,4 +1,4 @@
-//! `PUT /v1/key/decrypt/NAME`: decrypts what encrypt or generate made, now or in any version of KES.
+//! `PUT /v1/key/decrypt/NAME`: decrypts ciphertexts of encrypt and generate, including those of all versions of KES.
 
 use axum::response::Response;
 use serde::Deserialize;
@@ -15,10 +15,10 @@ struct Request {
     context: Bytes,
 }
 
-/// Decrypts `ciphertext` when it was made under this key and `context`.
+/// Decrypts `ciphertext`, which must have been created with this key and `context`.
 ///
 /// # Errors
-/// [`ApiError::NotAuthentic`], for every reason alike; [`ApiError::KeyNotFound`].
+/// [`ApiError::NotAuthentic`], whatever the reason; [`ApiError::KeyNotFound`].
 pub async fn decrypt(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;

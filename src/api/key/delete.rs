@@ -1,4 +1,4 @@
-//! `DELETE /v1/key/delete/NAME`: removes a key, and with it all data under it.
+//! `DELETE /v1/key/delete/NAME`: deletes a key, which makes all data encrypted with it unreadable.
 
 use axum::response::Response;
 use backends::Operation;
@@ -6,7 +6,7 @@ use backends::Operation;
 use crate::api::error::ApiError;
 use crate::api::{Call, done};
 
-/// Removes the key from the store and from the cache.
+/// Deletes the key from the keystore and the cache.
 ///
 /// # Errors
 /// [`ApiError::KeyNotFound`].

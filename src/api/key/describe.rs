@@ -1,4 +1,4 @@
-//! `GET /v1/key/describe/NAME`: what a key is, without its secret.
+//! `GET /v1/key/describe/NAME`: the metadata of a key.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -15,7 +15,7 @@ struct Description<'a> {
     created_by: &'a str,
 }
 
-/// Answers with algorithm and origin.
+/// Returns the algorithm, the creation time and the creator.
 ///
 /// # Errors
 /// [`ApiError::KeyNotFound`].

@@ -1,4 +1,4 @@
-//! `PUT /v1/key/encrypt/NAME`: encrypts up to what the body limit allows.
+//! `PUT /v1/key/encrypt/NAME`: encrypts a message, limited by the maximum body size.
 
 use axum::response::Response;
 use serde::Deserialize;
@@ -25,6 +25,6 @@ pub async fn encrypt(mut call: Call) -> Result<Response, ApiError> {
     let key = call.key(&name).await?;
     let ciphertext = key
         .encrypt(request.plaintext.0, &request.context.0)
-        .map_err(|_| ApiError::Internal("a message could not be encrypted"))?;
+        .map_err(|_| ApiError::Internal("cannot encrypt a message"))?;
     Ok(reply_base64(&[("ciphertext", &ciphertext)]))
 }

@@ -1,4 +1,4 @@
-//! `PUT /v1/key/generate/NAME`: a new data key, in plain and encrypted under the named key.
+//! `PUT /v1/key/generate/NAME`: a new data key, in plaintext and encrypted with the named key.
 
 use axum::response::Response;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ struct Request {
     context: Bytes,
 }
 
-/// Makes 32 random bytes. A request without a body has an empty context.
+/// Generates 32 random bytes. A request without a body has an empty context.
 ///
 /// # Errors
 /// [`ApiError::KeyNotFound`].
@@ -23,6 +23,6 @@ pub async fn generate(mut call: Call) -> Result<Response, ApiError> {
         if call.body.is_empty() { Request::default() } else { call.json().ok_or(ApiError::InvalidBody)? };
     let key = call.key(&name).await?;
     let data_key =
-        key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("a data key could not be made"))?;
+        key.generate_data_key(&request.context.0).map_err(|_| ApiError::Internal("cannot generate a data key"))?;
     Ok(reply_base64(&[("plaintext", &*data_key.plaintext), ("ciphertext", &data_key.ciphertext)]))
 }

@@ -13,10 +13,10 @@ struct Request {
     message: Bytes,
 }
 
-/// Answers with base64, as SDKs read it.
+/// Returns base64, as SDKs expect it.
 ///
 /// # Errors
-/// [`ApiError::HmacNotSupported`] for a key from a time before HMAC keys; [`ApiError::KeyNotFound`].
+/// [`ApiError::HmacNotSupported`] for a key that was created before HMAC keys existed; [`ApiError::KeyNotFound`].
 pub async fn hmac(mut call: Call) -> Result<Response, ApiError> {
     let name = call.key_name()?;
     let request: Request = call.json().ok_or(ApiError::InvalidBody)?;

@@ -1,4 +1,4 @@
-//! `PUT /v1/key/import/NAME`: stores a key that was made elsewhere.
+//! `PUT /v1/key/import/NAME`: stores an existing key.
 
 use axum::response::Response;
 use backends::Operation;
@@ -10,7 +10,7 @@ use crate::api::{Call, done};
 use crate::crypto::key::{Algorithm, ImportError, Key};
 use crate::wire::base64::Bytes;
 
-/// Both forms: the SDK's `{"key","cipher"}` and the HTTP documentation's `{"bytes"}`, which is always AES256.
+/// Both forms: `{"key","cipher"}` of the SDK, and `{"bytes"}` of the HTTP documentation, which is always AES256.
 #[derive(Deserialize)]
 struct Request {
     #[serde(default)]
@@ -21,7 +21,7 @@ struct Request {
     cipher: Option<String>,
 }
 
-/// Stores the key under a name that is not taken.
+/// Stores the key under a free name.
 ///
 /// # Errors
 /// [`ApiError::Algorithm`], [`ApiError::KeySize`], [`ApiError::KeyExists`].
@@ -37,7 +37,7 @@ pub async fn import(mut call: Call) -> Result<Response, ApiError> {
         Key::import(algorithm, &secret.0, OffsetDateTime::now_utc(), call.created_by()).map_err(
             |error| match error {
                 ImportError::KeySize => ApiError::KeySize(algorithm),
-                ImportError::Random => ApiError::Internal("the system gives no random numbers"),
+                ImportError::Random => ApiError::Internal("no random bytes available from the operating system"),
             },
         )?;
     call.state.keys.store(&name, &key).await.map_err(|error| ApiError::from_keys(Operation::Create, error))?;

@@ -1,4 +1,4 @@
-//! `GET /v1/key/list/PREFIX`: names of keys, a page at a time.
+//! `GET /v1/key/list/PREFIX`: the names of keys, in pages.
 
 use axum::response::Response;
 use backends::Operation;
@@ -8,8 +8,8 @@ use crate::api::error::ApiError;
 use crate::api::listing::Listing;
 use crate::api::{Call, reply};
 
-/// The most that the official SDK reads of an answer: 1 MiB. MinIO looks at the first page alone, so a page is as
-/// long as that allows.
+/// The maximum response that the official SDK reads: 1 MiB. MinIO reads only the first page, so pages are as large as
+/// possible.
 const MAX_RESPONSE: usize = 1 << 20;
 
 #[derive(Serialize)]
@@ -19,12 +19,12 @@ struct Names<'a> {
     continue_at: Option<String>,
 }
 
-/// Answers with names in byte order.
+/// Returns names in byte order.
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].
 pub async fn list(call: Call) -> Result<Response, ApiError> {
-    /// Room for everything but the names: the braces, the field names and the longest token.
+    /// Bytes for everything except the names: the braces, the field names and the longest token.
     const ENVELOPE: usize = 256;
     let listing = Listing::parse(&call.argument)?;
     let page = call

@@ -1,4 +1,4 @@
-//! `GET /v1/log/audit`: one event for each request, whatever became of it.
+//! `GET /v1/log/audit`: one event for each request, successful or not.
 
 use axum::response::Response;
 

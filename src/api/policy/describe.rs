@@ -15,7 +15,7 @@ struct Description<'a> {
     created_by: &'a Identity,
 }
 
-/// Answers with the server's start and its admin: policies come from the config.
+/// Returns the server's start time and its admin, because policies come from the config.
 ///
 /// # Errors
 /// [`ApiError::PolicyNotFound`].

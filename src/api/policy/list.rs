@@ -1,4 +1,4 @@
-//! `GET /v1/policy/list/PREFIX`: names of policies.
+//! `GET /v1/policy/list/PREFIX`: the names of policies.
 
 use axum::response::Response;
 use serde::Serialize;
@@ -10,11 +10,11 @@ use crate::api::{Call, reply};
 #[derive(Serialize)]
 struct Names<'a> {
     names: Vec<&'a str>,
-    /// Always empty: all policies of a config fit on one page.
+    /// Always empty: all policies fit on one page.
     continue_at: &'static str,
 }
 
-/// Answers with names in byte order.
+/// Returns names in byte order.
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].

@@ -21,8 +21,8 @@ struct Description<'a> {
     created_by: &'a Identity,
 }
 
-/// The rules of a policy on the wire: objects without fields, their patterns the names; a side without rules is left
-/// out.
+/// The rules of a policy in a response. The patterns are the keys of empty objects; `allow` or `deny` without rules is
+/// omitted.
 #[derive(Debug, Default, Serialize)]
 pub struct Rules<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -38,7 +38,7 @@ impl<'a> From<&'a Policy> for Rules<'a> {
     }
 }
 
-/// Answers with all rules.
+/// Returns all rules.
 ///
 /// # Errors
 /// [`ApiError::PolicyNotFound`].

@@ -1,4 +1,4 @@
-//! `keyway identity new`: an Ed25519 key pair, as an API key or as files.
+//! `keyway identity new`: creates an Ed25519 key pair, as an API key or as files.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,17 @@ use crate::cli::terminal::output::{BOLD, Form, Output};
 use crate::config::duration::GoDuration;
 use crate::identity::api_key::ApiKey;
 
-/// Rounds of PBKDF2 with SHA-256 over the password (OWASP's figure of 2023), and the lengths of salt and iv in bytes.
-const ROUNDS: u32 = 600_000;
+/// Iterations of PBKDF2 with SHA-256 (the OWASP recommendation of 2023), and the lengths of salt and IV in bytes.
+const ITERATIONS: u32 = 600_000;
 const SALT_LEN: usize = 16;
 const IV_LEN: usize = 16;
 
 /// The arguments of `keyway identity new`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without files it prints an API key, which is shown once and kept nowhere. The certificate is good \
-                        for a client; with --ip or --dns for a server too.\n\nExamples:\n  keyway identity new\n  \
+    after_help = "Without --key and --cert, an API key is printed once and not stored anywhere. The certificate is \
+                        valid for clients, and with --ip or --dns also for servers.\n\n\
+                        Examples:\n  keyway identity new\n  \
                         keyway identity new --key app.key --cert app.cert --encrypt\n  keyway identity new --key \
                         server.key --cert server.cert --dns localhost --ip 127.0.0.1 --expiry 8760h"
 )]
@@ -37,28 +38,28 @@ pub(super) struct Args {
     /// Common name of the certificate. Default: the identity.
     #[arg(requires = "cert")]
     name: Option<String>,
-    /// Write the private key to this file, readable for you alone.
+    /// Write the private key to this file, readable only by you.
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// Write the certificate to this file.
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
-    /// Encrypt the private key with a password, which is asked for twice.
+    /// Encrypt the private key with a password; prompts for it.
     #[arg(long, requires = "key")]
     encrypt: bool,
-    /// Replace files that exist.
+    /// Replace existing files.
     #[arg(short, long)]
     force: bool,
-    /// IP address of a server that uses the certificate; several times for several.
+    /// IP address of a server that uses the certificate; may be repeated.
     #[arg(long, value_name = "IP", requires = "cert")]
     ip: Vec<IpAddr>,
-    /// DNS name of a server that uses the certificate; several times for several.
+    /// DNS name of a server that uses the certificate; may be repeated.
     #[arg(long, value_name = "NAME", requires = "cert")]
     dns: Vec<String>,
-    /// How long the certificate is valid, as in 720h. Default: for ever.
+    /// Validity period of the certificate, such as 720h. Default: unlimited.
     #[arg(long, value_name = "DURATION", requires = "cert")]
     expiry: Option<GoDuration>,
-    /// Print a JSON object with the identity, and with the API key when there are no files.
+    /// Print a JSON object with the identity, and without --key and --cert also the API key.
     #[arg(long)]
     json: bool,
 }
@@ -99,12 +100,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, Form::Plain) => output.fields(&[("api_key", text.to_string()), ("identity", identity.to_string())])?,
         (None, Form::Table) => {
             output.line(format!(
-                "Your API key, which is a secret and is shown only now:\n\n  {BOLD}{}{BOLD:#}\n",
+                "Your API key. It is a secret and will not be shown again:\n\n  {BOLD}{}{BOLD:#}\n",
                 *text
             ))?;
-            output
-                .line(format!("Your identity, which is not a secret, for a policy of the server:\n\n  {identity}\n"))?;
-            output.line("Use it with:\n\n  export KES_API_KEY=(the API key)")?;
+            output.line(format!(
+                "Your identity. It is not a secret; add it to a policy of the server:\n\n  {identity}\n"
+            ))?;
+            output.line("To use the API key:\n\n  export KES_API_KEY=(the API key)")?;
         }
         (Some(_), Form::Json) => output.json(&serde_json::json!({ "identity": identity }))?,
         (Some(_), Form::Plain) => output.line(identity.as_str())?,
@@ -116,27 +118,27 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Creates an identity, and writes both files, or none.
+/// Creates an identity, and writes both files, or neither.
 pub(in crate::cli) fn create(subject: &Subject, files: Option<&Files<'_>>) -> anyhow::Result<ApiKey> {
     let Some(files) = files else { return Ok(ApiKey::generate()?) };
     let (key_file, certificate_file) = (files.key, files.certificate);
     if key_file == certificate_file {
-        bail!(Usage("--key and --cert name the same file".to_owned()));
+        bail!(Usage("--key and --cert are the same file; choose two files".to_owned()));
     }
-    // Before a password is asked for.
+    // Before the password prompt.
     if let Some(file) = [key_file, certificate_file].into_iter().find(|file| file.symlink_metadata().is_ok())
         && !files.force
     {
         bail!(exists(file));
     }
-    // With --force: nothing but files is replaced, and one file is not two.
+    // With --force: only regular files are replaced, and the two files must be different.
     for file in [key_file, certificate_file] {
         if file.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            bail!(Usage(format!("'{}' is not a file; name another one", file.display())));
+            bail!(Usage(format!("'{}' exists and is not a regular file; choose another name", file.display())));
         }
     }
     if place(key_file).is_some_and(|key| Some(key) == place(certificate_file)) {
-        bail!(Usage("--key and --cert name the same file".to_owned()));
+        bail!(Usage("--key and --cert are the same file; choose two files".to_owned()));
     }
     let api_key = ApiKey::generate()?;
     let certificate = certificate(subject, &api_key)?;
@@ -146,14 +148,14 @@ pub(in crate::cli) fn create(subject: &Subject, files: Option<&Files<'_>>) -> an
     key.publish(files.force)?;
     if let Err(error) = certificate.publish(files.force) {
         if !files.force {
-            let _ = std::fs::remove_file(key_file); // half a pair is of no use; it was created just now
+            let _ = std::fs::remove_file(key_file); // just created, and useless without its certificate
         }
         return Err(error);
     }
     Ok(api_key)
 }
 
-/// Where a file is or will be, however its directory is written.
+/// The canonical path of a file that need not exist.
 fn place(file: &Path) -> Option<PathBuf> {
     Some(parent(file).canonicalize().ok()?.join(file.file_name()?))
 }
@@ -164,7 +166,7 @@ fn certificate(subject: &Subject, api_key: &ApiKey) -> anyhow::Result<String> {
     if is_plain {
         return Ok(api_key.certificate_pem());
     }
-    let mut params = CertificateParams::new(subject.dns.clone()).context("--dns: not a DNS name")?;
+    let mut params = CertificateParams::new(subject.dns.clone()).context("--dns: not a valid DNS name")?;
     params.subject_alt_names.extend(subject.ip.iter().copied().map(SanType::IpAddress));
     let name = subject.name.clone().unwrap_or_else(|| api_key.identity().to_string());
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -176,10 +178,10 @@ fn certificate(subject: &Subject, api_key: &ApiKey) -> anyhow::Result<String> {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-    params.not_after = rcgen::date_time_ymd(9999, 12, 31); // no end (RFC 5280 section 4.1.2.5)
+    params.not_after = rcgen::date_time_ymd(9999, 12, 31); // unlimited (RFC 5280 section 4.1.2.5)
     if let Some(GoDuration(expiry)) = subject.expiry {
         let now = time::OffsetDateTime::now_utc();
-        // Clocks differ: a certificate that is valid from now on is not valid yet for some.
+        // Clocks differ: with the current time as its start, some would consider it not yet valid.
         params.not_before = now - Duration::from_mins(5);
         params.not_after = now + expiry; // 292 years at most
     }
@@ -189,34 +191,36 @@ fn certificate(subject: &Subject, api_key: &ApiKey) -> anyhow::Result<String> {
     Ok(params.self_signed(&key)?.pem())
 }
 
-/// Asks twice.
+/// Prompts for a new password twice.
 fn new_password() -> anyhow::Result<Zeroizing<String>> {
-    let ask = |question| {
-        let answer = terminal::ask_secret(question)?;
-        answer.ok_or_else(|| anyhow!(Usage("--encrypt asks for a password, and there is no terminal".to_owned())))
+    let prompt = |text| {
+        let answer = terminal::prompt_secret(text)?;
+        answer.ok_or_else(|| {
+            anyhow!(Usage("--encrypt needs a password, but there is no terminal to prompt for it".to_owned()))
+        })
     };
-    let password = ask("Password of the new private key (not shown): ")?;
+    let password = prompt("Password for the new private key (not shown): ")?;
     if password.expose().is_empty() {
-        bail!("the password is empty: leave --encrypt out for a private key without one");
+        bail!("the password is empty; omit --encrypt to create a private key without a password");
     }
-    if ask("The same again: ")? != password {
-        bail!("the two passwords are not the same; nothing was written");
+    if prompt("Repeat the password: ")? != password {
+        bail!("the passwords do not match; nothing was written");
     }
     Ok(Zeroizing::new(password.expose().to_owned()))
 }
 
-/// The private key in PKCS#8 as openssl encrypts it: PBES2 with PBKDF2-HMAC-SHA-256 and AES-256-CBC (RFC 8018).
+/// The private key in PKCS#8, encrypted like openssl does: PBES2 with PBKDF2-HMAC-SHA-256 and AES-256-CBC (RFC 8018).
 fn encrypted(api_key: &ApiKey, password: &str) -> anyhow::Result<Zeroizing<String>> {
     let (mut salt, mut iv) = ([0; SALT_LEN], [0; IV_LEN]);
     for bytes in [&mut salt[..], &mut iv[..]] {
-        aws_lc_rs::rand::fill(bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+        aws_lc_rs::rand::fill(bytes).map_err(|_| anyhow!("the system random number generator failed"))?;
     }
-    let unusable = |error: &dyn std::fmt::Display| anyhow!("the private key could not be encrypted: {error}");
+    let failed = |error: &dyn std::fmt::Display| anyhow!("cannot encrypt the private key: {error}");
     let parameters =
-        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, iv).map_err(|error| unusable(&error))?;
+        pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv).map_err(|error| failed(&error))?;
     let (_, key) = api_key.client_certificate();
-    let key = PrivateKeyInfoRef::from_der(key.secret_pkcs8_der()).map_err(|error| unusable(&error))?;
-    let der = key.encrypt_with_params(parameters, password).map_err(|error| unusable(&error))?;
+    let key = PrivateKeyInfoRef::from_der(key.secret_pkcs8_der()).map_err(|error| failed(&error))?;
+    let der = key.encrypt_with_params(parameters, password).map_err(|error| failed(&error))?;
     let section = pem::Pem::new("ENCRYPTED PRIVATE KEY", der.as_bytes());
     let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     Ok(Zeroizing::new(pem::encode_config(&section, form)))

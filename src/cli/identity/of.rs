@@ -1,4 +1,4 @@
-//! `keyway identity of`: the identity of a certificate, a private key or an API key.
+//! `keyway identity of`: prints the identity of a certificate, a private key or an API key.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,18 +19,18 @@ use crate::tls::private_key::{self, PrivateKeyProblem};
 
 /// The arguments of `keyway identity of`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A file may hold a certificate, a private key or an API key. Nothing is sent anywhere.\n\n\
+#[command(after_help = "A file may contain a certificate, a private key or an API key. The command works offline.\n\n\
                         Example:\n  keyway identity of app.cert")]
 pub(super) struct Args {
-    /// Files, or API keys. Without one it is read from standard input. Others can see an API key on a command line.
+    /// Files or API keys; default: standard input. Command lines are visible to other users; prefer a file.
     #[arg(value_name = "FILE or API KEY")]
     sources: Vec<String>,
-    /// Print {"identity": ...} for each.
+    /// Print {"identity": ...} for each of them.
     #[arg(long)]
     json: bool,
 }
 
-/// What every API key begins with.
+/// The prefix of every API key.
 const API_KEY: &str = "kes:v1:";
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -52,38 +52,39 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The identity of an API key, or of what is in a file; `-` is standard input.
+/// The identity of an API key, or of the content of a file; `-` is standard input.
 pub(in crate::cli) fn identity_of(source: &str) -> anyhow::Result<Identity> {
     if source.starts_with(API_KEY) {
-        return of_text(source.as_bytes(), "the API key");
+        return of_text(source.as_bytes(), "command line");
     }
     let what = if source == "-" { "certificate, private key or API key" } else { "file" };
     let text = Input { what, argument: None, file: Some(Path::new(source)), secret: true }.read()?;
     of_text(&text, if source == "-" { "standard input" } else { source })
 }
 
-/// By what it is: the first certificate counts before any private key in the same file.
+/// The identity of a certificate, private key or API key. The first certificate takes precedence over a private key in
+/// the same file.
 fn of_text(text: &[u8], source: &str) -> anyhow::Result<Identity> {
     let api_key = std::str::from_utf8(text).ok().map(str::trim).filter(|text| text.starts_with(API_KEY));
     if let Some(api_key) = api_key {
-        return Ok(ApiKey::parse(api_key).with_context(|| format!("{source} holds no API key"))?.identity());
+        return Ok(ApiKey::parse(api_key).with_context(|| format!("{source}: invalid API key"))?.identity());
     }
-    let named = || format!("{source} holds no certificate, private key or API key that can be read");
+    let context = || format!("{source} does not contain a valid certificate, private key or API key");
     match certificates::parse(text) {
         Ok(certificates) => {
             let first = certificates.first().map(|certificate| Identity::of_certificate(certificate));
-            first.transpose().with_context(named)?.with_context(named)
+            first.transpose().with_context(context)?.with_context(context)
         }
         Err(certificates::CertificateProblem::PrivateKey) => {
             let key = private_key(text, source)?;
-            let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).with_context(named)?;
-            Ok(Identity::of_public_key(&key.public_key().with_context(named)?))
+            let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).with_context(context)?;
+            Ok(Identity::of_public_key(&key.public_key().with_context(context)?))
         }
-        Err(problem) => Err(problem).with_context(named),
+        Err(problem) => Err(problem).with_context(context),
     }
 }
 
-/// The private key of a file; the password of an encrypted one comes from the variables or a person.
+/// The private key in a file; the password of an encrypted one comes from the environment variables or a prompt.
 fn private_key(text: &[u8], source: &str) -> anyhow::Result<PrivateKeyDer<'static>> {
     let problem = match private_key::parse(text, None) {
         Ok(key) => return Ok(key),
@@ -94,11 +95,11 @@ fn private_key(text: &[u8], source: &str) -> anyhow::Result<PrivateKeyDer<'stati
     }
     let Some(password) = password(source)? else {
         bail!(Usage(format!(
-            "{source}: the private key is encrypted: set {KEY_PASSWORD} or {KEY_PASSWORD_FILE}, or give its certificate"
+            "{source}: the private key is encrypted; set {KEY_PASSWORD} or {KEY_PASSWORD_FILE}, or use its certificate"
         )));
     };
     match private_key::parse(text, Some(password.expose().as_bytes())) {
-        Err(PrivateKeyProblem::WrongPassword) => bail!("{source}: the password does not decrypt the private key"),
+        Err(PrivateKeyProblem::WrongPassword) => bail!("{source}: wrong password for the private key"),
         other => other.context(source.to_owned()),
     }
 }
@@ -113,5 +114,5 @@ fn password(source: &str) -> anyhow::Result<Option<Secret>> {
         let text = zeroize::Zeroizing::new(text);
         return Ok(Some(Secret::from(text.trim_end_matches(['\r', '\n']).to_owned())));
     }
-    Ok(terminal::ask_secret(&format!("Password of {source}: "))?)
+    Ok(terminal::prompt_secret(&format!("Password for {source}: "))?)
 }

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and never over another unless that is wanted.
+//! Files that are written completely or not at all. An existing file is only replaced on request.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ pub(super) const PRIVATE: u32 = 0o600;
 /// The mode of a file that everyone can read: a certificate is not a secret, and servers run as other users.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// A file that has its content and not yet its name.
+/// A file with its content, before it gets its name.
 #[derive(Debug)]
 pub(super) struct WholeFile<'a> {
     path: &'a Path,
@@ -23,7 +23,7 @@ pub(super) struct WholeFile<'a> {
 }
 
 impl<'a> WholeFile<'a> {
-    /// Writes the content next to where it will be.
+    /// Writes the content to a temporary file in the same directory.
     pub(super) fn write(path: &'a Path, content: &[u8], mode: u32) -> anyhow::Result<Self> {
         let directory = parent(path);
         let write = || -> io::Result<NamedTempFile> {
@@ -39,7 +39,7 @@ impl<'a> WholeFile<'a> {
         Ok(Self { path, temporary })
     }
 
-    /// Gives it its name; a file that has it is replaced only with `force`.
+    /// Gives the file its name; an existing file is replaced only with `force`.
     pub(super) fn publish(self, force: bool) -> anyhow::Result<()> {
         let path = self.path;
         let published = if force {
@@ -55,7 +55,7 @@ impl<'a> WholeFile<'a> {
     }
 }
 
-/// What is said of a file that is in the way.
+/// The error for a file that already exists.
 pub(super) fn exists(path: &Path) -> String {
-    format!("{} exists: choose another name, or replace it with --force", path.display())
+    format!("{} already exists; choose another name or use --force to replace it", path.display())
 }

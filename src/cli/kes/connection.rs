@@ -63,11 +63,11 @@ impl Options {
     fn client(&self, server: Option<&str>) -> anyhow::Result<Client> {
         let overrides = Overrides {
             server: self.server.as_deref().or(server),
-            trust: self.insecure.then_some(Trust::Anything),
+            trust: self.insecure.then_some(Trust::Insecure),
             api_key: self.api_key.as_deref(),
             api_key_wins: true,
         };
-        let settings = Settings::read(&overrides, &terminal::ask_secret).map_err(ClientError::from)?;
+        let settings = Settings::read(&overrides, &terminal::prompt_secret).map_err(ClientError::from)?;
         if settings.credentials.is_none() {
             return Err(anyhow!("no API key specified. Consider setting MINIO_KES_API_KEY"));
         }

@@ -11,8 +11,8 @@ use super::connection::{Connection, Json, failed};
 use super::{date, go_bool, list};
 use crate::cli::identity::{new, of};
 use crate::cli::terminal::output::{Form, Output, printable};
-use crate::client::answers::{IdentityInfo, SelfInfo};
 use crate::client::path;
+use crate::client::responses::{IdentityInfo, SelfInfo};
 use crate::config::duration::GoDuration;
 
 #[derive(Debug, clap::Args)]
@@ -136,10 +136,10 @@ fn info(identity: Option<&str>, connection: &Connection) -> anyhow::Result<ExitC
             None => client.get("/v1/identity/self/describe").await.map_err(failed(what))?,
         };
         let (identity, admin, policy) = if let Some(identity) = identity {
-            let info = client.look::<IdentityInfo>("identity/describe", &answer)?;
+            let info = client.decode::<IdentityInfo>("identity/describe", &answer)?;
             (identity.to_owned(), info.admin, info.policy)
         } else {
-            let info = client.look::<SelfInfo>("identity/self/describe", &answer)?;
+            let info = client.decode::<SelfInfo>("identity/self/describe", &answer)?;
             (info.identity, info.admin, info.policy)
         };
         let field = |name: &str| printable(answer.get(name).and_then(Value::as_str).unwrap_or_default()).into_owned();

@@ -15,8 +15,8 @@ use super::connection::{Connection, Json, failed};
 use super::{Ordered, date, list};
 use crate::cli::terminal::input::{decode, encode};
 use crate::cli::terminal::output::{Form, Output, printable};
-use crate::client::answers::{DataKey, Decrypted, Description, Encrypted};
 use crate::client::path;
+use crate::client::responses::{DataKey, Decrypted, Description, Encrypted};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -148,7 +148,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Info { name, json, connection } => connection.with_client(async |client| {
             let answer = client.get::<Value>(&path("/v1/key/describe/", &name)).await;
             let answer = answer.map_err(failed("failed to describe keys"))?;
-            let key = client.look::<Description>("key/describe", &answer)?;
+            let key = client.decode::<Description>("key/describe", &answer)?;
             let mut output = Output::new(json.json);
             if json.json {
                 return Ok(output.json(&Ordered::of(&answer, &["name", "created_at", "created_by"]))?);

@@ -6,7 +6,7 @@ use super::connection::{Connection, Json, failed};
 use super::go_bool;
 use crate::cli::names::list;
 use crate::cli::terminal::output::{Output, printable};
-use crate::client::answers::Identities;
+use crate::client::responses::Identities;
 use crate::client::{Client, ClientError, path};
 
 /// What to list.

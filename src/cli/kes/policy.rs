@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::connection::{Connection, Json, failed};
 use super::{Ordered, date, list};
 use crate::cli::terminal::output::{Form, Output, printable};
-use crate::client::answers::{Description, Rules};
 use crate::client::path;
+use crate::client::responses::{Description, Rules};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -56,7 +56,7 @@ fn info(args: &Named) -> anyhow::Result<ExitCode> {
         if args.json.json {
             return json(&Ordered::of(&answer, &["name", "created_at", "created_by"]));
         }
-        let policy = client.look::<Description>("policy/describe", &answer)?;
+        let policy = client.decode::<Description>("policy/describe", &answer)?;
         Ok(Output::new(false).text(&format!(
             "Name        {}\nDate        {}\nCreated by  {}\n",
             printable(&policy.name),
@@ -71,7 +71,7 @@ fn show(args: &Named) -> anyhow::Result<ExitCode> {
         let answer = client.get::<Value>(&path("/v1/policy/read/", &args.name)).await;
         let answer = answer.map_err(failed(format_args!("failed to show policy '{}'", args.name)))?;
         let mut output = Output::new(false);
-        let rules = client.look::<Rules>("policy/read", &answer)?;
+        let rules = client.decode::<Rules>("policy/read", &answer)?;
         if args.json.json || output.form != Form::Table {
             return json(&Ordered::of(&answer, &["allow", "deny", "created_at", "created_by"]));
         }

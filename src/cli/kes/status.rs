@@ -10,7 +10,7 @@ use super::connection::{Json, Options, failed};
 use super::policy::json;
 use super::{Ordered, go_bool};
 use crate::cli::terminal::output::{Output, printable};
-use crate::client::answers::{Api, Status};
+use crate::client::responses::{Api, Status};
 
 /// The arguments of `kes status`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
         let answer: Value = client.get("/v1/status").await.map_err(failed("failed to fetch status"))?;
         let latency = began.elapsed();
-        let status = client.look::<Status>("status", &answer)?;
+        let status = client.decode::<Status>("status", &answer)?;
         if args.json.json {
             return json(&Ordered::of(&answer, &FIELDS));
         }
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let _ = writeln!(text, "  Memory  ");
             let _ = writeln!(text, "  · Heap   {}", size(status.mem_heap_used));
             let _ = writeln!(text, "  · Stack  {}", size(status.mem_stack_used));
-            if !status.keystore_is_well() {
+            if !status.keystore_is_healthy() {
                 let what = if status.keystore_unreachable { "not reachable" } else { "unavailable" };
                 let _ = writeln!(text, "  Keystore is {what}");
             }

@@ -1,47 +1,46 @@
-//! `keyway key encrypt NAME`: encrypts a message, which the server does.
+//! `keyway key encrypt NAME`: has the server encrypt a message.
 
 use std::process::ExitCode;
 
 use zeroize::Zeroizing;
 
-use crate::cli::connection::{Connection, block_on};
+use crate::cli::connection::Query;
 use crate::cli::terminal::input::{FromFile, Input, context, encode};
-use crate::cli::terminal::output::{Form, Output, printable};
-use crate::client::answers::Encrypted;
+use crate::cli::terminal::output::{Form, printable};
 use crate::client::path;
+use crate::client::responses::Encrypted;
 
 /// The arguments of `keyway key encrypt`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  keyway key encrypt my-key --file secret.txt > secret.enc\n  \
-                        keyway key decrypt my-key --file secret.enc --raw")]
+#[command(
+    after_help = "Example:\n  keyway key encrypt my-key --file secret.txt > secret.enc\n  \
+                  keyway key decrypt my-key --file secret.enc --raw",
+    mut_arg("json", |json| json.help("Print {\"ciphertext\": BASE64}"))
+)]
 pub(super) struct Args {
     /// Name of the key.
     name: String,
-    /// The message. Others can see what stands on a command line: better --file or standard input.
+    /// Message to encrypt. Command lines are visible to other users; prefer --file or standard input.
     message: Option<String>,
-    /// Base64 of what the ciphertext is bound to; decrypting needs the same.
+    /// Context to bind the ciphertext to, in base64; decryption needs the same context.
     #[arg(long, value_name = "BASE64")]
     context: Option<String>,
-    /// Print {"ciphertext": BASE64}.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     from: FromFile,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (argument, file) = (args.message.as_deref(), args.from.file.as_deref());
-    let client = args.connection.client()?;
-    let context = context(args.context.as_deref())?;
-    let message = Input { what: "message", argument, file, secret: true }.read()?;
-    let (message, context) = (encode(&message), encode(&context));
-    let body = Zeroizing::new(format!(r#"{{"plaintext":"{}","context":"{}"}}"#, message.as_str(), context.as_str()));
-    block_on(async {
+    args.query.run(async |client, output| {
+        let context = context(args.context.as_deref())?;
+        let (argument, file) = (args.message.as_deref(), args.from.file.as_deref());
+        let message = Input { what: "message", argument, file, secret: true }.read()?;
+        let (message, context) = (encode(&message), encode(&context));
+        let body =
+            Zeroizing::new(format!(r#"{{"plaintext":"{}","context":"{}"}}"#, message.as_str(), context.as_str()));
         let path = path("/v1/key/encrypt/", &args.name);
         let Encrypted { ciphertext } = client.compute(&path, body.as_bytes().to_vec()).await?;
-        let mut output = Output::new(args.json);
         match output.form {
             Form::Json => output.json(&serde_json::json!({ "ciphertext": ciphertext }))?,
             Form::Table => output.fields(&[("ciphertext", ciphertext)])?,

@@ -1,40 +1,38 @@
-//! `keyway key ls`: names of keys, past any page.
+//! `keyway key ls`: lists the names of all keys, however many.
 
 use std::process::ExitCode;
 
-use crate::cli::connection::{Connection, block_on};
+use crate::cli::connection::Query;
 use crate::cli::names::list;
-use crate::cli::terminal::output::{DIM, Form, Output, printable, second, time};
-use crate::client::answers::Description;
+use crate::cli::terminal::output::{DIM, Form, printable, second, time};
+use crate::client::responses::Description;
 use crate::client::{ClientError, path};
 
 /// The arguments of `keyway key ls`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  keyway key ls my-")]
+#[command(
+    after_help = "Example:\n  keyway key ls my-",
+    mut_arg("json", |json| json.help("Print an array of names, or of objects with --long"))
+)]
 pub(super) struct Args {
-    /// What the names begin with; a * at its end changes nothing.
+    /// List only names with this prefix; a trailing * is ignored.
     #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Show what each key is; one more request for each.
+    /// Show the properties of each key; sends one request per key.
     #[arg(short, long)]
     long: bool,
-    /// Print an array of names, or with --long of objects.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
-    let mut output = Output::new(args.json);
-    block_on(async {
+    args.query.run(async |client, output| {
         let mut all = Vec::new();
-        let print_at_once = !args.long && output.form != Form::Json;
+        let streams = !args.long && output.form != Form::Json;
         let mut count = 0;
-        list(&client, "/v1/key/list/", &args.prefix, |names| {
+        list(client, "/v1/key/list/", &args.prefix, |names| {
             count += names.len();
-            if print_at_once {
+            if streams {
                 let mut lines = String::new();
                 for name in &names {
                     lines.push_str(&printable(name));
@@ -55,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 output.json(&keys)?;
             } else {
                 let row = |key| {
-                    let key: Description = client.look("key/describe", key)?;
+                    let key: Description = client.decode("key/describe", key)?;
                     let created = second(&time(&key.created_at), output.form);
                     Ok([key.name, key.algorithm.unwrap_or_default(), created, key.created_by])
                 };

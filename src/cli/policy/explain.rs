@@ -1,6 +1,6 @@
-//! `keyway policy explain IDENTITY METHOD PATH`: whether a server would let it pass, and which rule decides.
+//! `keyway policy explain IDENTITY METHOD PATH`: whether a server would allow a request, and which rule decides.
 //!
-//! From a config file, which need not be in use anywhere, or from a running server.
+//! Based on a config file, which need not be in use, or on a running server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,10 +11,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::api::listing::Listing;
-use crate::cli::connection::{Connection, block_on};
+use crate::cli::connection::Query;
 use crate::cli::exit::{self, Usage};
-use crate::cli::terminal::output::{BAD, Form, GOOD, Output, printable};
-use crate::client::answers::{IdentityInfo, Rules, SelfInfo};
+use crate::cli::terminal::output::{BAD, Form, GOOD, printable};
+use crate::client::responses::{IdentityInfo, Rules, SelfInfo};
 use crate::client::{Client, ClientError, path};
 use crate::config;
 use crate::identity::Identity;
@@ -25,32 +25,30 @@ use crate::server::access::{self, Decision};
 /// The arguments of `keyway policy explain`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The exit code is 0 when it is allowed and 3 when it is refused. Without --config the server is \
-                        asked; for your own identity any server tells, for others you need the right to read \
-                        identities and policies.\n\nExample:\n  keyway policy explain \"$(keyway identity of app.cert)\" \
-                        PUT /v1/key/create/my-key --config config.yml"
+    after_help = "The exit code is 0 if the request is allowed and 3 if it is refused. Without --config, the running \
+                  server is queried: everyone may query their own identity, other identities require access to the \
+                  identity and policy APIs.\n\nExample:\n  keyway policy explain \"$(keyway identity of app.cert)\" \
+                  PUT /v1/key/create/my-key --config config.yml",
+    mut_arg("json", |json| json.help("Print a JSON object"))
 )]
 pub(super) struct Args {
-    /// Who asks: an identity, as keyway identity of tells it, or self.
+    /// Identity of the client, as printed by keyway identity of, or self.
     identity: String,
-    /// With which method.
+    /// HTTP method of the request.
     method: String,
-    /// For what, as in /v1/key/create/my-key.
+    /// Path of the request, such as /v1/key/create/my-key.
     path: String,
-    /// Explain by this config file instead of asking a server.
+    /// Use this config file instead of a running server.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print a JSON object.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
-/// What is added to a refusal by a server of an API that its config may open.
-const UNLESS_OPEN: &str = " (unless the config opens this API with skip_auth, which --config FILE would tell)";
+/// What is added to a refusal if the config of the server may open the API to everyone.
+const UNLESS_OPEN: &str = " (unless the config opens this API with skip_auth; use --config FILE to check)";
 
-/// What became of the question, and why.
+/// The decision, and its reason.
 #[derive(Debug, Serialize)]
 struct Verdict {
     identity: String,
@@ -63,65 +61,62 @@ struct Verdict {
     /// The rule that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
-    /// The rule that came nearest, when none decided.
+    /// The most similar rule, if none decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
     reason: String,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (route, path) = reached(&args.method, &args.path)?;
+    let (route, path) = resolve(&args.method, &args.path)?;
     let verdict = if let Some(file) = &args.config {
         let config = config::read(file)?;
         let skips = config.skips_auth(route);
         let identity = identity(&args.identity)?;
         let policies = Policies::new(config.admin, config.policies, config.identities, OffsetDateTime::now_utc());
-        judge(route, &identity, &path, Some(skips), &policies)
+        decide(route, &identity, &path, Some(skips), &policies)
     } else {
-        let client = args.connection.client()?;
-        block_on(async {
-            let (identity, policies) = ask(&client, &args.identity).await?;
-            Ok(judge(route, &identity, &path, None, &policies))
+        args.query.connection().with_client(async |client| {
+            let (identity, policies) = query(client, &args.identity).await?;
+            Ok(decide(route, &identity, &path, None, &policies))
         })?
     };
     let verdict = Verdict { method: args.method.to_uppercase(), ..verdict };
-    let mut output = Output::new(args.json);
+    let mut output = args.query.output();
     if output.form == Form::Json {
         output.json(&verdict)?;
     } else {
         let (style, word) = if verdict.allowed { (GOOD, "allowed") } else { (BAD, "refused") };
         output.line(format!("{style}{word}{style:#}: {}", printable(&verdict.reason)))?;
-        let known = |name, value: Option<String>| value.map(|value| (name, value));
+        let field = |name, value: Option<String>| value.map(|value| (name, value));
         let fields =
-            [known("policy", verdict.policy), known("rule", verdict.rule), known("nearest rule", verdict.nearest)];
+            [field("policy", verdict.policy), field("rule", verdict.rule), field("nearest rule", verdict.nearest)];
         output.fields(&fields.into_iter().flatten().collect::<Vec<_>>())?;
     }
     Ok(if verdict.allowed { ExitCode::SUCCESS } else { ExitCode::from(exit::DENIED) })
 }
 
-/// The API that a request reaches, and the decoded path that rules see, as the server finds them (`server/router.rs`).
-/// What a server refuses to everybody has no decision about access to explain.
-fn reached(method: &str, text: &str) -> anyhow::Result<(&'static Route, String)> {
+/// The API of a request, and the decoded path that rules are matched with, as the server determines them
+/// (`server/router.rs`). A request that the server rejects for every client involves no access decision.
+fn resolve(method: &str, text: &str) -> anyhow::Result<(&'static Route, String)> {
     let Ok(uri) = text.parse::<Uri>() else {
-        bail!(Usage(format!("'{text}' is not the path or URL of a request; write it as /v1/key/create/my-key")));
+        bail!(Usage(format!("'{text}' is not a valid path or URL; use a path such as /v1/key/create/my-key")));
     };
     let Some(path) = routes::decode(uri.path()) else {
-        bail!(Usage(format!(
-            "the path {text} is not percent-encoded UTF-8: every request for it is answered with 400"
-        )));
+        bail!(Usage(format!("the path {text} is not percent-encoded UTF-8; the server rejects it with status 400")));
     };
     let Some(route) = routes::of(uri.path()) else {
         let hint = match routes::of(&path) {
-            Some(_) => "; a percent escape is decoded only in the argument after the path of an API".to_owned(),
+            Some(_) => "; percent escapes are decoded only in the argument after the path of an API".to_owned(),
             None => routes::nearest(&path).map(|route| format!("; the nearest is {}", route.path)).unwrap_or_default(),
         };
-        bail!(Usage(format!("no API has the path {}: every request for it is answered with 404{hint}", uri.path())));
+        bail!(Usage(format!("no API has the path {}; the server rejects it with status 404{hint}", uri.path())));
     };
     let given = method.to_uppercase();
     if !Method::from_bytes(given.as_bytes()).is_ok_and(|method| route.takes(&method)) {
         let expected = &route.method;
         bail!(Usage(format!(
-            "{} takes {expected} and not {given}: every {given} of it is answered with 405",
+            "{} expects {expected}, not {given}; the server rejects the request with status 405",
             route.path
         )));
     }
@@ -133,7 +128,7 @@ fn reached(method: &str, text: &str) -> anyhow::Result<(&'static Route, String)>
     };
     if !is_valid {
         let word = route.argument.word();
-        bail!(Usage(format!("'{argument}' is not a valid {word}: every request for {path} is answered with 400")));
+        bail!(Usage(format!("'{argument}' is not a valid {word}; the server rejects {path} with status 400")));
     }
     Ok((route, path))
 }
@@ -142,24 +137,24 @@ fn identity(text: &str) -> anyhow::Result<Identity> {
     let identity = Identity::from_text(text);
     if !identity.can_match() {
         bail!(Usage(
-            "the identity is not one: it has 64 digits of 0-9 a-f; keyway identity of tells that of a certificate, a \
-             key or an API key"
+            "not a valid identity: an identity has 64 digits of 0-9 a-f; use keyway identity of to get that of a \
+             certificate, a key or an API key"
                 .to_owned()
         ));
     }
     Ok(identity)
 }
 
-/// What a running server knows of an identity.
-async fn ask(client: &Client, text: &str) -> anyhow::Result<(Identity, Policies)> {
+/// What a running server knows about an identity.
+async fn query(client: &Client, text: &str) -> anyhow::Result<(Identity, Policies)> {
     let own = client.identity().filter(|own| text == "self" || own.as_str() == text);
     let (identity, admin, rules) = if let Some(own) = own {
-        let this = known(client.get::<SelfInfo>("/v1/identity/self/describe").await)?;
+        let this = if_known(client.get::<SelfInfo>("/v1/identity/self/describe").await)?;
         let (admin, rules) = this.map_or((false, None), |this| (this.admin, this.rules()));
         (own.clone(), admin, rules)
     } else {
         let identity = identity(text)?;
-        let info = known(client.get::<IdentityInfo>(&path("/v1/identity/describe/", text)).await)?;
+        let info = if_known(client.get::<IdentityInfo>(&path("/v1/identity/describe/", text)).await)?;
         let (admin, policy) = info.map_or((false, None), |info| (info.admin, info.policy));
         let rules: Option<Rules> = match policy {
             Some(policy) => Some(client.get(&path("/v1/policy/read/", &policy)).await?),
@@ -173,31 +168,31 @@ async fn ask(client: &Client, text: &str) -> anyhow::Result<(Identity, Policies)
     Ok((identity, Policies::new(admin, policies, assigned, OffsetDateTime::now_utc())))
 }
 
-/// What a server knows of an identity; nothing when its config does not name it.
-fn known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
-    match answer {
+/// What a server knows about an identity; `None` if its config does not contain it.
+fn if_known<T>(response: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match response {
         Ok(info) => Ok(Some(info)),
         Err(ClientError::Api(failure)) if failure.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What the server's gate decides. `skips` says whether the config opens the API to everyone, which a server does not
-/// say of itself.
-fn judge(route: &Route, identity: &Identity, path: &str, skips: Option<bool>, policies: &Policies) -> Verdict {
+/// The decision of the server's access control. `skips` is whether the config opens the API to everyone; `None` if
+/// unknown, as a running server does not reveal it.
+fn decide(route: &Route, identity: &Identity, path: &str, skips: Option<bool>, policies: &Policies) -> Verdict {
     let decision = access::decide(route, Some(identity), path, skips.unwrap_or(false), policies);
     let allowed = decision.is_allowed();
     let (mut rule, mut nearest) = (None, None);
     let mut reason = match &decision {
         Decision::Open => "this API is open to everyone".to_owned(),
         Decision::Skipped => "the config opens this API to everyone (skip_auth)".to_owned(),
-        Decision::Certificate => "every client with a certificate may ask this API about itself".to_owned(),
-        Decision::Admin => "it is the admin, which may do anything".to_owned(),
+        Decision::Certificate => "every client with a certificate may query its own identity".to_owned(),
+        Decision::Admin => "the identity is the admin, which may do anything".to_owned(),
         Decision::Allowed { rule: allows, .. } => {
             rule = Some(allows.to_string());
             "a rule of its policy allows it".to_owned()
         }
-        Decision::NoIdentity => "this API needs a client certificate".to_owned(),
+        Decision::NoIdentity => "this API requires a client certificate".to_owned(),
         Decision::Refused(refusal) => {
             match refusal {
                 Refusal::Denied { rule: denies, .. } => rule = Some(denies.to_string()),

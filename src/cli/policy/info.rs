@@ -1,36 +1,34 @@
-//! `keyway policy info NAME`: where a policy comes from.
+//! `keyway policy info NAME`: when a policy was created, and by whom.
 
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::connection::{Connection, block_on};
-use crate::cli::terminal::output::{Form, Output, second, time};
-use crate::client::answers::Description;
+use crate::cli::connection::Query;
+use crate::cli::terminal::output::{Form, second, time};
 use crate::client::path;
+use crate::client::responses::Description;
 
 /// The arguments of `keyway policy info`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  keyway policy info my-app")]
+#[command(
+    after_help = "Example:\n  keyway policy info my-app",
+    mut_arg("json", |json| json.help("Print a JSON object"))
+)]
 pub(super) struct Args {
     /// Name of the policy.
     name: String,
-    /// Print a JSON object.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
-    block_on(async {
-        let answer: Value = client.get(&path("/v1/policy/describe/", &args.name)).await?;
-        let mut output = Output::new(args.json);
+    args.query.run(async |client, output| {
+        let response: Value = client.get(&path("/v1/policy/describe/", &args.name)).await?;
         if output.form == Form::Json {
-            output.json(&answer)?;
+            output.json(&response)?;
         } else {
-            let policy = client.look::<Description>("policy/describe", &answer)?;
+            let policy = client.decode::<Description>("policy/describe", &response)?;
             let created = second(&time(&policy.created_at), output.form);
             output.fields(&[("Name", policy.name), ("Created", created), ("Created by", policy.created_by)])?;
         }

@@ -1,39 +1,32 @@
-//! `keyway policy ls`: names of policies.
+//! `keyway policy ls`: lists the names of all policies.
 
 use std::process::ExitCode;
 
-use crate::cli::connection::{Connection, block_on};
-use crate::cli::names::list;
-use crate::cli::terminal::output::{Form, Output, printable};
+use crate::cli::connection::Query;
+use crate::cli::names::list_all;
+use crate::cli::terminal::output::{Form, printable};
 
 /// The arguments of `keyway policy ls`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  keyway policy ls")]
+#[command(
+    after_help = "Example:\n  keyway policy ls",
+    mut_arg("json", |json| json.help("Print an array of names"))
+)]
 pub(super) struct Args {
-    /// What the names begin with.
+    /// List only names with this prefix.
     #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Print an array of names.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    connection: Connection,
+    query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let client = args.connection.client()?;
-    block_on(async {
-        let mut all = Vec::new();
-        list(&client, "/v1/policy/list/", &args.prefix, |names| {
-            all.extend(names);
-            Ok(())
-        })
-        .await?;
-        let mut output = Output::new(args.json);
+    args.query.run(async |client, output| {
+        let names = list_all(client, "/v1/policy/list/", &args.prefix).await?;
         if output.form == Form::Json {
-            output.json(&all)?;
+            output.json(&names)?;
         } else {
-            all.iter().try_for_each(|name| output.line(printable(name)))?;
+            names.iter().try_for_each(|name| output.line(printable(name)))?;
         }
         Ok(ExitCode::SUCCESS)
     })

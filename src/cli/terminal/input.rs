@@ -1,4 +1,4 @@
-//! Secrets and messages that a command is given: from a file, standard input, a terminal, or the command line.
+//! Secrets and messages that a command reads: from a file, standard input, a terminal, or the command line.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
@@ -9,31 +9,33 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use super::ask_secret;
+use super::prompt_secret;
 use crate::cli::exit::Usage;
 
-/// The most that is read, in bytes. A server takes 1 MiB of JSON.
+/// The largest accepted input, in bytes. A server accepts at most 1 MiB of JSON.
 const MAX_LEN: u64 = 1 << 20;
 
-/// Where something is read from. Without an argument and a file, it is standard input.
+/// Where a command reads something from: standard input, unless there is an argument or a file.
 #[derive(Debug)]
 pub(crate) struct Input<'a> {
-    /// What it is, for messages: `message`.
+    /// What is read, for prompts and errors, such as `message`.
     pub(crate) what: &'static str,
-    /// Given on the command line; `-` is standard input.
+    /// The command-line argument; `-` is standard input.
     pub(crate) argument: Option<&'a str>,
-    /// A file that holds it; `-` is standard input.
+    /// The file; `-` is standard input.
     pub(crate) file: Option<&'a Path>,
-    /// Whether others must not see it.
+    /// Whether it is a secret.
     pub(crate) secret: bool,
 }
 
 impl Input<'_> {
-    /// Reads it. A secret on the command line is warned of; at a terminal it is asked for.
+    /// Reads it. Warns about a secret on the command line; prompts if standard input is a terminal.
     pub(crate) fn read(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let what = self.what;
         match (self.argument.filter(|argument| *argument != "-"), self.file.filter(|file| *file != Path::new("-"))) {
-            (Some(_), Some(_)) => bail!(Usage(format!("the {what} is given twice: as an argument and with --file"))),
+            (Some(_), Some(_)) => {
+                bail!(Usage(format!("the {what} is given twice, as an argument and with --file; use one of them")))
+            }
             (Some(argument), None) => {
                 if self.secret {
                     warn_of_secret(what);
@@ -46,9 +48,8 @@ impl Input<'_> {
             }
             (None, None) if io::stdin().is_terminal() => {
                 let hint = if self.secret { " (not shown)" } else { "" };
-                let line = ask_secret(&format!("{}{hint}: ", capitalized(what)))?;
-                let line =
-                    line.ok_or_else(|| Usage(format!("there is no {what}: use --file FILE or standard input")))?;
+                let line = prompt_secret(&format!("{}{hint}: ", capitalized(what)))?;
+                let line = line.ok_or_else(|| Usage(format!("no {what} given; use --file FILE or standard input")))?;
                 Ok(Zeroizing::new(line.expose().as_bytes().to_vec()))
             }
             (None, None) => {
@@ -63,16 +64,16 @@ impl Input<'_> {
     }
 }
 
-/// Warns of a secret on a command line.
+/// Warns about a secret on the command line.
 #[expect(clippy::print_stderr, reason = "warnings belong on standard error")]
 pub(crate) fn warn_of_secret(what: &str) {
     eprintln!(
-        "warning: the {what} on the command line can be seen by others on this machine, and stays in the shell's \
-         history: use --file FILE or standard input"
+        "warning: the {what} on the command line is visible to other users and remains in the shell history; prefer \
+         --file FILE or standard input"
     );
 }
 
-/// Decodes base64; what is wrong with it is told without it.
+/// Decodes base64. An error does not repeat the text.
 pub(crate) fn decode(what: &str, text: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     digits.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
@@ -80,25 +81,25 @@ pub(crate) fn decode(what: &str, text: &[u8]) -> anyhow::Result<Zeroizing<Vec<u8
     Ok(Zeroizing::new(bytes))
 }
 
-/// Text of base64 in memory that is wiped.
+/// Encodes base64 into memory that is wiped.
 pub(crate) fn encode(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(BASE64_STANDARD.encode(bytes))
 }
 
-/// The context of a ciphertext: base64, and none is empty.
+/// Decodes the context of a ciphertext; no context is an empty one.
 pub(crate) fn context(text: Option<&str>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     text.map_or_else(|| Ok(Zeroizing::default()), |text| decode("context", text.as_bytes()))
 }
 
-/// The file options of commands that read something.
+/// The --file option of commands that read something.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FromFile {
-    /// Read it from this file instead; - is standard input.
+    /// Read the input from this file; - is standard input.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 }
 
-/// Reads all, sized so that no copies are left behind.
+/// Reads everything, without leaving copies of it in freed memory.
 fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
     let mut source = source.take(MAX_LEN + 1);
@@ -113,7 +114,7 @@ fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
         }
         bytes.extend_from_slice(read);
         if bytes.len() as u64 > MAX_LEN {
-            return Err(io::Error::other("it is larger than 1 MiB, the most that a server takes"));
+            return Err(io::Error::other("larger than 1 MiB, the maximum that a server accepts"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a command prints: a table for people on a terminal, plain lines for a pipe, JSON where it is asked for.
+//! The output of commands: a table on a terminal, plain lines in a pipe, JSON on request.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,18 +13,18 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// For whom the output is.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A person at a terminal.
+    /// For a terminal.
     Table,
-    /// A pipe or a file.
+    /// For a pipe or a file.
     Plain,
-    /// A program that asked for it.
+    /// For programs, on request.
     Json,
 }
 
-/// Standard output. Colours are left out where no terminal takes them, or `NO_COLOR` is set.
+/// Standard output. Colors are omitted if it is not a terminal, or if `NO_COLOR` is set.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) form: Form,
@@ -41,24 +41,24 @@ impl Output {
         Self { form, stdout: anstream::stdout() }
     }
 
-    /// One line. Whatever in it comes from elsewhere has passed [`printable`].
+    /// Prints a line. Text from elsewhere must have passed [`printable`].
     pub(crate) fn line(&mut self, line: impl AsRef<str>) -> io::Result<()> {
         writeln!(self.stdout, "{}", line.as_ref())
     }
 
-    /// One line of JSON.
+    /// Prints a line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let line = serde_json::to_string(value).map_err(io::Error::other)?;
         writeln!(self.stdout, "{line}")
     }
 
-    /// Text as it is, in one write.
+    /// Prints text unchanged, in one write.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())?;
         self.stdout.flush()
     }
 
-    /// Bytes as they are.
+    /// Prints raw bytes.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stdout.flush()?;
         let mut stdout = io::stdout().lock();
@@ -66,7 +66,7 @@ impl Output {
         stdout.flush()
     }
 
-    /// Rows under a header; for a pipe, the rows alone, with tabs between the columns.
+    /// Prints rows under a header; in a pipe only the rows, with tabs between the columns.
     pub(crate) fn table<const N: usize>(&mut self, header: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
         if self.form == Form::Plain {
             for row in rows {
@@ -85,7 +85,7 @@ impl Output {
         rows.iter().try_for_each(|row| self.line(aligned(row.iter().map(String::as_str), &widths)))
     }
 
-    /// Names and values, one pair a line.
+    /// Prints names and values, one pair per line.
     pub(crate) fn fields(&mut self, fields: &[(&str, String)]) -> io::Result<()> {
         let widest = fields.iter().map(|(name, _)| width(name)).max().unwrap_or_default();
         for (name, value) in fields {
@@ -102,7 +102,16 @@ impl Output {
     }
 }
 
-/// Cells side by side, two spaces apart.
+/// Confirms on a terminal that a command without output has succeeded.
+pub(crate) fn confirm_done(message: &str) -> io::Result<()> {
+    let mut output = Output::new(false);
+    match output.form {
+        Form::Table => output.line(message),
+        Form::Plain | Form::Json => Ok(()),
+    }
+}
+
+/// Aligns cells in columns, two spaces apart.
 fn aligned<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
     let mut line = String::new();
     for (cell, widest) in cells.zip(widths) {
@@ -112,42 +121,42 @@ fn aligned<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String
     line.trim_end().to_owned()
 }
 
-/// Columns of a text: names, dates and identities are ASCII.
+/// The columns that a text takes: names, dates and identities are ASCII.
 fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A text from elsewhere that cannot steer a terminal: control characters and those that turn the direction of writing
-/// are escaped.
+/// Escapes control characters and changes of the writing direction, so that text from elsewhere cannot control the
+/// terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// The same, and line breaks stay.
+/// The same, but keeps line breaks.
 pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |char| char == '\n')
 }
 
-fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let steers = |char: char| {
-        !stays(char) && (char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_unsafe = |char: char| {
+        !keep(char) && (char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
     };
-    if !text.contains(steers) {
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
-        if steers(char) { safe.extend(char.escape_default()) } else { safe.push(char) }
+        if is_unsafe(char) { safe.extend(char.escape_default()) } else { safe.push(char) }
     }
     Cow::Owned(safe)
 }
 
-/// A time of the API for people: KES writes the year 1 for none.
+/// A time of the API for display: KES sends the year 1 for an unknown time.
 pub(crate) fn time(text: &str) -> String {
     if text.is_empty() || text.starts_with("0001-") { "unknown".to_owned() } else { text.to_owned() }
 }
 
-/// A time without what is below a second, which no person at a terminal needs.
+/// A time without fractions of a second on a terminal.
 pub(crate) fn second(time: &str, form: Form) -> String {
     match time.split_once('.') {
         Some((seconds, _)) if form == Form::Table => format!("{seconds}Z"),
@@ -160,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_from_elsewhere_cannot_steer_a_terminal() {
+    fn text_from_elsewhere_cannot_control_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\r\nc\u{202e}d\u{9b}"), r"a\u{1b}[31mb\r\nc\u{202e}d\u{9b}");
         assert_eq!(printable_lines("a\nb\t"), "a\nb\\t");
         assert!(matches!(printable("Grüße, 世界"), Cow::Borrowed(_)));

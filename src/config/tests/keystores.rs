@@ -1,11 +1,11 @@
-//! The keystores with settings of their own: postgres, vault, aws.
+//! The keystores with their own settings: postgres, vault, aws.
 
 use backends::vault::{Credential, KvVersion, Login, Transit};
 use backends::{aws, postgres, vault};
 
 use super::*;
 
-/// Three lines before the one keystore, which begins on line 4.
+/// Three lines before the keystore, which begins on line 4.
 fn with_store(store: &str) -> String {
     format!("admin: {{identity: _}}\ntls: {{key: k, cert: c}}\nkeystore:\n{store}")
 }
@@ -30,10 +30,10 @@ fn aws(text: &str) -> aws::Config {
 }
 
 #[test]
-fn postgres_has_defaults_and_takes_every_key() {
-    let least = postgres("  postgres: {url: 'postgres://u:p@h/d'}\n");
+fn postgres_has_defaults_and_every_key_is_read() {
+    let minimal = postgres("  postgres: {url: 'postgres://u:p@h/d'}\n");
     let url = Some(backends::Secret::from("postgres://u:p@h/d".to_owned()));
-    assert_eq!(least, postgres::Config { url, ..postgres::Config::default() });
+    assert_eq!(minimal, postgres::Config { url, ..postgres::Config::default() });
     let all = postgres(
         "  postgres: {host: h, port: 6432, database: d, user: u, password: '${SECRET}', sslmode: verify-ca, ca: ca.pem, cert: \
          c.pem, key: k.pem, schema: s, migrate: off, connections: 3, connect_timeout: 1s, timeout: 4s, listen: {host: l, \
@@ -65,8 +65,8 @@ fn postgres_has_defaults_and_takes_every_key() {
 }
 
 #[test]
-fn vault_as_in_kes_has_the_defaults_of_kes() {
-    let least = vault("  vault:\n    endpoint: https://v:8200\n    approle: {id: i, secret: 0012}\n");
+fn vault_has_the_defaults_of_kes_and_every_key_is_read() {
+    let minimal = vault("  vault:\n    endpoint: https://v:8200\n    approle: {id: i, secret: 0012}\n");
     let login = Login::AppRole {
         engine: "approle".into(),
         namespace: None,
@@ -83,7 +83,7 @@ fn vault_as_in_kes_has_the_defaults_of_kes() {
         login,
         tls: vault::Tls::default(),
     };
-    assert_eq!(least, expected);
+    assert_eq!(minimal, expected);
     let empty = vault(
         "  vault:\n    endpoint: https://v:8200\n    engine: \"\"\n    version: \"\"\n    namespace: \"\"\n    prefix: \"\"\n    \
          transit:\n    approle: {engine: \"\", namespace: \"\", id: i, secret: 0012}\n    tls: {key: \"\", cert: \"\", ca: \"\"}\n    \
@@ -114,7 +114,7 @@ fn vault_as_in_kes_has_the_defaults_of_kes() {
 }
 
 #[test]
-fn each_way_to_log_in_to_vault_is_read() {
+fn every_login_method_of_vault_is_read() {
     let secret = || backends::Secret::from("hunter2".to_owned());
     let jwt = |jwt| Login::Jwt { engine: "jwt".into(), namespace: None, role: None, jwt };
     for (text, login) in [
@@ -142,7 +142,7 @@ fn each_way_to_log_in_to_vault_is_read() {
 }
 
 #[test]
-fn aws_as_in_kes_has_the_defaults_of_kes_and_takes_keys_of_ours() {
+fn aws_has_the_defaults_of_kes_and_every_key_is_read() {
     let none = "  aws:\n    secretsmanager:\n      endpoint: \"\"\n      region: \"\"\n      kmskey: \"\"\n      credentials:\n        \
                 accesskey: \"\"\n        secretkey: \"\"\n        token: \"\"\n";
     assert_eq!(aws(none), aws::Config::default());
@@ -173,92 +173,100 @@ fn aws_as_in_kes_has_the_defaults_of_kes_and_takes_keys_of_ours() {
 }
 
 #[test]
-fn what_is_wrong_with_a_keystore_is_told_with_its_place() {
+fn every_error_of_a_keystore_has_its_position() {
     let (url, vault) = ("url: 'postgres://u@h/d'", "endpoint: 'https://v'");
     let role = "approle: {id: i, secret: s}";
     for (text, path, contains) in [
-        ("postgres: ".to_owned(), "4:3: keystore.postgres.url:", "is missing; write url, or host, database and user"),
-        ("postgres: x".to_owned(), "4:13: keystore.postgres:", "expected keys with values"),
-        ("postgres: {host: h, user: u}".to_owned(), "4:3: keystore.postgres.database:", "is missing; write it, or url"),
+        ("postgres: ".to_owned(), "4:3: keystore.postgres.url:", "is missing; set url, or host, database and user"),
+        ("postgres: x".to_owned(), "4:13: keystore.postgres:", "expected a mapping"),
+        (
+            "postgres: {host: h, user: u}".to_owned(),
+            "4:3: keystore.postgres.database:",
+            "is missing; set it, or use url",
+        ),
         ("postgres: {host: h, database: d, user: ''}".to_owned(), "4:3: keystore.postgres.user:", "is missing"),
         (format!("postgres: {{{url}, prot: 1}}"), "4:39: keystore.postgres.prot:", "did you mean 'port'?"),
-        (format!("postgres: {{{url}, user: u}}"), "4:3: keystore.postgres:", "user is given twice"),
-        ("postgres: {url: 'mysql://u@h/d'}".to_owned(), "4:3: keystore.postgres:", "does not begin with postgres://"),
+        (format!("postgres: {{{url}, user: u}}"), "4:3: keystore.postgres:", "user"),
+        ("postgres: {url: 'mysql://u@h/d'}".to_owned(), "4:3: keystore.postgres:", "postgres://"),
         ("postgres: {url: 'postgres://u:${X}@h/d'}".to_owned(), "4:19: keystore.postgres.url:", "not the whole value"),
-        (format!("postgres: {{{url}, port: 0}}"), "4:45: keystore.postgres.port:", "write one from 1 to 65535"),
-        (format!("postgres: {{{url}, sslmode: prefer}}"), "4:48: keystore.postgres.sslmode:", "may go without TLS"),
-        (format!("postgres: {{{url}, sslmode: on}}"), "4:48: keystore.postgres.sslmode:", "'on' is no sslmode; write"),
-        (format!("postgres: {{{url}, cert: c}}"), "4:3: keystore.postgres:", "cert and key must be given together;"),
-        (format!("postgres: {{{url}, schema: A-B}}"), "4:3: keystore.postgres:", "schema is not 1 to 56"),
+        (format!("postgres: {{{url}, port: 0}}"), "4:45: keystore.postgres.port:", "use a number from 1 to 65535"),
+        (format!("postgres: {{{url}, sslmode: prefer}}"), "4:48: keystore.postgres.sslmode:", "TLS"),
+        (
+            format!("postgres: {{{url}, sslmode: on}}"),
+            "4:48: keystore.postgres.sslmode:",
+            "'on' is not a valid sslmode; use",
+        ),
+        (format!("postgres: {{{url}, cert: c}}"), "4:3: keystore.postgres:", "cert and key"),
+        (format!("postgres: {{{url}, schema: A-B}}"), "4:3: keystore.postgres:", "1 to 56"),
         (format!("postgres: {{{url}, connections: 1001}}"), "4:52: keystore.postgres.connections:", "from 1 to 1000"),
-        (format!("postgres: {{{url}, timeout: 15s}}"), "4:3: keystore.postgres:", "timeout is not 1s to 14s"),
-        (format!("postgres: {{{url}, connect_timeout: 4s}}"), "4:3: keystore.postgres:", "more than half of timeout"),
+        (format!("postgres: {{{url}, timeout: 15s}}"), "4:3: keystore.postgres:", "1s to 14s"),
+        (format!("postgres: {{{url}, connect_timeout: 4s}}"), "4:3: keystore.postgres:", "half of timeout"),
         (format!("postgres: {{{url}, migrate: x}}"), "4:48: keystore.postgres.migrate:", "is neither on nor off"),
-        (format!("postgres: {{{url}, listen: x}}"), "4:47: keystore.postgres.listen:", "write on, off, or host and"),
+        (format!("postgres: {{{url}, listen: x}}"), "4:47: keystore.postgres.listen:", "use on, off, or host and"),
         (format!("postgres: {{{url}, listen: {{host: l}}}}"), "4:39: keystore.postgres.listen.port:", "is missing"),
-        (format!("vault: {{{role}}}"), "4:3: keystore.vault.endpoint:", "is missing; write the URL"),
-        (format!("vault: {{{vault}}}"), "4:3: keystore.vault:", "has no way to log in; write one of approle, "),
-        (format!("vault: {{{vault}, token: ''}}"), "4:3: keystore.vault:", "has no way to log in; write one of"),
+        (format!("vault: {{{role}}}"), "4:3: keystore.vault.endpoint:", "is missing; set it to the URL"),
+        (format!("vault: {{{vault}}}"), "4:3: keystore.vault:", "has no login method; add one of approle, "),
+        (format!("vault: {{{vault}, token: ''}}"), "4:3: keystore.vault:", "has no login method; add one of"),
         (
             format!("vault: {{{vault}, {role}, token: t}}"),
             "4:63: keystore.vault.token:",
             "'approle' (line 4) and 'token'",
         ),
-        (format!("vault: {{{vault}, {role}, jwt: {{jwt: t}}}}"), "4:63: keystore.vault.jwt:", "two ways to log in"),
+        (format!("vault: {{{vault}, {role}, jwt: {{jwt: t}}}}"), "4:63: keystore.vault.jwt:", "only one login method"),
         (format!("vault: {{{vault}, approle: {{id: i}}}}"), "4:34: keystore.vault.approle.secret:", "secret_id_file"),
         (
             format!("vault: {{{vault}, approle: {{secret: s}}}}"),
             "4:34: keystore.vault.approle.id:",
-            "is missing; write",
+            "is missing; set it",
         ),
         (
             format!("vault: {{{vault}, approle: {{id: i, secret: s, secret_id_file: f}}}}"),
             "4:34: keystore.vault.approle:",
-            "both secret and secret_id_file; keep one",
+            "both secret and secret_id_file; remove one",
         ),
         (format!("vault: {{{vault}, kubernetes: {{jwt: t}}}}"), "4:34: keystore.vault.kubernetes.role:", "is missing"),
-        (format!("vault: {{{vault}, cert: {{role: r}}}}"), "4:3: keystore.vault.tls.cert:", "the client certificate"),
+        (
+            format!("vault: {{{vault}, cert: {{role: r}}}}"),
+            "4:3: keystore.vault.tls.cert:",
+            "to the client certificate",
+        ),
         (format!("vault: {{{vault}, {role}, tls: {{key: k}}}}"), "4:3: keystore.vault.tls.cert:", "or neither"),
         (
             format!("vault: {{{vault}, {role}, version: 2}}"),
             "4:72: keystore.vault.version:",
-            "'2' is no version of the KV",
+            "'2' is not a version of the KV",
         ),
         (
             format!("vault: {{{vault}, {role}, transit: {{}}}}"),
             "4:63: keystore.vault.transit.key:",
-            "is missing; write",
+            "is missing; set it",
         ),
-        (format!("vault: {{{vault}, {role}, prefix: a/../b}}"), "4:3: keystore.vault:", "'a/../b' of Vault is no path"),
-        (format!("vault: {{endpoint: v, {role}}}"), "4:3: keystore.vault:", "give it as https://HOST:PORT"),
+        (format!("vault: {{{vault}, {role}, prefix: a/../b}}"), "4:3: keystore.vault:", "'a/../b'"),
+        (format!("vault: {{endpoint: v, {role}}}"), "4:3: keystore.vault:", "https://HOST:PORT"),
         (format!("vault: {{{vault}, {role}, status: {{ping: 10}}}}"), "4:78: keystore.vault.status.ping:", "no unit"),
         (format!("vault: {{{vault}, {role}, retry: 1s}}"), "4:63: keystore.vault.retry:", "unknown key"),
-        ("aws: {secretsmanager: , region: x}".to_owned(), "4:27: keystore.aws.region:", "known here: secretsmanager"),
-        ("aws: ".to_owned(), "4:3: keystore.aws.secretsmanager:", "is missing; write endpoint and region"),
-        (
-            "aws: {secretsmanager: {endpoint: 'ftp://x'}}".to_owned(),
-            "4:3: keystore.aws:",
-            "is no http or https URL; write",
-        ),
-        ("aws: {secretsmanager: {prefix: 'a b'}}".to_owned(), "4:3: keystore.aws:", "prefix 'a b' has ' ';"),
+        ("aws: {secretsmanager: , region: x}".to_owned(), "4:27: keystore.aws.region:", "valid here: secretsmanager"),
+        ("aws: ".to_owned(), "4:3: keystore.aws.secretsmanager:", "is missing; set endpoint and region"),
+        ("aws: {secretsmanager: {endpoint: 'ftp://x'}}".to_owned(), "4:3: keystore.aws:", "URL"),
+        ("aws: {secretsmanager: {prefix: 'a b'}}".to_owned(), "4:3: keystore.aws:", "prefix 'a b'"),
         (
             "aws: {secretsmanager: {recovery_window: 31}}".to_owned(),
             "4:43: keystore.aws.secretsmanager.recovery_window:",
-            "'31' is no number that fits; write one from 7 to 30",
+            "'31' is out of range; use a number from 7 to 30",
         ),
-        ("aws: {secretsmanager: {timeout: {attempt: 0}}}".to_owned(), "4:3: keystore.aws:", "a time-out is 0; see"),
+        ("aws: {secretsmanager: {timeout: {attempt: 0}}}".to_owned(), "4:3: keystore.aws:", " 0"),
         (
             "aws: {secretsmanager: {credentials: {accesskey: a}}}".to_owned(),
             "4:26: keystore.aws.secretsmanager.credentials.secretkey:",
-            "is missing; write accesskey and secretkey, or remove",
+            "is missing; set accesskey and secretkey, or remove",
         ),
     ] {
-        refused(&with_store(&format!("  {text}\n")), &format!("k.yml:{path}"), contains);
+        rejected(&with_store(&format!("  {text}\n")), &format!("k.yml:{path}"), contains);
     }
 }
 
 #[test]
-fn no_problem_of_a_keystore_shows_what_may_be_a_secret() {
+fn no_error_of_a_keystore_contains_a_possible_secret() {
     for text in [
         "postgres: {url: hunter2}",
         "postgres: {url: 'postgres://u:hunter2@h'}",
@@ -293,7 +301,7 @@ fn no_problem_of_a_keystore_shows_what_may_be_a_secret() {
 }
 
 #[test]
-fn the_reference_config_shows_every_key_of_every_keystore_and_each_is_good() {
+fn the_reference_config_contains_every_key_of_every_keystore_and_is_valid() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/keyway.yml");
     let text = fs::read_to_string(&file).unwrap();
     let (head, stores) = text.split_once("\nkeystore:\n").unwrap();
@@ -304,10 +312,11 @@ fn the_reference_config_shows_every_key_of_every_keystore_and_each_is_good() {
         let block: Vec<_> = stores[begin..].lines().take_while(own).collect();
         for key in keys.iter().copied().flatten() {
             let shown = |line: &&str| line.trim_start_matches([' ', '#']).starts_with(&format!("{key}:"));
-            assert!(block.iter().any(shown), "config/keyway.yml does not show {key} of {kind}");
+            assert!(block.iter().any(shown), "config/keyway.yml does not contain {key} of {kind}");
         }
         let text = format!("{head}\nkeystore:\n{}\n", block.join("\n"));
-        let config = parse_with(&file, &text, &Overrides::default(), &|_| Some(A.to_owned())).unwrap_or_else(|error| panic!("{error}"));
+        let config = parse_with(&file, &text, &Overrides::default(), &|_| Some(A.to_owned()))
+            .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((config.keystore.kind(), config.warnings), (kind, Vec::new()));
     }
 }

@@ -1,5 +1,5 @@
-//! A value of the tree at its place: its type, its entries or items, its text with `${NAME}` resolved. Everything that
-//! is wrong goes to the [`Report`]; which keys there are is asked in `section.rs` and said in `sections.rs`.
+//! A value of the tree with its position: its type, its entries or items, its text with `${NAME}` expanded. Problems go
+//! to the [`Report`]. `section.rs` checks which keys are present, and `sections.rs` defines them.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::report::{Report, Spot};
 /// Looks up an environment variable.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The key of YAML 1.1 that copies the entries of other mappings.
+/// The merge key of YAML 1.1, which copies the entries of other mappings.
 const MERGE: &str = "<<";
 
-/// A value in the tree and the way to it.
+/// A value in the tree, with its path and position.
 #[derive(Clone)]
 pub(crate) struct Field<'a> {
     report: &'a Report<'a>,
@@ -22,13 +22,13 @@ pub(crate) struct Field<'a> {
     spot: Spot<'a>,
 }
 
-/// The text of a scalar after `${NAME}` is resolved.
+/// The text of a scalar after `${NAME}` is expanded.
 pub(crate) struct Text {
     value: Zeroizing<String>,
     variable: Option<String>,
 }
 
-/// A problem that is already in the report.
+/// The problem is already in the report.
 pub(crate) struct Reported;
 
 impl Text {
@@ -37,17 +37,17 @@ impl Text {
         &self.value
     }
 
-    /// The text, which stays one that is wiped.
+    /// The text, still in memory that is wiped.
     pub(crate) fn into_value(self) -> Zeroizing<String> {
         self.value
     }
 
-    /// Whether the value may be a secret: it comes from the environment, or looks like an API key.
+    /// Whether the value may be a secret: it comes from the environment or looks like an API key.
     pub(crate) fn is_private(&self) -> bool {
         self.variable.is_some() || is_api_key(&self.value)
     }
 
-    /// How a problem may name this value: as it was written, unless it is private.
+    /// How error messages show this value: as written, unless it may be a secret.
     pub(crate) fn shown(&self) -> String {
         match &self.variable {
             Some(name) => format!("the value of ${{{name}}}"),
@@ -57,34 +57,34 @@ impl Text {
     }
 }
 
-/// Whether the text begins as the API keys of KES do. They are secrets and are easily mistaken for identities.
+/// Whether the text begins like a KES API key. These are secrets, and easily mistaken for identities.
 pub(crate) fn is_api_key(text: &str) -> bool {
     text.starts_with("kes:")
 }
 
 impl<'a> Field<'a> {
-    /// The whole file.
+    /// The root of the file.
     pub(crate) fn root(report: &'a Report<'a>, env: Env<'a>, node: &'a Node) -> Self {
         Self { report, env, spot: Spot { path: String::new(), node, at_key: false } }
     }
 
-    /// The config cannot be used because of this value.
+    /// Reports an error at this value.
     pub(crate) fn error(&self, text: impl Into<String>) {
         self.report.error(&self.spot(), text);
     }
 
-    /// The value is doubtful.
+    /// Reports a warning at this value.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.report.warn(&self.spot(), text);
     }
 
-    /// The config cannot be used because of the key of this value.
+    /// Reports an error at the key of this value.
     pub(crate) fn error_at_key(&self, text: impl Into<String>) {
         self.report.error(&self.spot, text);
     }
 
-    /// Reports that a mapping lacks a key. `path` is that of the key, from here. Says nothing when this is no mapping,
-    /// which is reported already.
+    /// Reports that a key is missing from this mapping. `path` is relative to it. Does nothing if this is not a
+    /// mapping, which is already reported.
     pub(crate) fn missing(&self, path: &str, todo: &str) {
         if matches!(self.spot.node.value, Value::Map(_) | Value::Null) {
             let spot = self.child(path, self.spot.node).spot;
@@ -92,15 +92,15 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// How many errors the whole file has so far.
+    /// The number of errors in the file so far.
     pub(crate) fn errors(&self) -> usize {
         self.report.errors()
     }
 
-    /// `said` with `${NAME}` wherever it quotes the value of an environment variable that is used in here.
-    pub(crate) fn without_values(&self, said: String) -> String {
+    /// Replaces the quoted values of environment variables that this value uses with `${NAME}`.
+    pub(crate) fn redact(&self, message: String) -> String {
         let env = |name: &str| (self.env)(name).map(Zeroizing::new);
-        hide(self.spot.node, &env, said)
+        redact(self.spot.node, &env, message)
     }
 
     /// The key path.
@@ -108,17 +108,17 @@ impl<'a> Field<'a> {
         &self.spot.path
     }
 
-    /// ` (line 7)`, for problems that speak of a second place.
+    /// ` (line 7)`, for messages that refer to a second position.
     pub(crate) fn line(&self) -> String {
         self.report.line(&self.spot())
     }
 
-    /// Whether nothing stands there.
+    /// Whether the value is null.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.spot.node.value, Value::Null)
     }
 
-    /// Whether nothing stands there, or a text that is empty.
+    /// Whether the value is null or an empty text.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.spot.node.value {
             Value::Null => true,
@@ -130,17 +130,17 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Whether it has the type of a mapping, perhaps without anything in it.
+    /// Whether the value is a mapping, which may be empty.
     pub(crate) fn is_mapping(&self) -> bool {
         matches!(self.spot.node.value, Value::Map(_))
     }
 
-    /// Whether it is a single value.
+    /// Whether the value is a scalar other than null.
     pub(crate) fn is_scalar(&self) -> bool {
         matches!(self.spot.node.value, Value::Text(_))
     }
 
-    /// Problems point at a scalar itself, and at the key of everything else.
+    /// The position for messages: a scalar itself, or the key of any other value.
     fn spot(&self) -> Spot<'a> {
         let scalar = matches!(self.spot.node.value, Value::Text(_));
         Spot { at_key: self.spot.at_key && !scalar, ..self.spot.clone() }
@@ -152,41 +152,42 @@ impl<'a> Field<'a> {
         Self { spot: Spot { path, node, at_key: true }, ..self.clone() }
     }
 
-    /// The text of a scalar; nothing when it is empty.
+    /// The text of a scalar; `None` if it is empty.
     pub(crate) fn text(&self) -> Result<Option<Text>, Reported> {
         let text = match &self.spot.node.value {
             Value::Null => return Ok(None),
             Value::Text(text) => text,
             other => {
-                self.error(format!("expected a single value, found {}; write it on the line of its key", kind(other)));
+                self.error(format!(
+                    "expected a single value, found {}; write the value on the same line as its key",
+                    kind(other)
+                ));
                 return Err(Reported);
             }
         };
         let Some(name) = variable(text) else {
             return Ok(Some(Text { value: text.clone(), variable: None }).filter(|text| !text.value.is_empty()));
         };
-        let sound = |c: char| c == '_' || c.is_ascii_alphanumeric();
-        if name.is_empty() || !name.chars().all(sound) {
-            self.error(
-                "holds no variable name between ${ and }; write ${NAME}, of letters, digits and _, as the whole value",
-            );
+        let is_valid = |c: char| c == '_' || c.is_ascii_alphanumeric();
+        if name.is_empty() || !name.chars().all(is_valid) {
+            self.error("has no valid variable name between ${ and }; use letters, digits and _, as in ${NAME}");
             return Err(Reported);
         }
         let Some(value) = (self.env)(name) else {
             self.error(format!(
-                "the environment variable {name} is not set; set it, or write the value in place of ${{{name}}}"
+                "the environment variable {name} is not set; set it, or replace ${{{name}}} with the value"
             ));
             return Err(Reported);
         };
         Ok(Some(Text { value: value.into(), variable: Some(name.to_owned()) }).filter(|text| !text.value.is_empty()))
     }
 
-    /// What `read` makes of the text; nothing when it is empty. `read` says what is wrong and what to do.
+    /// Parses the text with `read`, which returns the problem and what to do; `None` if the text is empty.
     pub(crate) fn parse<T>(&self, read: impl FnOnce(&Text) -> Result<T, String>) -> Option<T> {
         let text = self.text().ok()??;
         if text.variable.is_none() && text.value.contains("${") {
             self.error(
-                "holds a ${NAME} that is not the whole value, and so is not replaced; \
+                "contains a ${NAME} that is not the whole value, and is therefore not expanded; \
                  put the whole value into the variable",
             );
             return None;
@@ -194,7 +195,7 @@ impl<'a> Field<'a> {
         read(&text).map_err(|problem| self.error(problem)).ok()
     }
 
-    /// As [`Field::parse`], but to be empty is an error too.
+    /// As [`Field::parse`], but an empty value is an error.
     pub(crate) fn parse_required<T>(&self, todo: &str, read: impl FnOnce(&Text) -> Result<T, String>) -> Option<T> {
         if self.text().ok()?.is_none() {
             self.error(format!("is empty; {todo}"));
@@ -203,7 +204,7 @@ impl<'a> Field<'a> {
         self.parse(read)
     }
 
-    /// The items of a list; none when it is empty.
+    /// The items of a list; empty if the value is null.
     pub(crate) fn items(&self) -> Vec<Field<'a>> {
         match &self.spot.node.value {
             Value::Null => Vec::new(),
@@ -214,7 +215,7 @@ impl<'a> Field<'a> {
             }
             other => {
                 self.error(format!(
-                    "expected a list, found {}; write each item on a line of its own after '- '",
+                    "expected a list, found {}; write each item on its own line after '- '",
                     kind(other)
                 ));
                 Vec::new()
@@ -222,16 +223,13 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The entries of a mapping; none when it is empty. Duplicates are reported, merges (`<<`) are done.
+    /// The entries of a mapping; empty if the value is null. Reports duplicate keys and applies merges (`<<`).
     pub(crate) fn entries(&self) -> Vec<(&'a str, Field<'a>)> {
         let map = match &self.spot.node.value {
             Value::Null => return Vec::new(),
             Value::Map(map) => map,
             other => {
-                self.error(format!(
-                    "expected keys with values, found {}; write 'KEY: VALUE' lines, indented",
-                    kind(other)
-                ));
+                self.error(format!("expected a mapping, found {}; write indented 'KEY: VALUE' lines", kind(other)));
                 return Vec::new();
             }
         };
@@ -241,7 +239,7 @@ impl<'a> Field<'a> {
             let field = self.child(key, node);
             if let Some(first) = seen.get(key.as_str()) {
                 let line = self.report.line(first);
-                field.error_at_key(format!("duplicate key, it has a value already{line}; remove one of the two"));
+                field.error_at_key(format!("duplicate key, already set{line}; remove one of the two"));
             } else {
                 seen.insert(key, field.spot.clone());
                 entries.push((key.as_str(), field));
@@ -259,34 +257,34 @@ impl<'a> Field<'a> {
         entries
     }
 
-    /// The entries that the value of a `<<` lends to `target`; the first of a name counts.
+    /// The entries that the value of a `<<` adds to `target`; of entries with the same key, the first counts.
     fn merged(&self, target: &Self) -> Vec<(&'a str, Field<'a>)> {
-        let lenders = match &self.spot.node.value {
+        let sources = match &self.spot.node.value {
             Value::List(_) => self.items(),
             _ => vec![self.clone()],
         };
         let adopt = |(key, field): (&'a str, Field<'a>)| (key, target.child(key, field.spot.node));
-        lenders.iter().flat_map(Field::entries).map(adopt).collect()
+        sources.iter().flat_map(Field::entries).map(adopt).collect()
     }
 }
 
-/// `NAME` of `${NAME}`.
+/// The `NAME` in `${NAME}`.
 fn variable(text: &str) -> Option<&str> {
     text.strip_prefix("${")?.strip_suffix('}')
 }
 
-fn hide(node: &Node, env: &dyn Fn(&str) -> Option<Zeroizing<String>>, said: String) -> String {
+fn redact(node: &Node, env: &dyn Fn(&str) -> Option<Zeroizing<String>>, message: String) -> String {
     match &node.value {
-        Value::Null => said,
-        Value::List(items) => items.iter().fold(said, |said, item| hide(item, env, said)),
-        Value::Map(entries) => entries.iter().fold(said, |said, (_, node)| hide(node, env, said)),
+        Value::Null => message,
+        Value::List(items) => items.iter().fold(message, |message, item| redact(item, env, message)),
+        Value::Map(entries) => entries.iter().fold(message, |message, (_, node)| redact(node, env, message)),
         Value::Text(text) => {
-            let Some((name, value)) = variable(text).and_then(|name| Some((name, env(name)?))) else { return said };
-            // As it is, escaped, and without the slashes that surround paths.
+            let Some((name, value)) = variable(text).and_then(|name| Some((name, env(name)?))) else { return message };
+            // Unchanged, escaped, and without the slashes around paths.
             let forms = [value.as_str(), value.trim_matches('/')];
-            forms.into_iter().fold(said, |said, form| {
-                let said = said.replace(&format!("'{form}'"), &format!("${{{name}}}"));
-                said.replace(&format!("'{}'", form.escape_debug()), &format!("${{{name}}}"))
+            forms.into_iter().fold(message, |message, form| {
+                let message = message.replace(&format!("'{form}'"), &format!("${{{name}}}"));
+                message.replace(&format!("'{}'", form.escape_debug()), &format!("${{{name}}}"))
             })
         }
     }
@@ -297,6 +295,6 @@ fn kind(value: &Value) -> &'static str {
         Value::Null => "nothing",
         Value::Text(_) => "a single value",
         Value::List(_) => "a list",
-        Value::Map(_) => "keys with values",
+        Value::Map(_) => "a mapping",
     }
 }

@@ -1,5 +1,5 @@
-//! Where in the text a node stands. `serde_yaml` tells the place of errors alone, so the text is read again up to
-//! the node, and reading fails there on purpose.
+//! Finds the position of a node in the text. `serde_yaml` reports only the positions of errors, so the text is parsed
+//! again up to the node, where the parser fails on purpose.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 /// A line and a column, both counted from 1.
 pub(crate) type Position = (usize, usize);
 
-/// The position of the node of this text to which the indices `at` lead, or of the key that it is the value of.
-/// An alias has the position of its anchor.
+/// The position of the node with the path `at`, or of the key that belongs to it. An alias has the position of its
+/// anchor.
 pub(crate) fn locate(text: &str, at: &[usize], key: bool) -> Option<Position> {
     position(Seek { at, key }.deserialize(serde_yaml::Deserializer::from_str(text)).err()?.location())
 }
@@ -20,12 +20,12 @@ pub(crate) fn locate_second_document(text: &str) -> Option<Position> {
     position(Stop.deserialize(second).err()?.location())
 }
 
-/// The position that an error of `serde_yaml` has.
+/// The position in an error of `serde_yaml`.
 pub(crate) fn position(location: Option<serde_yaml::Location>) -> Option<Position> {
     location.map(|location| (location.line(), location.column()))
 }
 
-/// Goes on to the node at these indices and stops there.
+/// Walks to the node with this path and stops there.
 struct Seek<'a> {
     at: &'a [usize],
     key: bool,
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
     }
 }
 
-/// Fails on whatever it is given.
+/// Fails on any input.
 struct Stop;
 
 impl<'de> DeserializeSeed<'de> for Stop {

@@ -1,8 +1,8 @@
-//! YAML text as a tree in which every scalar keeps the text it was written with.
+//! YAML text as a tree in which every scalar keeps its original text.
 //!
-//! `serde_yaml` turns `0012` and `1.10` into numbers when it is asked for any value, and `~` into a text when it is
-//! asked for one. So the text is read twice: once for the shape of the tree, once for the text of its scalars.
-//! What the keys mean is not known here.
+//! `serde_yaml` turns `0012` and `1.10` into numbers if any type is requested, and `~` into a text if a text is
+//! requested. Therefore the text is parsed twice: first for the shape of the tree, then for the texts of its scalars.
+//! The meaning of the keys is defined elsewhere.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use zeroize::Zeroizing;
 
 use super::locate::{Position, locate_second_document, position};
 
-/// A value and the way to it.
+/// A value and its path.
 pub(crate) struct Node {
     /// Index of the entry or item at each level, from the root; see [`super::locate`].
     pub(crate) at: Vec<usize>,
     pub(crate) value: Value,
 }
 
-/// What a value is.
+/// The kinds of values.
 pub(crate) enum Value {
-    /// Nothing, `~` or `null`.
+    /// No value, `~` or `null`.
     Null,
     /// Any other scalar. It may be a secret.
     Text(Zeroizing<String>),
@@ -29,38 +29,41 @@ pub(crate) enum Value {
     Map(Vec<(String, Node)>),
 }
 
-/// Why a text is no tree: where, and what is wrong and what to do. Quotes nothing of the text.
+/// Why a text cannot be parsed: the position, and the problem with what to do. Contains nothing of the text.
 #[derive(Debug)]
-pub(crate) struct NoTree(pub(crate) Option<Position>, pub(crate) String);
+pub(crate) struct ParseError(pub(crate) Option<Position>, pub(crate) String);
 
-/// Reads one document.
+/// Parses a single document.
 ///
 /// # Errors
-/// [`NoTree`] when the text is not YAML, holds more than one document, or uses tags or keys that are not scalars.
-pub(crate) fn read(text: &str) -> Result<Node, NoTree> {
+/// [`ParseError`] if the text is not valid YAML, contains several documents, or has tags or non-scalar keys.
+pub(crate) fn read(text: &str) -> Result<Node, ParseError> {
     let document = || serde_yaml::Deserializer::from_str(text);
     let mut root = Shape(Vec::new()).deserialize(document()).map_err(|error| explain(text, &error))?;
     Fill(&mut root).deserialize(document()).map_err(|error| explain(text, &error))?;
     Ok(root)
 }
 
-/// Words of our own where those of `serde_yaml` would quote the text, its own elsewhere.
-fn explain(text: &str, error: &serde_yaml::Error) -> NoTree {
-    let said = error.to_string();
-    let explained = if said.contains("invalid type") || said.contains("invalid value") {
-        "a YAML tag ('!...') or a key that is no plain text; write it without".to_owned()
-    } else if said.contains("more than one document") {
+/// Replaces the messages of `serde_yaml` that would quote the text.
+fn explain(text: &str, error: &serde_yaml::Error) -> ParseError {
+    let message = error.to_string();
+    let explained = if message.contains("invalid type") || message.contains("invalid value") {
+        "YAML tags ('!...') and non-scalar keys are not supported; remove the tag, or use a plain key".to_owned()
+    } else if message.contains("more than one document") {
         let second = locate_second_document(text);
-        return NoTree(second, "a second YAML document begins here; keep one, with no '---' line after it".into());
+        let explained =
+            "a second YAML document starts here; the config must be a single document, without a '---' in it";
+        return ParseError(second, explained.into());
     } else {
         format!(
-            "not valid YAML: {said}; indent with spaces, and quote what holds ': ' or begins with a special character"
+            "not valid YAML: {message}; \
+             indent with spaces, and quote values that contain ': ' or begin with a special character"
         )
     };
-    NoTree(position(error.location()), explained)
+    ParseError(position(error.location()), explained)
 }
 
-/// Reads everything but the text of scalars.
+/// Parses everything except the texts of scalars.
 struct Shape(Vec<usize>);
 
 impl Shape {
@@ -145,7 +148,7 @@ impl<'de> Visitor<'de> for Shape {
     }
 }
 
-/// Reads a key as the text it was written with.
+/// Parses a key as its original text.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -168,7 +171,7 @@ impl Visitor<'_> for Key {
     }
 }
 
-/// Reads the text of the scalars into a tree that has its shape.
+/// Adds the texts of the scalars to a tree that [`Shape`] has created.
 struct Fill<'a>(&'a mut Node);
 
 impl<'de> DeserializeSeed<'de> for Fill<'_> {
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_keep_the_text_they_were_written_with() {
+    fn scalars_keep_their_original_text() {
         for (text, tree) in [
             ("a: 0012", "{a='0012'}"),
             ("a: 1.10", "{a='1.10'}"),
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_the_tilde_are_null_and_quoted_they_are_text() {
+    fn a_missing_value_and_a_tilde_are_null_but_quoted_text_is_not() {
         assert_eq!(written(&read("a:\nb: ~\nc: null\nd: '~'\ne: ''\n").unwrap()), "{a=null b=null c=null d='~' e=''}");
         assert_eq!(written(&read("").unwrap()), "null");
         assert_eq!(written(&read("# nothing\n").unwrap()), "null");
@@ -262,13 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn aliases_stand_for_their_anchors_and_duplicates_are_kept() {
+    fn aliases_are_expanded_and_duplicates_are_kept() {
         let text = "a: &x {k: [1, ~, {v: 02}]}\nb: *x\n1: &y 3\na: *y\n";
         assert_eq!(written(&read(text).unwrap()), "{a={k=['1' null {v='02'}]} b={k=['1' null {v='02'}]} 1='3' a='3'}");
     }
 
     #[test]
-    fn what_has_no_place_in_a_config_is_refused() {
+    fn invalid_and_unsupported_yaml_is_rejected_without_quoting_it() {
         for (text, position, word) in [
             ("a: !tag secret", Some((1, 4)), "tag"),
             ("!tag {a: secret}", Some((1, 1)), "tag"),
@@ -281,9 +284,9 @@ mod tests {
             ("a: &secret [*secret]", Some((1, 4)), "recursion"),
             ("a: *secret", Some((1, 4)), "anchor"),
         ] {
-            let NoTree(found, why) = read(text).err().unwrap();
-            assert_eq!(found, position, "{text}: {why}");
-            assert!(why.contains(word) && !why.contains("secret"), "{text}: {why}");
+            let ParseError(found, message) = read(text).err().unwrap();
+            assert_eq!(found, position, "{text}: {message}");
+            assert!(message.contains(word) && !message.contains("secret"), "{text}: {message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a config, and where: one line for each problem, in the order of the file.
+//! The errors and warnings of a config with their positions: one line each, in the order of the file.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::locate::{Position, locate};
 use super::node::Node;
 
-/// Problems whose position is looked up; each look-up reads the text again. Later ones have only their key path.
+/// The number of problems whose position is determined, which parses the text again for each. Further ones have only
+/// their key path.
 const MAX_LOCATED: usize = 50;
 
-/// Something about a config file that must or should be changed.
+/// An error or a warning about a config file.
 ///
-/// `Display` is one line, `FILE:LINE:COLUMN: KEY.PATH: WHAT IS WRONG; WHAT TO DO`. It never holds the value of a
-/// secret.
+/// `Display` is one line, `FILE:LINE:COLUMN: KEY.PATH: PROBLEM; WHAT TO DO`. It never contains the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     file: PathBuf,
@@ -22,10 +22,10 @@ pub struct Problem {
     text: String,
 }
 
-/// A config that works, but perhaps not as it was meant.
+/// A setting that is valid but probably not intended.
 pub type Warning = Problem;
 
-/// A config file that cannot be used, with everything that is wrong with it. `Display` is one line per problem.
+/// All errors of a config file that cannot be used. `Display` is one line per error.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct ConfigError {
@@ -33,12 +33,12 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The error of a file of which no tree could be made.
+    /// The error of a file that cannot be read or parsed.
     pub(crate) fn unreadable(file: &Path, position: Option<Position>, text: String) -> Self {
         Self { problems: vec![Problem { file: file.to_owned(), position, path: String::new(), text }] }
     }
 
-    /// The problems, in the order of the file. There is at least one.
+    /// The errors, at least one, in the order of the file.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects problems while a config is read.
+/// Collects errors and warnings while a config is read.
 pub(crate) struct Report<'a> {
     file: &'a Path,
     text: &'a str,
@@ -71,36 +71,36 @@ impl<'a> Report<'a> {
         Self { file, text, located: RefCell::default(), errors: RefCell::default(), warnings: RefCell::default() }
     }
 
-    /// The config cannot be used. `text` says what is wrong and what to do.
+    /// Adds an error. `text` contains the problem and what to do.
     pub(crate) fn error(&self, spot: &Spot<'_>, text: impl Into<String>) {
         self.errors.borrow_mut().push(self.problem(spot, &text.into()));
     }
 
-    /// The config can be used.
+    /// Adds a warning.
     pub(crate) fn warn(&self, spot: &Spot<'_>, text: impl Into<String>) {
         self.warnings.borrow_mut().push(self.problem(spot, &text.into()));
     }
 
-    /// How many errors there are so far.
+    /// The number of errors so far.
     pub(crate) fn errors(&self) -> usize {
         self.errors.borrow().len()
     }
 
-    /// ` (line 7)`, for texts that speak of a second place.
+    /// ` (line 7)`, for messages that refer to a second position.
     pub(crate) fn line(&self, spot: &Spot<'_>) -> String {
         self.position(spot).map(|(line, _)| format!(" (line {line})")).unwrap_or_default()
     }
 
-    /// The warnings, or the error when there is one or `found` is nothing.
-    pub(crate) fn finish<T>(self, found: Option<T>) -> Result<(T, Vec<Warning>), ConfigError> {
+    /// The value with the warnings, or the errors if there are any or `value` is `None`.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Warning>), ConfigError> {
         let in_order = |problems: RefCell<Vec<Problem>>| {
             let mut problems = problems.into_inner();
             problems.sort_by_key(|problem| problem.position.unwrap_or((usize::MAX, 0)));
-            problems.dedup(); // a mapping that is used by alias is read more than once
+            problems.dedup(); // an aliased mapping is read more than once
             problems
         };
-        match found {
-            Some(found) if self.errors.borrow().is_empty() => Ok((found, in_order(self.warnings))),
+        match value {
+            Some(value) if self.errors.borrow().is_empty() => Ok((value, in_order(self.warnings))),
             _ => Err(ConfigError { problems: in_order(self.errors) }),
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The text with control characters, such as the line breaks of a quoted key, escaped.
+/// Escapes control characters, such as line breaks in a quoted key.
 fn one_line(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
         if c.is_control() {
@@ -132,12 +132,12 @@ fn one_line(text: &str) -> String {
     })
 }
 
-/// A place in the config: what its key path is called, and where its text stands.
+/// A position in the config: its key path and its node.
 #[derive(Clone)]
 pub(crate) struct Spot<'a> {
-    /// `cache.expiry.any`; empty for the whole file.
+    /// Such as `cache.expiry.any`; empty for the whole file.
     pub(crate) path: String,
     pub(crate) node: &'a Node,
-    /// Whether to point at the key of the node and not at the node itself.
+    /// Whether it is the position of the node's key instead of the node itself.
     pub(crate) at_key: bool,
 }

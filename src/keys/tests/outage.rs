@@ -1,16 +1,16 @@
-//! The cache over time, and in front of a store that fails. The clock is stopped and moved by the tests.
+//! The cache over time, and during outages. The clock is paused and advanced by the tests.
 
 use backends::faulty::{Fault, Faulty};
 use tokio::time::advance;
 
 use super::*;
-use crate::keys::load::STALE_PATIENCE;
+use crate::keys::load::MAX_STALE_WAIT;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 const OFFLINE: Settings = Settings { offline: MINUTE, ..LONG };
 
-/// A store with one key, `key`, and the cache in front of it.
+/// A keystore with one key, `key`, and the cache in front of it.
 async fn with_key(settings: Settings) -> (Arc<Faulty>, Keys) {
     let store = Faulty::memory();
     let keys = keys_of(store.clone(), settings);
@@ -18,7 +18,7 @@ async fn with_key(settings: Settings) -> (Arc<Faulty>, Keys) {
     (store, keys)
 }
 
-/// Moves the clock, in steps in which all tasks run.
+/// Advances the clock in steps, and runs all tasks after each.
 async fn pass(time: Duration) {
     const STEP: Duration = Duration::from_millis(50);
     let end = Instant::now() + time;
@@ -28,10 +28,10 @@ async fn pass(time: Duration) {
     }
 }
 
-/// Uses the key each half second, and answers with the time of the first failure.
-async fn use_until_failure(keys: &Keys, most: Duration) -> Option<Duration> {
+/// Uses the key every half second. Returns the time of the first failure.
+async fn use_until_failure(keys: &Keys, limit: Duration) -> Option<Duration> {
     let start = Instant::now();
-    while start.elapsed() < most {
+    while start.elapsed() < limit {
         if keys.get(&name("key")).await.is_err() {
             return Some(start.elapsed());
         }
@@ -41,22 +41,22 @@ async fn use_until_failure(keys: &Keys, most: Duration) -> Option<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_in_use_is_read_again_in_the_background_before_its_time_is_up() {
+async fn a_key_in_use_is_refreshed_in_the_background_before_it_expires() {
     let (store, keys) = with_key(LONG).await;
     keys.get(&name("key")).await.unwrap();
     for _ in 0..20 * 60 {
         let reads = store.gets();
         keys.get(&name("key")).await.unwrap();
-        assert_eq!(store.gets(), reads, "a request waited for the store");
+        assert_eq!(store.gets(), reads, "a request waited for the keystore");
         pass(Duration::from_secs(1)).await;
     }
-    // In 20 minutes a life of 4.5 to 5 minutes ends at 80 % of it five times.
+    // In 20 minutes, 80 % of a lifetime of 4.5 to 5 minutes passes five times.
     assert!((5..=6).contains(&store.gets()), "{}", store.gets());
     assert_eq!(keys.0.metrics.misses.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_nobody_uses_is_wiped_on_time_and_not_read_again() {
+async fn an_unused_key_is_wiped_on_time_and_not_read_again() {
     let (store, keys) = with_key(LONG).await;
     let key = Arc::downgrade(&keys.get(&name("key")).await.unwrap());
     pass(Duration::from_secs(29)).await;
@@ -67,7 +67,7 @@ async fn a_key_that_nobody_uses_is_wiped_on_time_and_not_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_were_read_together_are_not_read_again_together() {
+async fn keys_that_were_read_together_are_not_refreshed_together() {
     let store = Faulty::memory();
     let keys = keys_of(store.clone(), LONG);
     let names: Vec<_> = (0..200).map(|number| name(&format!("key-{number}"))).collect();
@@ -93,7 +93,7 @@ async fn keys_that_were_read_together_are_not_read_again_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_key_does_not_exist_is_known_for_a_second_or_until_it_is_created() {
+async fn not_found_is_cached_for_a_second_or_until_the_key_is_created() {
     let store = Faulty::memory();
     let keys = keys_of(store.clone(), LONG);
     for _ in 0..100 {
@@ -108,7 +108,7 @@ async fn that_a_key_does_not_exist_is_known_for_a_second_or_until_it_is_created(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_holds_no_more_keys_than_it_may() {
+async fn the_cache_does_not_exceed_its_maximum_size() {
     let store = Faulty::memory();
     let keys = keys_of(store.clone(), Settings { max_entries: 10, ..LONG });
     let mut seen = Vec::new();
@@ -123,7 +123,7 @@ async fn the_cache_holds_no_more_keys_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn offline_serves_keys_for_as_long_as_it_says_after_the_last_answer() {
+async fn keys_are_served_for_the_duration_of_offline_after_the_last_answer() {
     for (fault, any) in [
         (Fault::Unreachable, Duration::from_mins(5)),
         (Fault::Unreachable, Duration::from_secs(2)),
@@ -134,7 +134,7 @@ async fn offline_serves_keys_for_as_long_as_it_says_after_the_last_answer() {
         assert_eq!(use_until_failure(&keys, MINUTE / 2).await, None);
         store.set(fault.clone());
         let served = use_until_failure(&keys, 6 * MINUTE).await.unwrap();
-        // What `any` allows is allowed in any case.
+        // Within `any`, a key is served in any case.
         let least = MINUTE.min(served);
         assert!(served >= least && served <= any.max(MINUTE) + Duration::from_secs(1), "{fault:?} {any:?}: {served:?}");
         if any < MINUTE {
@@ -145,7 +145,7 @@ async fn offline_serves_keys_for_as_long_as_it_says_after_the_last_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_offline_a_key_past_its_time_is_not_served() {
+async fn without_offline_an_expired_key_is_not_served() {
     let (store, keys) = with_key(Settings { any: Duration::from_secs(5), ..LONG }).await;
     keys.get(&name("key")).await.unwrap();
     store.set(Fault::Unreachable);
@@ -154,12 +154,12 @@ async fn without_offline_a_key_past_its_time_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_is_down_nobody_waits_for_it() {
+async fn during_an_outage_no_request_waits_for_the_keystore() {
     for fault in [Fault::Unreachable, Fault::Frozen] {
         let (store, keys) = with_key(OFFLINE).await;
         keys.get(&name("key")).await.unwrap();
         store.set(fault.clone());
-        pass(Duration::from_secs(10)).await; // nobody asks, and it is found out all the same
+        pass(Duration::from_secs(10)).await; // the outage is detected without requests
         let (gets, start) = (store.gets(), Instant::now());
         for _ in 0..100 {
             keys.get(&name("key")).await.unwrap();
@@ -173,7 +173,7 @@ async fn while_the_store_is_down_nobody_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_store_that_freezes_is_told_so_before_any_time_out() {
+async fn a_request_for_a_frozen_keystore_fails_before_its_timeout() {
     let (store, keys) = with_key(OFFLINE).await;
     store.set(Fault::Frozen);
     let start = Instant::now();
@@ -182,7 +182,7 @@ async fn who_waits_for_a_store_that_freezes_is_told_so_before_any_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_reach_the_store_again_within_two_seconds_of_its_return() {
+async fn the_breaker_closes_within_two_seconds_after_an_outage() {
     for fault in [Fault::Unreachable, Fault::Unavailable, Fault::Frozen] {
         for outage in [1, 7, 100] {
             let (store, keys) = with_key(OFFLINE).await;
@@ -199,7 +199,7 @@ async fn requests_reach_the_store_again_within_two_seconds_of_its_return() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_that_cannot_be_read_is_no_outage_and_is_served_for_offline_at_most() {
+async fn an_unreadable_key_is_not_an_outage_and_is_served_for_offline_at_most() {
     let (store, keys) = with_key(Settings { any: Duration::from_secs(5), ..OFFLINE }).await;
     keys.create(&name("other"), "me").await.unwrap();
     assert_eq!(use_until_failure(&keys, MINUTE).await, None);
@@ -218,7 +218,7 @@ async fn one_key_that_cannot_be_read_is_no_outage_and_is_served_for_offline_at_m
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_was_deleted_elsewhere_is_not_served_once_the_store_says_so() {
+async fn a_key_deleted_elsewhere_is_not_served_once_it_is_read_again() {
     let (store, keys) = with_key(Settings { any: Duration::from_secs(5), ..OFFLINE }).await;
     keys.get(&name("key")).await.unwrap();
     store.within().delete(&name("key")).await.unwrap();
@@ -230,30 +230,30 @@ async fn a_key_that_was_deleted_elsewhere_is_not_served_once_the_store_says_so()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_delays_no_request_for_a_key_that_may_be_served() {
+async fn a_slow_keystore_does_not_delay_requests_that_may_use_an_expired_key() {
     let (store, keys) = with_key(Settings { any: Duration::from_secs(2), ..OFFLINE }).await;
     keys.get(&name("key")).await.unwrap();
     store.set(Fault::Slow(Duration::from_millis(2500)));
     for _ in 0..200 {
         let start = Instant::now();
         keys.get(&name("key")).await.unwrap();
-        assert!(start.elapsed() <= STALE_PATIENCE, "{:?}", start.elapsed());
+        assert!(start.elapsed() <= MAX_STALE_WAIT, "{:?}", start.elapsed());
         assert!(keys.outage().is_none());
         pass(Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_everybody_left_is_dropped() {
+async fn a_load_is_dropped_when_no_request_waits_for_it() {
     let (store, keys) = with_key(LONG).await;
     store.set(Fault::Frozen);
     let waiting = tokio::time::timeout(Duration::from_millis(100), keys.get(&name("key"))).await;
     assert!(waiting.is_err());
-    assert!(!keys.0.loads.is_under_way(&name("key")));
+    assert!(!keys.0.loads.is_in_progress(&name("key")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_store_is_asked_now_and_then_whether_it_is_there() {
+async fn an_idle_keystore_is_probed_periodically() {
     let (store, keys) = with_key(LONG).await;
     pass(MINUTE).await;
     assert!((5..=7).contains(&store.pings()), "{}", store.pings());
@@ -269,7 +269,7 @@ async fn an_idle_store_is_asked_now_and_then_whether_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_old_requests_delete_after_a_reload_is_not_used_by_new_ones() {
+async fn a_key_deleted_by_an_old_request_is_not_served_after_a_reload() {
     let (store, old) = with_key(LONG).await;
     let new = keys_of(store.clone(), LONG);
     new.get(&name("key")).await.unwrap();
@@ -279,7 +279,7 @@ async fn what_old_requests_delete_after_a_reload_is_not_used_by_new_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn creates_and_deletes_that_fail_take_no_other_key_from_the_cache() {
+async fn failed_creates_and_deletes_do_not_evict_other_keys() {
     let store = Faulty::memory();
     let keys = keys_of(store.clone(), OFFLINE);
     let hot: Vec<_> = (0..300).map(|number| name(&format!("hot-{number}"))).collect();
@@ -303,7 +303,7 @@ async fn creates_and_deletes_that_fail_take_no_other_key_from_the_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_comes_late_does_not_stop_a_store_that_answers_again() {
+async fn a_late_failure_does_not_open_the_breaker_again() {
     let (store, keys) = with_key(OFFLINE).await;
     store.set(Fault::Frozen);
     let late = {
@@ -322,7 +322,7 @@ async fn a_failure_that_comes_late_does_not_stop_a_store_that_answers_again() {
         tokio::spawn(async move { keys.create(&name("later"), "me").await })
     };
     settle().await;
-    store.set(Fault::Unreachable); // meets new calls; the frozen one goes on with it
+    store.set(Fault::Unreachable); // applies to new calls, and ends the frozen one
     settle().await;
     store.set(Fault::None);
     let _ = late.await.unwrap();
@@ -334,38 +334,38 @@ async fn a_failure_that_comes_late_does_not_stop_a_store_that_answers_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_answer_to_a_probe_of_readiness_is_no_outage() {
+async fn a_slow_answer_to_a_readiness_probe_is_not_an_outage() {
     let (store, keys) = with_key(OFFLINE).await;
     store.set(Fault::Slow(Duration::from_millis(2500)));
-    assert!(keys.ping().await.is_err(), "it takes longer than a probe may wait");
+    assert!(keys.ping().await.is_err(), "it takes longer than the deadline of a ping");
     pass(Duration::from_secs(10)).await;
     assert!(keys.outage().is_none());
     keys.get(&name("key")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_metrics_tell_of_the_store_in_use_alone() {
-    let (sick, before) = with_key(OFFLINE).await;
-    let metrics = before.0.metrics.clone();
+async fn the_metrics_show_only_the_keystore_in_use() {
+    let (frozen, old) = with_key(OFFLINE).await;
+    let metrics = old.0.metrics.clone();
     let up = || metrics.is_up();
-    sick.set(Fault::Frozen);
+    frozen.set(Fault::Frozen);
     let waiting = {
-        let before = before.clone();
-        tokio::spawn(async move { before.create(&name("new"), "me").await })
+        let old = old.clone();
+        tokio::spawn(async move { old.create(&name("new"), "me").await })
     };
     pass(Duration::from_secs(12)).await;
     assert!(!up());
-    let now = Keys::new(Faulty::memory(), OFFLINE, metrics.clone());
+    let new = Keys::new(Faulty::memory(), OFFLINE, metrics.clone());
     assert!(!up(), "it is not in use yet");
-    now.take_over(Some(&before));
+    new.take_over(Some(&old));
     assert!(up());
     let _ = waiting.await.unwrap();
     pass(Duration::from_secs(30)).await;
-    assert!(up(), "the store before speaks on");
+    assert!(up(), "the metrics still show the old keystore");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_panics_is_an_error_for_all_who_wait_and_the_next_one_is_made() {
+async fn a_load_that_panics_fails_all_waiting_requests_and_the_next_one_succeeds() {
     let (store, keys) = with_key(LONG).await;
     store.set(Fault::Panic);
     let requests: Vec<_> = (0..10)
@@ -384,14 +384,14 @@ async fn a_load_that_panics_is_an_error_for_all_who_wait_and_the_next_one_is_mad
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_unknown_outcome_that_comes_to_pass_later_is_found_out() {
+async fn a_delayed_change_of_unknown_outcome_is_detected() {
     let (store, keys) = with_key(LONG).await;
     store.set(Fault::Unreachable);
     assert!(keys.delete(&name("key")).await.is_err());
     store.set(Fault::None);
     pass(Duration::from_millis(500)).await;
     keys.get(&name("key")).await.unwrap();
-    store.within().delete(&name("key")).await.unwrap(); // the delete that was given up
+    store.within().delete(&name("key")).await.unwrap(); // the abandoned delete
     pass(Duration::from_secs(5)).await;
     assert!(matches!(keys.get(&name("key")).await, Err(KeysError::NotFound)));
 }

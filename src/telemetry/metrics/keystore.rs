@@ -1,111 +1,114 @@
-//! What is counted about the keystore and the cache in front of it.
+//! The metrics of the keystore and the cache in front of it.
 
 use std::time::Duration;
 
 use backends::Operation;
-use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
-/// Upper bounds of the keystore's latency, in seconds: from a local file to a time-out.
+use super::registrar::Registrar;
+
+/// Upper bounds of the latency buckets, in seconds: from a local file to a timeout.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0];
 
-/// Whether requests reach the keystore.
+/// The state of the circuit breaker in front of the keystore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breaker {
-    /// They do.
+    /// Requests reach the keystore.
     Closed,
-    /// They do not, and a probe is under way.
+    /// Requests do not reach the keystore, and it is being probed.
     HalfOpen,
-    /// They do not.
+    /// Requests do not reach the keystore.
     Open,
 }
 
-/// Counters and gauges of one server's keystore. They outlive a change of the keystore by reload.
+/// The metrics of a server's keystore. They are kept if a reload replaces the keystore.
 #[derive(Debug)]
 pub struct KeystoreMetrics {
     up: IntGauge,
     breaker: IntGauge,
     operations: [OperationMetrics; Operation::ALL.len()],
-    /// Requests that found their key in the cache.
+    /// Requests whose key was in the cache.
     pub hits: IntCounter,
-    /// Requests whose key was to be read from the keystore, by them or by somebody who asked before.
+    /// Requests whose key had to be read from the keystore, by this request or one before it.
     pub misses: IntCounter,
-    /// Requests for keys that were known to be absent.
+    /// Requests for keys that were known not to exist.
     pub absent_hits: IntCounter,
-    /// Keys in use that were read again ahead of time.
+    /// Keys in use that were refreshed before they expired.
     pub refreshes: IntCounter,
     /// Refreshes that failed.
     pub failed_refreshes: IntCounter,
-    /// Requests that were served a key which could not be read again.
+    /// Requests that were served an expired key, because it could not be read.
     pub stale: IntCounter,
     /// Keys in the cache.
     pub entries: IntGauge,
 }
 
-/// What is counted about one kind of operation. In names of their own and not under one name with labels: the official
-/// SDK refuses all metrics of a server of which one, but for the three of requests, has more than one line.
+/// The metrics of one operation. Their names differ, instead of one name with labels: the official SDK rejects the
+/// metrics of a server if a metric other than the three of requests has more than one line.
 #[derive(Debug)]
 struct OperationMetrics {
     latency: Histogram,
     failures: IntCounter,
 }
 
+impl OperationMetrics {
+    fn new(registrar: Registrar<'_>, operation: Operation) -> prometheus::Result<Self> {
+        let name = operation.as_str();
+        Ok(Self {
+            latency: registrar.histogram(
+                &format!("keyway_keystore_{name}_latency_seconds"),
+                &format!("Latency of keystore {name} operations in seconds."),
+                &BUCKETS,
+            )?,
+            failures: registrar.counter(
+                &format!("keyway_keystore_{name}_failures_total"),
+                &format!("Failed keystore {name} operations."),
+            )?,
+        })
+    }
+}
+
 impl KeystoreMetrics {
-    /// Registers all of them.
+    /// Creates and registers all metrics.
     ///
     /// # Errors
-    /// When two metrics have one name, which is a defect.
+    /// If two metrics have the same name, which is a bug.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> prometheus::Result<M> {
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        }
-        let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help)?);
-        let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help)?);
-        let operation = |operation: Operation| -> prometheus::Result<OperationMetrics> {
-            let name = operation.as_str();
-            let latency = HistogramOpts::new(
-                format!("keyway_keystore_{name}_latency_seconds"),
-                format!("Seconds that the keystore took to answer a {name}."),
-            );
-            Ok(OperationMetrics {
-                latency: registered(registry, Histogram::with_opts(latency.buckets(BUCKETS.to_vec()))?)?,
-                failures: counter(
-                    &format!("keyway_keystore_{name}_failures_total"),
-                    &format!("Times that the keystore did not do a {name}."),
-                )?,
-            })
-        };
+        let registrar = Registrar::new(registry);
         let metrics = Self {
-            up: gauge("keyway_keystore_up", "1 while the keystore answers as it should, else 0.")?,
-            breaker: gauge(
+            up: registrar.gauge("keyway_keystore_up", "Whether the keystore is available (1) or not (0).")?,
+            breaker: registrar.gauge(
                 "keyway_keystore_breaker_state",
-                "Whether requests reach the keystore: 0 they do, 1 they do not and it is being probed, 2 they do not.",
+                "State of the circuit breaker in front of the keystore: 0 closed, 1 half-open, 2 open.",
             )?,
             operations: [
-                operation(Operation::Create)?,
-                operation(Operation::Read)?,
-                operation(Operation::Delete)?,
-                operation(Operation::List)?,
-                operation(Operation::Ping)?,
+                OperationMetrics::new(registrar, Operation::Create)?,
+                OperationMetrics::new(registrar, Operation::Read)?,
+                OperationMetrics::new(registrar, Operation::Delete)?,
+                OperationMetrics::new(registrar, Operation::List)?,
+                OperationMetrics::new(registrar, Operation::Ping)?,
             ],
-            hits: counter("keyway_cache_hits_total", "Requests that found their key in the cache.")?,
-            misses: counter("keyway_cache_misses_total", "Requests whose key had to be read from the keystore.")?,
-            absent_hits: counter("keyway_cache_absent_hits_total", "Requests for a key that was known not to exist.")?,
-            refreshes: counter("keyway_cache_refreshes_total", "Keys in use that were read again ahead of time.")?,
-            failed_refreshes: counter("keyway_cache_refresh_failures_total", "Such reads that failed.")?,
-            stale: counter(
+            hits: registrar.counter("keyway_cache_hits_total", "Requests whose key was in the cache.")?,
+            misses: registrar
+                .counter("keyway_cache_misses_total", "Requests whose key had to be read from the keystore.")?,
+            absent_hits: registrar
+                .counter("keyway_cache_absent_hits_total", "Requests for keys that were known not to exist.")?,
+            refreshes: registrar
+                .counter("keyway_cache_refreshes_total", "Keys in use that were refreshed before they expired.")?,
+            failed_refreshes: registrar
+                .counter("keyway_cache_refresh_failures_total", "Refreshes of keys in use that failed.")?,
+            stale: registrar.counter(
                 "keyway_cache_stale_serves_total",
-                "Requests that got a key past its time, because the keystore could not be read.",
+                "Requests that were served an expired key, because the keystore could not be read.",
             )?,
-            entries: gauge("keyway_cache_entries", "Keys in the cache.")?,
+            entries: registrar.gauge("keyway_cache_entries", "Keys in the cache.")?,
         };
         metrics.up.set(1);
         Ok(metrics)
     }
 
-    /// Requests reach the keystore, or not any more.
+    /// Sets the state of the circuit breaker.
     pub fn breaker(&self, state: Breaker) {
         self.up.set(i64::from(state == Breaker::Closed));
         self.breaker.set(match state {
@@ -115,17 +118,17 @@ impl KeystoreMetrics {
         });
     }
 
-    /// Whether the keystore answers as it should, as far as is known.
+    /// Whether the keystore is available, as far as is known.
     pub fn is_up(&self) -> bool {
         self.up.get() == 1
     }
 
-    /// An operation took so long, whether it was answered or given up.
+    /// Records the duration of an operation, whether it succeeded or not.
     pub fn latency(&self, operation: Operation, time: Duration) {
         self.of(operation).latency.observe(time.as_secs_f64());
     }
 
-    /// The keystore did not do what it was asked.
+    /// Counts a failed operation.
     pub fn failed(&self, operation: Operation) {
         self.of(operation).failures.inc();
     }

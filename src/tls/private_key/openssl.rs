@@ -1,9 +1,9 @@
-//! For tests alone: the `openssl` program, which makes files independently of our code.
+//! Runs the `openssl` program, which creates files for tests independently of our code.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `openssl` in a directory, with arguments separated by single spaces, and gives what it prints.
+/// Runs `openssl` in a directory, with arguments separated by single spaces. Returns its output.
 pub(crate) fn openssl(directory: &Path, arguments: &str) -> Vec<u8> {
     let output = Command::new("openssl")
         .args(arguments.split(' '))

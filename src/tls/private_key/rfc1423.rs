@@ -1,8 +1,8 @@
-//! PEM encryption of 1993 (RFC 1421 section 4.6, RFC 1423), as KES and `openssl rsa -aes256` write it.
+//! The original PEM encryption (RFC 1421 section 4.6, RFC 1423), as written by KES and `openssl rsa -aes256`.
 //!
-//! The key is MD5 over password and iv, once (`EVP_BytesToKey` of OpenSSL). That is weak: a password is guessed at
-//! millions of tries a second, and nothing authenticates the file. It is read because KES's files are made so; it is
-//! never written.
+//! The key is a single MD5 over password and iv (`EVP_BytesToKey` of OpenSSL). This is weak: an attacker can try
+//! millions of passwords per second, and the file is not authenticated. It is supported only for reading, because KES
+//! creates such files.
 
 use aes::{Aes128, Aes192, Aes256};
 use cbc::Decryptor;
@@ -16,13 +16,13 @@ use zeroize::Zeroizing;
 
 use super::PrivateKeyProblem;
 
-/// Length in bytes of the iv: a block of AES.
+/// Length of the iv in bytes: an AES block.
 const IV_LEN: usize = 16;
 
-/// How much of the iv serves as salt of the password, in bytes.
+/// Length of the prefix of the iv that is the salt of the password, in bytes.
 const SALT_LEN: usize = 8;
 
-/// Whether the headers of a section say that it is encrypted.
+/// Whether the headers of a section mark it as encrypted.
 pub(super) fn is_encrypted(section: &Pem) -> bool {
     section.headers().get("Proc-Type").is_some_and(|value| value.ends_with("ENCRYPTED"))
 }
@@ -31,7 +31,7 @@ pub(super) fn is_encrypted(section: &Pem) -> bool {
 ///
 /// # Errors
 /// [`PrivateKeyProblem::Encryption`] for a cipher other than AES in CBC mode, [`PrivateKeyProblem::Damaged`] for
-/// headers that are missing or wrong, [`PrivateKeyProblem::WrongPassword`] when what comes out is not DER.
+/// missing or invalid headers, [`PrivateKeyProblem::WrongPassword`] if the result is not DER.
 pub(super) fn decrypt(section: &Pem, password: &[u8]) -> Result<Vec<u8>, PrivateKeyProblem> {
     let header = section.headers().get("DEK-Info").ok_or(PrivateKeyProblem::Damaged)?;
     let (cipher, iv) = header.split_once(',').ok_or(PrivateKeyProblem::Damaged)?;
@@ -43,7 +43,7 @@ pub(super) fn decrypt(section: &Pem, password: &[u8]) -> Result<Vec<u8>, Private
     };
     let iv = iv_of_hex(iv.trim()).ok_or(PrivateKeyProblem::Damaged)?;
     let der = decrypt(section.contents(), password, &iv).ok_or(PrivateKeyProblem::WrongPassword)?;
-    // A wrong password leaves right padding one time in 256, but not a SEQUENCE of just this length.
+    // A wrong password gives valid padding in one of 256 cases, but not a SEQUENCE of exactly this length.
     let is_sequence = AnyRef::from_der(&der).is_ok_and(|value| value.tag() == Tag::Sequence);
     if is_sequence { Ok(der.to_vec()) } else { Err(PrivateKeyProblem::WrongPassword) }
 }
@@ -60,7 +60,7 @@ where
     Some(buffer)
 }
 
-/// `EVP_BytesToKey` with MD5 and one round: MD5(password, salt), then MD5(what came before, password, salt), and so on
+/// `EVP_BytesToKey` with MD5 and one round: MD5(password, salt), then MD5(previous digest, password, salt), and so on
 /// until there are `len` bytes.
 fn key_of_password(password: &[u8], iv: &[u8; IV_LEN], len: usize) -> Zeroizing<Vec<u8>> {
     let salt: Vec<u8> = iv.iter().copied().take(SALT_LEN).collect();

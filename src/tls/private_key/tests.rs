@@ -1,4 +1,4 @@
-//! Tests of private keys in files, which the `openssl` program makes.
+//! Tests with private keys that the `openssl` program creates.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const PASSWORD: &[u8] = b"correct horse";
 
-/// Commands that make `key.pem`, plain, in PKCS#8.
+/// Commands that create `key.pem`, a plain PKCS#8 key.
 const PLAIN: [&str; 5] = [
     "genpkey -algorithm ED25519 -out key.pem",
     "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem",
@@ -18,7 +18,7 @@ const PLAIN: [&str; 5] = [
     "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key.pem",
 ];
 
-/// A directory in which `key.pem` is a plain key and the file `password` holds [`PASSWORD`].
+/// A directory with a plain key in `key.pem` and [`PASSWORD`] in the file `password`.
 fn directory(command: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("password"), PASSWORD).unwrap();
@@ -30,12 +30,12 @@ fn ecdsa() -> TempDir {
     directory(PLAIN[1])
 }
 
-/// The public key that rustls finds in a private key.
+/// The public key that rustls derives from a private key.
 fn public_key(key: &PrivateKeyDer<'static>) -> Vec<u8> {
     rustls::crypto::aws_lc_rs::sign::any_supported_type(key).unwrap().public_key().unwrap().to_vec()
 }
 
-/// What loading `file` says, without the name of the directory; with a check that it shows no secret.
+/// The error of loading `file`, without the directory. Checks that it contains no secret.
 fn refusal(directory: &TempDir, file: &str, password: Option<&[u8]>) -> String {
     let path = directory.path().join(file);
     let error = load(&path, password).unwrap_err();
@@ -57,7 +57,7 @@ fn plain_keys_of_every_type_are_read() {
 }
 
 #[test]
-fn the_older_plain_forms_are_read() {
+fn the_older_plain_formats_are_read() {
     let old = directory("ecparam -name prime256v1 -genkey -out old.pem"); // EC PARAMETERS, then the key
     assert!(matches!(load(&old.path().join("old.pem"), None).unwrap(), PrivateKeyDer::Sec1(_)));
     let old = directory("genrsa -traditional -out old.pem 2048");
@@ -65,7 +65,7 @@ fn the_older_plain_forms_are_read() {
 }
 
 #[test]
-fn a_key_with_the_label_of_another_form_is_read() {
+fn a_key_with_the_label_of_another_format_is_read() {
     let directory = ecdsa();
     let text = fs::read_to_string(directory.path().join("key.pem")).unwrap();
     fs::write(directory.path().join("other.pem"), text.replace("PRIVATE KEY", "RSA PRIVATE KEY")).unwrap();
@@ -93,7 +93,7 @@ fn encrypted_pkcs8_is_read_for_every_type_and_scheme() {
         let key = load(&directory.path().join("encrypted.pem"), Some(PASSWORD)).unwrap();
         let plain = load(&directory.path().join("key.pem"), None).unwrap();
         assert_eq!(public_key(&key), public_key(&plain), "{scheme}");
-        assert_refuses_wrong_passwords(&directory);
+        assert_wrong_passwords_are_rejected(&directory);
     }
 }
 
@@ -111,7 +111,7 @@ fn encrypted_rfc_1423_is_read_for_every_key_length() {
             let key = load(&directory.path().join("encrypted.pem"), Some(PASSWORD)).unwrap();
             let plain = load(&directory.path().join("key.pem"), None).unwrap();
             assert_eq!(public_key(&key), public_key(&plain), "{form} {cipher}");
-            assert_refuses_wrong_passwords(&directory);
+            assert_wrong_passwords_are_rejected(&directory);
         }
     }
 }
@@ -121,7 +121,7 @@ fn encrypted_pkcs8_with_rfc_1423_headers_is_read_as_kes_writes_it() {
     for command in PLAIN {
         let directory = directory(command);
         openssl(directory.path(), "pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.der");
-        // openssl cannot write this form; it can derive the same key and encrypt with it.
+        // openssl cannot write this format, but can derive the same key and encrypt with it.
         let derived = "enc -aes-256-cbc -md md5 -S 0001020304050607 -pass file:password -P";
         let derived = String::from_utf8(openssl(directory.path(), derived)).unwrap();
         let key = derived.lines().find_map(|line| line.strip_prefix("key=")).unwrap();
@@ -135,24 +135,24 @@ fn encrypted_pkcs8_with_rfc_1423_headers_is_read_as_kes_writes_it() {
         let key = load(&directory.path().join("encrypted.pem"), Some(PASSWORD)).unwrap();
         let plain = load(&directory.path().join("key.pem"), None).unwrap();
         assert_eq!(public_key(&key), public_key(&plain), "{command}");
-        assert_refuses_wrong_passwords(&directory);
+        assert_wrong_passwords_are_rejected(&directory);
     }
 }
 
-fn assert_refuses_wrong_passwords(directory: &TempDir) {
+fn assert_wrong_passwords_are_rejected(directory: &TempDir) {
     for password in [b"wrong horse".as_slice(), b"", b"correct horse\n"] {
         let message = refusal(directory, "encrypted.pem", Some(password));
-        assert_eq!(message, "encrypted.pem: the password in tls.password does not decrypt its private key");
+        assert_eq!(message, "encrypted.pem: the password in tls.password does not decrypt the private key");
     }
     assert_eq!(
         refusal(directory, "encrypted.pem", None),
-        "encrypted.pem: its private key is encrypted and there is no password: set tls.password"
+        "encrypted.pem: the private key is encrypted; set tls.password"
     );
 }
 
 #[test]
-fn no_wrong_password_of_two_thousand_passes() {
-    // Eight of them or so leave right padding.
+fn two_thousand_wrong_passwords_are_rejected() {
+    // About eight of them give valid padding.
     let directory = ecdsa();
     openssl(directory.path(), "ec -in key.pem -aes256 -out encrypted.pem -passout file:password");
     let file = directory.path().join("encrypted.pem");
@@ -163,7 +163,7 @@ fn no_wrong_password_of_two_thousand_passes() {
 }
 
 #[test]
-fn a_password_is_not_needed_for_a_plain_key_and_does_no_harm() {
+fn the_password_is_ignored_for_a_plain_key() {
     let directory = ecdsa();
     assert!(load(&directory.path().join("key.pem"), Some(PASSWORD)).is_ok());
 }
@@ -180,14 +180,14 @@ fn a_key_is_found_between_certificates() {
     }
     assert_eq!(
         refusal(&directory, "server.crt", None),
-        "server.crt: it holds no private key, but a certificate: are the two files swapped?"
+        "server.crt: contains no private key, but a certificate; are the two files swapped?"
     );
     fs::write(directory.path().join("two.pem"), key.repeat(2)).unwrap();
-    assert_eq!(refusal(&directory, "two.pem", None), "two.pem: it holds 2 private keys: leave one");
+    assert_eq!(refusal(&directory, "two.pem", None), "two.pem: contains 2 private keys; keep only one");
 }
 
 #[test]
-fn what_is_no_pem_file_is_refused_by_its_reason() {
+fn a_file_that_is_not_pem_has_a_specific_error() {
     let directory = ecdsa();
     openssl(directory.path(), "pkey -in key.pem -outform DER -out key.der");
     fs::write(directory.path().join("empty"), "").unwrap();
@@ -195,42 +195,45 @@ fn what_is_no_pem_file_is_refused_by_its_reason() {
     fs::create_dir(directory.path().join("folder")).unwrap();
     for (file, expected) in [
         ("none", "none: no such file"),
-        ("empty", "empty: it is empty"),
-        ("folder", "folder: it is a directory: name the file in it"),
-        ("garbage", "garbage: it is not PEM: no line begins with -----BEGIN"),
+        ("empty", "empty: the file is empty"),
+        ("folder", "folder: is a directory; specify a file"),
+        ("garbage", "garbage: not PEM: no line begins with -----BEGIN"),
     ] {
         assert_eq!(refusal(&directory, file, None), expected);
     }
-    assert!(refusal(&directory, "key.der", None).starts_with("key.der: it is binary (DER or PKCS#12), not PEM"));
+    assert!(refusal(&directory, "key.der", None).starts_with("key.der: binary (DER or PKCS#12) instead of PEM"));
 }
 
 #[test]
-fn a_key_cut_or_changed_anywhere_is_refused() {
+fn a_damaged_key_is_rejected() {
     let directory = ecdsa();
     let whole = fs::read_to_string(directory.path().join("key.pem")).unwrap();
     for len in "-----BEGIN ".len()..whole.trim_end().len() {
         fs::write(directory.path().join("cut.pem"), &whole[..len]).unwrap();
-        assert!(refusal(&directory, "cut.pem", None).contains("its PEM is damaged or cut off"), "{len}");
+        assert!(refusal(&directory, "cut.pem", None).contains("damaged or cut off"), "{len}");
     }
     fs::write(directory.path().join("changed.pem"), whole.replacen("MIG", "AAA", 1)).unwrap();
-    assert!(refusal(&directory, "changed.pem", None).contains("its private key is damaged, or of a type"));
+    assert!(refusal(&directory, "changed.pem", None).contains("the private key is damaged or of an unsupported type"));
 }
 
 #[test]
-fn what_cannot_be_read_says_so_and_what_to_do() {
+fn the_error_for_an_unsupported_key_says_what_to_do() {
     let directory = directory(PLAIN[4]);
     openssl(directory.path(), "rsa -traditional -in key.pem -des3 -out des3.pem -passout file:password");
     openssl(directory.path(), "pkcs8 -topk8 -v1 PBE-SHA1-3DES -in key.pem -out pkcs12.pem -passout file:password");
     for file in ["des3.pem", "pkcs12.pem"] {
         let message = refusal(&directory, file, Some(PASSWORD));
-        assert!(message.contains("encrypted in a way that is not supported: convert it with openssl"), "{message}");
+        assert!(
+            message.contains("encryption of the private key is not supported; convert it with openssl"),
+            "{message}"
+        );
     }
     for (label, expected) in [
-        ("OPENSSH PRIVATE KEY", "in a format that is not supported"),
-        ("ENCRYPTED PRIVATE KEY", "its encrypted private key is damaged"),
-        ("PRIVATE KEY", "its private key is damaged, or of a type"),
-        ("PUBLIC KEY", "it holds no private key, but a public key"),
-        ("correct horse", "it holds no private key, but something else"),
+        ("OPENSSH PRIVATE KEY", "the format of the private key is not supported"),
+        ("ENCRYPTED PRIVATE KEY", "the encrypted private key is damaged"),
+        ("PRIVATE KEY", "the private key is damaged or of an unsupported type"),
+        ("PUBLIC KEY", "contains no private key, but a public key"),
+        ("correct horse", "contains no private key, but other data"),
     ] {
         fs::write(directory.path().join("other.pem"), pem::encode(&Pem::new(label, [1, 2, 3]))).unwrap();
         let message = refusal(&directory, "other.pem", Some(PASSWORD));
@@ -239,17 +242,17 @@ fn what_cannot_be_read_says_so_and_what_to_do() {
 }
 
 #[test]
-fn keys_that_tls_cannot_use_are_refused() {
+fn keys_that_tls_cannot_use_are_rejected() {
     for command in [
         "genpkey -algorithm X25519 -out key.pem",
         "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out key.pem",
     ] {
-        assert!(refusal(&directory(command), "key.pem", None).contains("of a type that TLS cannot use"));
+        assert!(refusal(&directory(command), "key.pem", None).contains("of an unsupported type"));
     }
 }
 
 #[test]
-fn headers_that_are_missing_or_wrong_are_damage() {
+fn missing_or_invalid_headers_are_reported_as_damage() {
     let directory = ecdsa();
     openssl(directory.path(), "ec -in key.pem -aes256 -out encrypted.pem -passout file:password");
     let whole = fs::read_to_string(directory.path().join("encrypted.pem")).unwrap();
@@ -257,6 +260,6 @@ fn headers_that_are_missing_or_wrong_are_damage() {
     for replacement in ["X-Other: 1", "DEK-Info: AES-256-CBC", "DEK-Info: AES-256-CBC,00", "DEK-Info: AES-256-CBC,zz"] {
         fs::write(directory.path().join("other.pem"), whole.replace(dek_info, replacement)).unwrap();
         let message = refusal(&directory, "other.pem", Some(PASSWORD));
-        assert_eq!(message, "other.pem: its encrypted private key is damaged", "{replacement}");
+        assert_eq!(message, "other.pem: the encrypted private key is damaged", "{replacement}");
     }
 }

@@ -1,6 +1,6 @@
 //! The whole way, fs -> sqlite -> postgres -> OpenBao -> fs, killed on each leg; and what it costs.
 //!
-//! `KEYWAY_MOVE_KEYS=50000 cargo test --test keyway legs -- --nocapture` prints the table for that many keys.
+//! `KEYWAY_MOVE_KEYS=50000 cargo test --test keyway legs -- --nocapture` prints the table for 50,000 keys.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use crate::support::bench::{keyway, words};
 use crate::support::server::program;
 use crate::support::stores::{self, Kv};
 
-/// Longer than a leg may take.
+/// Longer than any leg takes.
 const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What a leg cost.
@@ -55,7 +55,7 @@ async fn keys_that_went_through_all_stores_and_three_kills_are_as_they_were() {
         let before = kills;
         let start = Instant::now();
         if is_half_done(number).is_some() {
-            // One key at a time where a key is quick, so that it does not end while we look.
+            // One key at a time for a fast target, so that the migration does not end too early.
             let options = if number == 0 { "--concurrency 1" } else { "" };
             let mut child = start_one(&format!("{line} {options}"), &bench);
             while is_half_done(number) == Some(false) {

@@ -13,7 +13,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
-// keyStatus is MinIO's answer on the state of a key: it makes a data key and decrypts it.
+// keyStatus is MinIO's response about the state of a key: it generates a data key and decrypts it.
 type keyStatus struct {
 	KeyID         string `json:"key-id"`
 	EncryptionErr string `json:"encryption-error"`
@@ -42,7 +42,7 @@ func (s server) keys(t testing.TB, pattern string) []string {
 	return names
 }
 
-func TestKeysAreSeenAndMadeThroughTheAdminAPI(t *testing.T) {
+func TestKeysAreListedAndCreatedThroughTheAdminAPI(t *testing.T) {
 	s, defaultKey := servers(t)[0], setting(t, "KEYWAY_DEFAULT_KEY")
 	// Both generations of MinIO's API.
 	for path, method := range map[string]string{"/minio/kms/v1/status": http.MethodGet, "/minio/admin/v3/kms/status": http.MethodPost} {

@@ -72,7 +72,7 @@ func (s server) admin(t testing.TB, method, path string, query url.Values) (int,
 	return response.StatusCode, string(body)
 }
 
-// adminJSON reads a successful answer.
+// adminJSON reads a successful response.
 func (s server) adminJSON(t testing.TB, method, path string, query url.Values, into any) {
 	t.Helper()
 	status, body := s.admin(t, method, path, query)

@@ -63,7 +63,7 @@ func encryptions(t testing.TB) []encryption {
 		must(t, err)
 		return header
 	}
-	// A key of only this test.
+	// A key used only by this test.
 	own := "key-of-" + setting(t, "KEYWAY_BUCKET")
 	return []encryption{
 		{"none", "", "", nil},
@@ -234,7 +234,7 @@ func TestObjectsOfAllKindsAreWritten(t *testing.T) {
 		row("encryption of a bucket, versions", kind.title, "ok")
 	}
 
-	// The drives hold the plaintext of what nobody asked to encrypt, and of nothing else.
+	// The drives hold the plaintext of unencrypted objects, and of nothing else.
 	for _, kind := range kinds {
 		name := fmt.Sprintf("%s/%d", kind.title, 1<<20+1)
 		equal(t, name+" is on the drive in plain", onDrive(t, content(name, 1000)), kind.header == nil)

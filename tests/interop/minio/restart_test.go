@@ -132,7 +132,7 @@ func TestNoUploadIsLostWhenTheGatewayRestarts(t *testing.T) {
 	}
 	for _, object := range failed {
 		if _, err := s.StatObject(ctx, bucket, object.Name, minio.StatObjectOptions{}); minio.ToErrorResponse(err).Code != "NoSuchKey" {
-			// The answer may have been lost, but then the object is whole.
+			// The response may have been lost, but then the object is complete.
 			must(t, check(ctx, s, object))
 		}
 	}

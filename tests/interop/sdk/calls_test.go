@@ -13,7 +13,7 @@ import (
 	"github.com/minio/kms-go/kes"
 )
 
-// call is a method of the SDK's client and what it must give. `own` is a prefix for names that nobody else uses.
+// call is a method of the SDK's client and its expected result. `own` is a prefix for names that no other test uses.
 type call struct {
 	name string
 	try  func(t *testing.T, ctx context.Context, c *client, own string)
@@ -46,7 +46,7 @@ var calls = []call{
 }
 
 func TestEveryCallWorksOverBothProtocolsWithAPIKeysAndCertificates(t *testing.T) {
-	// As applications create it: only the API key, and the server's certificate among the system's roots.
+	// As in applications: only the API key, with the server's certificate among the system's roots.
 	simple, err := kes.NewClient(setting(t, "KEYWAY_ENDPOINT"), apiKey(t, "ALL"))
 	must(t, err)
 	ofKey, err := kes.GenerateCertificate(apiKey(t, "ALL"))

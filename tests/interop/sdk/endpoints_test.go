@@ -11,7 +11,7 @@ import (
 	"github.com/minio/kms-go/kes"
 )
 
-// deadEndpoint is an address at which nobody listens.
+// deadEndpoint is an address without a server.
 func deadEndpoint(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,7 +45,7 @@ func TestAnEndpointThatDiesCostsNoCall(t *testing.T) {
 	ctx := deadline(t)
 	pid, err := strconv.Atoi(setting(t, "KEYWAY_PID"))
 	must(t, err)
-	// The one that dies comes first: the SDK goes on asking the first as long as it answers.
+	// The one that dies comes first: the SDK uses the first endpoint as long as it responds.
 	c := newClient(t, "two gateways", certificate(t, "ADMIN"), setting(t, "KEYWAY_DYING_ENDPOINT"), setting(t, "KEYWAY_ENDPOINT"))
 	start, created := time.Now(), 0
 	for round := range 200 {

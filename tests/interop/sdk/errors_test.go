@@ -89,7 +89,7 @@ func TestEveryErrorIsTheSDKsOwnValue(t *testing.T) {
 			return err
 		})
 	}
-	// MinIO takes only this status as "not supported".
+	// MinIO interprets only this status as "not supported".
 	add("HMAC", "the key is of a time without HMACs", kes.NewError(http.StatusNotImplemented, "key does not support HMAC"),
 		func(ctx context.Context) error { _, err := c.HMAC(ctx, "without-hmac", nil); return err })
 
@@ -187,9 +187,9 @@ func TestWithoutACertificateOrTrustThereIsAConnectionError(t *testing.T) {
 	}
 }
 
-func TestAStoreThatFailsIsReportedAsByKES(t *testing.T) {
+func TestAnUnavailableStoreIsReportedLikeKES(t *testing.T) {
 	ctx, c := deadline(t), admin(t)
-	// `unreachable`: nobody answers at its address; `unavailable`: it answers otherwise than it should.
+	// `unreachable`: there is no server at its address; `unavailable`: it does not respond as it should.
 	kind := setting(t, "KEYWAY_STORE")
 	state, err := c.Status(ctx)
 	must(t, err)

@@ -42,7 +42,7 @@ type client struct {
 	protocols map[string]int
 }
 
-// counted is a transport that counts the protocols of all answers.
+// counted is a transport that counts the protocols of all responses.
 type counted struct {
 	*client
 	next http.RoundTripper
@@ -96,7 +96,7 @@ func roots(t testing.TB) *x509.CertPool {
 	return pool
 }
 
-// newClient speaks HTTP/2 with a certificate, as the SDK does unless asked otherwise.
+// newClient uses HTTP/2 with a certificate, as the SDK does by default.
 func newClient(t testing.TB, title string, pair tls.Certificate, endpoints ...string) *client {
 	t.Helper()
 	if len(endpoints) == 0 {

@@ -70,7 +70,7 @@ func errorLog(t *testing.T, ctx context.Context, c *client, own string) {
 		}
 		message := stream.Message()
 		if strings.Contains(message, "/v1/key/create/"+own+"refused") {
-			equal(t, "the event tells who was refused", strings.Contains(message, nobody.identity.String()), true)
+			equal(t, "the event contains the refused identity", strings.Contains(message, nobody.identity.String()), true)
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-//! Answers of a server, as far as the command line looks into them. What `--json` prints is the answer as it came.
+//! The responses of a server, as far as the command line interprets them. `--json` prints a response unchanged.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::policy::{PathPattern, Policy};
 use crate::wire::base64::Bytes;
 
-/// The body of every error.
+/// The body of every error response.
 #[derive(Debug, Deserialize)]
 pub struct Failure {
-    /// What is wrong.
+    /// The error message.
     pub message: String,
-    /// What is wrong with the store; Keyway alone says it, and to some clients.
+    /// The problem of the keystore. Only Keyway sends it, and not to all clients.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -21,7 +21,7 @@ pub struct Failure {
 /// A page of `/v1/key/list/` and `/v1/policy/list/`.
 #[derive(Debug, Deserialize)]
 pub struct Names {
-    /// Names in byte order. KES writes `null` for none.
+    /// Names in byte order. KES sends `null` for none.
     #[serde(default)]
     pub names: Option<Vec<String>>,
     /// Where the next page begins; empty or absent at the end.
@@ -46,7 +46,7 @@ pub struct IdentityInfo {
     /// The name of its policy.
     #[serde(default)]
     pub policy: Option<String>,
-    /// Since when the server knows it.
+    /// When it was added to the server.
     #[serde(default)]
     pub created_at: String,
 }
@@ -82,16 +82,16 @@ impl SelfInfo {
 pub struct Rules {
     /// The policy.
     pub name: String,
-    /// What it allows; the names are the patterns.
+    /// The allow rules; the map keys are the patterns.
     #[serde(default)]
     pub allow: BTreeMap<String, Value>,
-    /// What it denies.
+    /// The deny rules.
     #[serde(default)]
     pub deny: BTreeMap<String, Value>,
 }
 
 impl Rules {
-    /// The policy that decides as the server's.
+    /// The policy with these rules.
     pub fn policy(&self) -> Policy {
         let patterns = |rules: &BTreeMap<String, Value>| rules.keys().map(PathPattern::new).collect();
         Policy { allow: patterns(&self.allow), deny: patterns(&self.deny) }
@@ -103,13 +103,13 @@ impl Rules {
 pub struct Description {
     /// The name.
     pub name: String,
-    /// What the key is for; policies have none.
+    /// The algorithm of a key; policies have none.
     #[serde(default)]
     pub algorithm: Option<String>,
-    /// When it was made.
+    /// When it was created.
     #[serde(default)]
     pub created_at: String,
-    /// By whom.
+    /// The identity that created it.
     #[serde(default)]
     pub created_by: String,
 }
@@ -118,7 +118,7 @@ pub struct Description {
 #[derive(Debug, Deserialize)]
 pub struct DataKey {
     /// The key.
-    #[serde(deserialize_with = "Bytes::deserialize")] // must be there
+    #[serde(deserialize_with = "Bytes::deserialize")] // required
     pub plaintext: Bytes,
     /// The key, encrypted.
     pub ciphertext: String,
@@ -135,13 +135,13 @@ pub struct Encrypted {
 #[derive(Debug, Deserialize)]
 pub struct Decrypted {
     /// The message.
-    #[serde(deserialize_with = "Bytes::deserialize")] // must be there
+    #[serde(deserialize_with = "Bytes::deserialize")] // required
     pub plaintext: Bytes,
 }
 
 /// `/v1/key/hmac/`.
 #[derive(Debug, Deserialize)]
-pub struct Sum {
+pub struct Hmac {
     /// Base64.
     pub hmac: String,
 }
@@ -158,44 +158,44 @@ pub struct Status {
     /// Its architecture.
     #[serde(default)]
     pub arch: String,
-    /// Seconds since its start.
+    /// Seconds since the server started.
     #[serde(default)]
     pub uptime: u64,
     /// CPUs of the machine.
     #[serde(default)]
     pub num_cpu: u64,
-    /// CPUs that the server uses.
+    /// CPUs that the server may use.
     #[serde(default)]
     pub num_cpu_used: u64,
-    /// Bytes.
+    /// Heap in bytes.
     #[serde(default)]
     pub mem_heap_used: u64,
     /// Bytes.
     #[serde(default)]
     pub mem_stack_used: u64,
-    /// Milliseconds that the store took to answer.
+    /// Latency of the keystore in milliseconds.
     #[serde(default)]
     pub keystore_latency: Option<u64>,
-    /// Nobody answers at the store's address.
+    /// Whether the keystore cannot be reached.
     #[serde(default)]
     pub keystore_unreachable: bool,
-    /// The store does not answer as it should.
+    /// Whether the keystore is not available.
     #[serde(default)]
     pub keystore_unavailable: bool,
-    /// What is wrong with the store. Keyway alone says it.
+    /// The problem of the keystore. Only Keyway sends it.
     #[serde(default)]
     pub keystore_error: Option<String>,
-    /// Seconds since the store answered for the last time. Keyway alone says it.
+    /// Seconds since the last response of the keystore. Only Keyway sends it.
     #[serde(default)]
     pub keystore_down_seconds: Option<f64>,
-    /// Keys in the server's memory. Keyway alone tells of it.
+    /// The server's cache. Only Keyway sends it.
     #[serde(default)]
     pub cache: Option<Cache>,
 }
 
 impl Status {
-    /// Whether the store can serve keys.
-    pub fn keystore_is_well(&self) -> bool {
+    /// Whether the keystore is available.
+    pub fn keystore_is_healthy(&self) -> bool {
         !self.keystore_unreachable && !self.keystore_unavailable
     }
 }
@@ -215,19 +215,19 @@ pub struct Api {
 /// `cache` of `/v1/status`.
 #[derive(Debug, Deserialize)]
 pub struct Cache {
-    /// Keys in memory.
+    /// Cached keys.
     #[serde(default)]
     pub entries: u64,
-    /// Requests for a key that was there.
+    /// Requests for a cached key.
     #[serde(default)]
     pub hits: u64,
-    /// Requests for a key that was not.
+    /// Requests for a key that was not cached.
     #[serde(default)]
     pub misses: u64,
-    /// Keys that were read again before they expired.
+    /// Keys that were refreshed before they expired.
     #[serde(default)]
     pub refreshes: u64,
-    /// Requests that were served from memory because the store was down.
+    /// Requests that were served from the cache because the keystore was down.
     #[serde(default)]
     pub stale: u64,
 }
@@ -238,11 +238,11 @@ pub struct AuditEvent {
     /// RFC 3339.
     #[serde(default)]
     pub time: String,
-    /// Who asked for what.
+    /// The request.
     pub request: AuditRequest,
-    /// What the answer was.
+    /// The response.
     pub response: AuditResponse,
-    /// Why it was refused or failed. Keyway alone says it.
+    /// Why it was refused or failed. Only Keyway sends it.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -250,13 +250,13 @@ pub struct AuditEvent {
 /// The request of an [`AuditEvent`].
 #[derive(Debug, Deserialize, Serialize)]
 pub struct AuditRequest {
-    /// The client's address.
+    /// The client's IP address.
     #[serde(default)]
     pub ip: String,
-    /// What it asked for.
+    /// The path.
     #[serde(default)]
     pub path: String,
-    /// Its identity; empty when it has none.
+    /// The client's identity; empty if it has none.
     #[serde(default)]
     pub identity: String,
 }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_without_its_key_or_message_is_no_answer() {
+    fn a_response_without_its_key_or_message_is_invalid() {
         assert!(serde_json::from_str::<Decrypted>("{}").is_err());
         assert!(serde_json::from_str::<DataKey>(r#"{"ciphertext":"AAAA"}"#).is_err());
         let decrypted: Decrypted = serde_json::from_str(r#"{"plaintext":"aGVsbG8="}"#).unwrap();

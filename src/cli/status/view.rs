@@ -1,4 +1,4 @@
-//! What `keyway status` shows to people: a block for each server, drawn over the last one with `--watch`.
+//! The text output of `keyway status`: one block per server, redrawn in place with `--watch`.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -7,76 +7,78 @@ use std::os::fd::AsFd as _;
 
 use time::OffsetDateTime;
 
-use super::{Answer, milliseconds};
+use super::{Reply, milliseconds};
 use crate::cli::terminal::output::{BAD, BOLD, DIM, DOUBTFUL, GOOD, printable};
-use crate::client::answers::{Cache, Status};
+use crate::client::responses::{Cache, Status};
 use crate::config::duration::GoDuration;
 
-/// Latencies that are drawn, one a second.
+/// The number of latencies in the graph, one per second.
 const HISTORY: usize = 60;
 
-/// Heights of a bar.
+/// The heights of a bar.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Columns and rows of a terminal that does not say how many it has: those of the VT100.
-const SIZE: (usize, usize) = (80, 24);
+/// Columns and rows of a terminal that does not report its size: those of the VT100.
+const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
-/// What `--watch` has drawn.
-pub(super) struct Picture {
-    /// Latencies of each server in milliseconds; nothing where there was no answer.
+/// The screen of `--watch`.
+pub(super) struct View {
+    /// Latencies of each server in milliseconds; `None` for a failed request.
     histories: Vec<VecDeque<Option<f64>>>,
-    /// Lines that the last picture has on the screen.
+    /// Lines of the previous frame on the screen.
     lines: usize,
 }
 
-impl Picture {
+impl View {
     pub(super) fn new(servers: usize) -> Self {
         Self { histories: vec![VecDeque::with_capacity(HISTORY); servers], lines: 0 }
     }
 
-    /// The next picture, to be written at once, over the last one.
-    pub(super) fn next(&mut self, answers: &[Answer]) -> String {
-        for (history, answer) in self.histories.iter_mut().zip(answers) {
+    /// The next frame, which replaces the previous one; write it at once.
+    pub(super) fn next(&mut self, replies: &[Reply]) -> String {
+        for (history, reply) in self.histories.iter_mut().zip(replies) {
             if history.len() == HISTORY {
                 history.pop_front();
             }
-            history.push_back(answer.result.is_ok().then(|| milliseconds(answer.took)));
+            history.push_back(reply.result.is_ok().then(|| milliseconds(reply.latency)));
         }
         let now = OffsetDateTime::now_utc();
         let clock = format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second());
-        let text =
-            format!("{DIM}{clock} UTC, every second; Ctrl-C ends{DIM:#}\n{}", blocks(answers, Some(&self.histories)));
+        let text = format!(
+            "{DIM}{clock} UTC, every second; Ctrl-C to stop{DIM:#}\n{}",
+            blocks(replies, Some(&self.histories))
+        );
         let (columns, rows) = size();
-        let mut drawn = String::new();
+        let mut frame = String::new();
         if self.lines > 0 {
-            let _ = write!(drawn, "\u{1b}[{}A", self.lines); // writing to a String cannot fail
+            let _ = write!(frame, "\u{1b}[{}A", self.lines); // writing to a String cannot fail
         }
         self.lines = 0;
-        // What does not fit would wrap or scroll, and the next picture would be drawn too low.
+        // Text that does not fit would wrap or scroll, and the next frame would be drawn too low.
         for line in text.lines().take(rows.saturating_sub(1)) {
-            let _ = writeln!(drawn, "{}\u{1b}[K", cut(line, columns));
+            let _ = writeln!(frame, "{}\u{1b}[K", truncate(line, columns));
             self.lines += 1;
         }
-        drawn.push_str("\u{1b}[J");
-        drawn
+        frame.push_str("\u{1b}[J");
+        frame
     }
 }
 
-/// A block of lines for each server.
-pub(super) fn blocks(answers: &[Answer], histories: Option<&[VecDeque<Option<f64>>]>) -> String {
+/// One block of lines per server.
+pub(super) fn blocks(replies: &[Reply], histories: Option<&[VecDeque<Option<f64>>]>) -> String {
     let mut text = String::new();
-    for (index, answer) in answers.iter().enumerate() {
-        let (style, mark) = match &answer.result {
-            Ok((status, _)) if status.keystore_is_well() => (GOOD, "●"),
+    for (index, reply) in replies.iter().enumerate() {
+        let (style, mark) = match &reply.result {
+            Ok((status, _)) if status.keystore_is_healthy() => (GOOD, "●"),
             Ok(_) => (DOUBTFUL, "●"),
             Err(_) => (BAD, "●"),
         };
-        let _ = writeln!(text, "{style}{mark}{style:#} {BOLD}{}{BOLD:#}", printable(&answer.endpoint));
-        match &answer.result {
-            Ok((status, _)) => lines(&mut text, answer, status),
+        let _ = writeln!(text, "{style}{mark}{style:#} {BOLD}{}{BOLD:#}", printable(&reply.endpoint));
+        match &reply.result {
+            Ok((status, _)) => lines(&mut text, reply, status),
             Err(error) => {
                 for line in error.to_string().lines() {
-                    let line = line.trim_start().trim_start_matches(answer.endpoint.as_str());
+                    let line = line.trim_start().trim_start_matches(reply.endpoint.as_str());
                     let _ = writeln!(text, "  {BAD}{}{BAD:#}", printable(line.trim_start()));
                 }
             }
@@ -88,14 +90,14 @@ pub(super) fn blocks(answers: &[Answer], histories: Option<&[VecDeque<Option<f64
     text
 }
 
-fn lines(text: &mut String, answer: &Answer, status: &Status) {
+fn lines(text: &mut String, reply: &Reply, status: &Status) {
     field(
         text,
         "Version",
         &format!("{} ({}/{})", printable(&status.version), printable(&status.os), printable(&status.arch)),
     );
     field(text, "Up for", &GoDuration(std::time::Duration::from_secs(status.uptime)).to_string());
-    field(text, "Latency", &format!("{:.1} ms", milliseconds(answer.took)));
+    field(text, "Latency", &format!("{:.1} ms", milliseconds(reply.latency)));
     field(text, "Keystore", &keystore(status));
     if let Some(cache) = &status.cache {
         field(text, "Cache", &cache_line(cache));
@@ -110,7 +112,7 @@ fn field(text: &mut String, name: &str, value: &str) {
 }
 
 fn keystore(status: &Status) -> String {
-    if status.keystore_is_well() {
+    if status.keystore_is_healthy() {
         let latency = status.keystore_latency.map(|latency| format!(", {latency} ms")).unwrap_or_default();
         return format!("{GOOD}well{GOOD:#}{latency}");
     }
@@ -122,9 +124,10 @@ fn keystore(status: &Status) -> String {
 }
 
 fn cache_line(cache: &Cache) -> String {
-    let asked = cache.hits + cache.misses;
+    let requests = cache.hits + cache.misses;
     #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-    let rate = if asked == 0 { String::new() } else { format!(" ({:.1} %)", 100.0 * cache.hits as f64 / asked as f64) };
+    let rate =
+        if requests == 0 { String::new() } else { format!(" ({:.1} %)", 100.0 * cache.hits as f64 / requests as f64) };
     let stale = match cache.stale {
         0 => String::new(),
         stale => format!(", {DOUBTFUL}{stale} while the keystore was down{DOUBTFUL:#}"),
@@ -134,12 +137,12 @@ fn cache_line(cache: &Cache) -> String {
 }
 
 fn mebibytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "one digit after the point")]
+    #[expect(clippy::cast_precision_loss, reason = "rounded to one decimal")]
     let mebibytes = bytes as f64 / f64::from(1 << 20);
     format!("{mebibytes:.1} MiB")
 }
 
-/// Latencies as bars, from nothing to the highest.
+/// Latencies as bars, scaled to the highest; failures as crosses.
 fn sparkline(history: &VecDeque<Option<f64>>) -> String {
     let highest = history.iter().flatten().copied().fold(0.0, f64::max);
     let mut line: String = history
@@ -160,11 +163,12 @@ fn sparkline(history: &VecDeque<Option<f64>>) -> String {
 fn size() -> (usize, usize) {
     let size = rustix::termios::tcgetwinsize(io::stdout().as_fd()).ok();
     let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
-    size.map_or(SIZE, |size| (size.ws_col.into(), size.ws_row.into()))
+    size.map_or(DEFAULT_SIZE, |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
-/// What of a line fits into so many columns; colours take none, and the last one is always reset.
-fn cut(line: &str, columns: usize) -> String {
+/// Truncates a line to a number of columns. Escape sequences take none and are all kept, so that the last color is
+/// always reset.
+fn truncate(line: &str, columns: usize) -> String {
     let (mut kept, mut used, mut in_escape) = (String::with_capacity(line.len()), 0, false);
     for char in line.chars() {
         match char {
@@ -191,19 +195,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_cut_between_its_colours() {
-        assert_eq!(cut("\u{1b}[32mgreen\u{1b}[0m and more", 3), "\u{1b}[32mgre\u{1b}[0m");
-        assert_eq!(cut("abc", 80), "abc");
+    fn a_truncated_line_keeps_its_color_sequences() {
+        assert_eq!(truncate("\u{1b}[32mgreen\u{1b}[0m and more", 3), "\u{1b}[32mgre\u{1b}[0m");
+        assert_eq!(truncate("abc", 80), "abc");
     }
 
     #[test]
-    fn latencies_are_bars_and_failures_crosses() {
+    fn latencies_are_bars_and_failures_are_crosses() {
         let history = VecDeque::from([Some(0.0), Some(4.0), None, Some(8.0)]);
         assert_eq!(sparkline(&history), "▁▄×█ up to 8.0 ms");
     }
 
     #[test]
-    fn what_a_server_says_of_its_keystore_and_cache_is_shown() {
+    fn the_state_of_keystore_and_cache_is_shown() {
         let status: Status = serde_json::from_str(
             r#"{"keystore_unreachable":true,"keystore_unavailable":true,"keystore_error":"vault:\u001b refused",
                 "keystore_down_seconds":75,"cache":{"entries":2,"hits":3,"misses":1,"refreshes":4,"stale":5}}"#,
