@@ -9,6 +9,7 @@
 
 mod address;
 pub mod duration;
+mod history;
 mod keystores;
 mod level;
 mod policies;

@@ -50,7 +50,18 @@ const KEYSTORES_OF_KES: [&str; 5] = ["gcp", "azure", "fortanix", "gemalto", "ent
 /// The keystore; exactly one is required. `None` only if the report contains an error.
 pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
     let available = KEYSTORE.join(", ");
-    let entries = top.get("keystore").map(Field::entries).unwrap_or_default();
+    let mut entries = top.get("keystore").map(Field::entries).unwrap_or_default();
+    if entries.len() > 1 {
+        // As KES: a section without content is not there.
+        entries.retain(|(name, field)| {
+            let is_empty = field.is_empty() || (field.is_mapping() && field.entries().is_empty());
+            let is_there = *name == "memory" || !is_empty;
+            if !is_there {
+                field.warn_at_key("is empty and has no effect; remove it");
+            }
+            is_there
+        });
+    }
     if entries.is_empty() && top.get("keystore").is_none_or(Field::is_mapping) {
         top.missing("keystore", &format!("choose one of {available}"));
     }

@@ -41,9 +41,13 @@ impl FromStr for Level {
 
     fn from_str(text: &str) -> Result<Self, InvalidLevel> {
         match text.to_ascii_lowercase().as_str() {
-            "on" => return Ok(Self::ON),
-            "off" => return Ok(Self::Off),
+            "on" | "true" | "yes" => return Ok(Self::ON),
+            "off" | "false" | "no" => return Ok(Self::Off),
             _ => {}
+        }
+        // A number is a level of slog, as KES reads it.
+        if let Ok(value) = text.parse() {
+            return Ok(Self::At(value));
         }
         let end = text.find(['+', '-']).unwrap_or(text.len());
         let (name, offset) = text.split_at_checked(end).ok_or(InvalidLevel)?;
@@ -68,11 +72,14 @@ mod tests {
             ("Warn", Level::At(4)),
             ("ERROR+2", Level::At(10)),
             ("INFO-1", Level::At(-1)),
+            ("4", Level::At(4)),
+            ("-4", Level::At(-4)),
+            ("true", Level::ON),
+            ("false", Level::Off),
         ] {
             assert_eq!(text.parse(), Ok(level), "{text}");
         }
-        for text in ["", "true", "WARNING", "ERROR+", "ERROR++1", "+2", "INFO 1", "INFO+9999999999", "ERROR+2147483647"]
-        {
+        for text in ["", "WARNING", "ERROR+", "ERROR++1", "INFO 1", "INFO+9999999999", "ERROR+2147483647"] {
             assert_eq!(text.parse::<Level>(), Err(InvalidLevel), "{text}");
         }
     }

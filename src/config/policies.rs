@@ -52,16 +52,21 @@ pub(super) fn policies(
 fn rules(policy: &Section<'_>, key: &str) -> Rules {
     let rule = |item: Field<'_>| {
         item.parse_required("use a path such as /v1/key/create/my-app*, or remove the line", |text| {
-            match rules::reach(text.as_str()) {
-                Reach::Api => {}
-                Reach::Removed => item.warn(format!(
-                    "{} is an API that KES has removed, so the rule has no effect; remove it",
-                    text.shown()
-                )),
-                Reach::Nothing(_) if text.is_private() => {
-                    return Err(format!("{} matches no API path; use a path such as /v1/status", text.shown()));
+            // As KES, which starts with such rules: an allow rule without effect allows less than is meant, which is
+            // safe. A deny rule without effect denies nothing, and says so.
+            let problem = match rules::reach(text.as_str()) {
+                Reach::Api => None,
+                Reach::Removed => {
+                    Some("is an API that KES has removed, so the rule has no effect; remove it".to_owned())
                 }
-                Reach::Nothing(reason) => return Err(format!("{} {reason}", text.shown())),
+                Reach::Nothing(_) if text.is_private() => {
+                    Some("matches no API path, so the rule has no effect; use a path such as /v1/status".to_owned())
+                }
+                Reach::Nothing(reason) => Some(reason),
+            };
+            if let Some(problem) = problem {
+                let danger = if key == "deny" { "denies nothing: " } else { "" };
+                item.warn(format!("{} {danger}{problem}", text.shown()));
             }
             Ok(PathPattern::new(text.as_str()))
         })

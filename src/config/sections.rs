@@ -160,27 +160,32 @@ fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
     for (path, field) in top.get("api").map(Field::entries).unwrap_or_default() {
         let is_named = |name: &str| name.trim_end_matches('/') == path.strip_suffix('/').unwrap_or(path);
         let Some(route) = ROUTES.iter().find(|route| route.paths().any(is_named)) else {
+            // As KES: options of no API have no effect.
             let nearest = routes::nearest(path).map_or("", |route| route.path);
-            field.error_at_key(format!("is not the path of an API; did you mean '{nearest}'?"));
+            field.warn_at_key(format!("is not the path of an API and has no effect; did you mean '{nearest}'?"));
             continue;
         };
-        if !is_named(route.path) {
-            field.error_at_key(format!("is an alias of {0}; set its options under {0}", route.path));
-            continue;
-        }
         if let Some((_, first)) = found.get(&route.api) {
             field.error_at_key(format!("is the same API as '{}'{}; remove one of the two", first.path(), first.line()));
             continue;
         }
+        if !is_named(route.path) {
+            field.warn_at_key(format!("is an alias of {0}, whose options these are; better write {0}", route.path));
+        }
         let api = Section::new(field.clone(), &API);
         let skip_auth = api.parse("skip_auth", flag).unwrap_or(false);
-        if let (true, false, Some(field)) = (skip_auth, matches!(route.access, Access::Skippable), api.get("skip_auth"))
-        {
-            field.error(
-                "this API requires authentication; remove skip_auth, which is allowed only for \
-                 /v1/ready, /v1/status, /v1/metrics and /v1/api",
-            );
+        if let (true, Some(field)) = (skip_auth, api.get("skip_auth")) {
+            match route.access {
+                Access::Skippable => {}
+                Access::Open => field.warn("has no effect: this API is open to everyone; remove it"),
+                Access::Certificate | Access::Policy => field.error(
+                    "this API requires authentication; remove skip_auth, which is allowed only for \
+                     /v1/ready, /v1/status, /v1/metrics and /v1/api",
+                ),
+            }
         }
+        // Only where it has an effect: an open API does not make client certificates optional.
+        let skip_auth = skip_auth && route.access == Access::Skippable;
         found.insert(route.api, (ApiOptions { skip_auth, timeout: api.parse("timeout", duration) }, field));
     }
     found.into_iter().map(|(api, (options, _))| (api, options)).collect()
@@ -268,6 +273,10 @@ fn log(top: &Section<'_>) -> Log {
 fn keys(top: &Section<'_>) -> Vec<Name> {
     let mut found: BTreeMap<Name, Field<'_>> = BTreeMap::new();
     let mut names = Vec::new();
+    if let Some(field) = top.get("keys").filter(|field| field.is_mapping() && !field.is_empty()) {
+        field.error_at_key("was renamed to keystore; write this section under keystore");
+        return names;
+    }
     for item in top.get("keys").map(Field::items).unwrap_or_default() {
         let key = Section::new(item, &KEY);
         let name = key.parse_required("name", "set it to the name of a key, or remove the item", |text| {

@@ -217,34 +217,16 @@ fn every_error_has_its_position_and_what_to_do() {
         ("address: 0.0.0.0:${PORT}\n", "k.yml:5:10: address:", "is not the whole value"),
         ("address: ${}\n", "k.yml:5:10: address:", "no valid variable name"),
         ("address: ${SECRET}\n", "k.yml:5:10: address:", "the value of ${SECRET} has no port"),
-        (
-            "policy: {p: {allow: ['${SECRET}']}}\n",
-            "k.yml:5:22: policy.p.allow[0]:",
-            "the value of ${SECRET} matches no",
-        ),
         // APIs
-        ("api: {/v1/redy: }\n", "k.yml:5:7: api./v1/redy:", "did you mean '/v1/ready'?"),
-        ("api: {/ready: }\n", "k.yml:5:7: api./ready:", "under /v1/ready"),
         (
             "api: {/v1/key/create: , /v1/key/create/: }\n",
             "k.yml:5:25: api./v1/key/create/:",
             "'api./v1/key/create' (line 5)",
         ),
         ("api: {/v1/key/list: {skip_auth: on}}\n", "k.yml:5:33: api./v1/key/list.skip_auth:", "remove skip_auth"),
-        ("api: {/version: {skip_auth: on}}\n", "k.yml:5:29: api./version.skip_auth:", "remove skip_auth"),
         ("api: {/v1/api: {skip: on}}\n", "k.yml:5:17: api./v1/api.skip:", "did you mean 'skip_auth'?"),
         // policies
         ("policy:\n  p:\n    alow: []\n", "k.yml:7:5: policy.p.alow:", "did you mean 'allow'?"),
-        (
-            "policy: {p: {deny: [/v1/key/creat/x*]}}\n",
-            "k.yml:5:21: policy.p.deny[0]:",
-            "did you mean '/v1/key/create/x*'?",
-        ),
-        (
-            "policy: {p: {allow: ['/v1/*/create/x']}}\n",
-            "k.yml:5:22: policy.p.allow[0]:",
-            "a wildcard only at the end of a rule",
-        ),
         ("policy: {p: {allow: [~]}}\n", "k.yml:5:22: policy.p.allow[0]:", "is empty; use a path"),
         (
             "policy: {p: {identities: ['']}}\n",
@@ -383,7 +365,7 @@ fn all_errors_of_a_file_are_reported_at_once_in_its_order() {
 
 #[test]
 fn an_error_in_an_aliased_mapping_has_the_position_of_the_anchor() {
-    let error = with_head("policy:\n  a: &a\n    allow: [/v1/x]\n  b: *a\n").unwrap_err();
+    let error = with_head("policy:\n  a: &a\n    allow: [~]\n  b: *a\n").unwrap_err();
     let problems = lines(error.problems());
     assert!(problems[0].starts_with("k.yml:7:13: policy.a.allow[0]:"), "{problems:?}");
     assert!(problems[1].starts_with("k.yml:7:13: policy.b.allow[0]:"), "{problems:?}");
@@ -396,6 +378,56 @@ fn many_errors_are_all_reported_the_last_ones_without_a_line() {
     assert_eq!(problems.len(), 200);
     assert!(problems[0].starts_with("k.yml:5:1: key-0:"), "{}", problems[0]);
     assert!(problems[199].starts_with("k.yml: key-199:"), "{}", problems[199]);
+}
+
+#[test]
+fn what_kes_starts_with_is_read_with_a_warning_at_most() {
+    let vault = "vault: {endpoint: 'https://v', ";
+    let identity = "6c7c845d739de0dbb5510d5ed635f9040fa6945c23111e6f5790c3db91604a63";
+    let with = |store: String, rest: &str| {
+        format!("admin: {{identity: disabled}}\ntls: {{key: k, cert: c}}\nkeystore:\n  {store}\n{rest}\n")
+    };
+    let fs = || "fs: {path: keys}".to_owned();
+    let rule = |list: &str, rule: &str| with(fs(), &format!("policy: {{p: {{{list}: ['{rule}'], identities: }}}}"));
+    let mut cases = vec![
+        (with(format!("{vault}approle: {{id: a, secret: b, retry: 15s}}}}"), ""), 1),
+        (with(format!("{vault}kubernetes: {{role: kes, jwt: eyJ.e30.x, retry: 15s}}}}"), ""), 1),
+        (with(fs(), "log: {error: 4}"), 0),
+        (with(fs(), "log: {error: true, audit: false}"), 0),
+        (with(fs(), "api: {/version: {skip_auth: true}}"), 1),
+        (with(fs(), "api: {/ready: {timeout: 5s}}"), 1),
+        (with("fs: {path: keys}\n  azure: {}\n  gcp:".to_owned(), ""), 2),
+        (with(fs(), &format!("policy: {{p: {{allow: [/v1/status], identities: [{identity}, _]}}}}")), 1),
+        (with(fs(), &format!("policy: {{p: {{identities: [{}]}}}}", identity.to_uppercase())), 1),
+    ];
+    for path in ["bulk/decrypt", "list", "creat"].map(|api| format!("/v1/key/{api}")).into_iter().chain(
+        [
+            "/v1/policy/list",
+            "/v1/policy/show",
+            "/v1/policy/write",
+            "/v1/identity/list",
+            "/v1/log/errot",
+            "/v1/secret/read",
+        ]
+        .map(str::to_owned),
+    ) {
+        let works = |path: &str| {
+            let list = path.contains("list");
+            usize::from(!(list && path.rsplit_once("/list").is_some_and(|(_, rest)| rest.starts_with('/'))))
+        };
+        for rest in ["", "/", "/*", "/my-key"] {
+            cases.push((rule("allow", &format!("{path}{rest}")), works(&format!("{path}{rest}"))));
+            cases.push((rule("deny", &format!("{path}{rest}")), works(&format!("{path}{rest}"))));
+        }
+    }
+    cases.push((rule("deny", "/v1/key/*/my-key-internal"), 1));
+    for (text, warnings) in cases {
+        let config = parsed(&text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        assert_eq!(config.warnings.len(), warnings, "{text}\n{:#?}", lines(&config.warnings));
+        for warning in lines(&config.warnings) {
+            assert!(warning.contains("k.yml:") && warning.contains(": "), "{warning}");
+        }
+    }
 }
 
 #[test]
@@ -421,6 +453,31 @@ fn probable_mistakes_are_warnings() {
             "'/v1/policy/write/x' is an API that KES has removed",
         ),
         (head("policy: {p.q: }"), "k.yml:5:10: policy.p.q:", "the API cannot name this policy"),
+        (
+            head("policy: {p: {allow: ['${SECRET}']}}\n"),
+            "k.yml:5:22: policy.p.allow[0]:",
+            "the value of ${SECRET} matches no",
+        ),
+        (head("api: {/v1/redy: }\n"), "k.yml:5:7: api./v1/redy:", "has no effect; did you mean '/v1/ready'?"),
+        (head("api: {/ready: }\n"), "k.yml:5:7: api./ready:", "better write /v1/ready"),
+        (
+            head("api: {/version: {skip_auth: on}}\n"),
+            "k.yml:5:29: api./version.skip_auth:",
+            "is open to everyone; remove",
+        ),
+        (
+            head("policy: {p: {deny: [/v1/key/creat/x*]}}\n"),
+            "k.yml:5:21: policy.p.deny[0]:",
+            "denies nothing: matches no API path; did you mean '/v1/key/create/x*'?",
+        ),
+        (
+            head("policy: {p: {allow: ['/v1/*/create/x']}}\n"),
+            "k.yml:5:22: policy.p.allow[0]:",
+            "a wildcard only at the end of a rule",
+        ),
+        (head("policy: {p: {paths: [/v1/status]}}"), "k.yml:5:14: policy.p.paths:", "was renamed to allow"),
+        (head("root: x"), "k.yml:5:1: root:", "was renamed to admin.identity"),
+        (head("cache: {expiry: {all: 5m}}"), "k.yml:5:18: cache.expiry.all:", "was renamed to any"),
     ] {
         let warnings = lines(&parsed(&text).unwrap().warnings);
         assert_eq!(warnings.len(), 1, "{text}\n{warnings:#?}");

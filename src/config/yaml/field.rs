@@ -78,6 +78,11 @@ impl<'a> Field<'a> {
         self.report.warn(&self.spot(), text);
     }
 
+    /// Reports a warning at the key of this value.
+    pub(crate) fn warn_at_key(&self, text: impl Into<String>) {
+        self.report.warn(&self.spot, text);
+    }
+
     /// Reports an error at the key of this value.
     pub(crate) fn error_at_key(&self, text: impl Into<String>) {
         self.report.error(&self.spot, text);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::field::{Field, Text};
+use crate::config::history::old_key;
 
 /// A mapping with a fixed set of keys.
 pub(crate) struct Section<'a> {
@@ -17,6 +18,8 @@ impl<'a> Section<'a> {
         for (key, field) in this.entries() {
             if known.contains(&key) {
                 fields.insert(key, field);
+            } else if let Some(old) = old_key(this.path(), key) {
+                field.warn_at_key(old.advice);
             } else {
                 field.error_at_key(unknown("unknown key", key, known));
             }
