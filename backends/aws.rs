@@ -100,7 +100,7 @@ impl Aws {
         let session = Session { client: connection.client, created: Instant::now() };
         let store = Self { config: config.clone(), place, session: RwLock::new(session) };
         store.ping().await?;
-        info!(place = store.place, prefix = config.prefix, "keys are in AWS Secrets Manager");
+        info!(place = store.place, prefix = config.prefix, "using AWS Secrets Manager as keystore");
         Ok(store)
     }
 

@@ -131,7 +131,7 @@ impl StoreError {
 
 /// The cause of [`StoreError::Unavailable`] when a store does not exist and may not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key store does not exist")]
+#[error("the keystore does not exist")]
 pub struct AbsentStore;
 
 /// An error and its causes on one line. A cause that the text already contains is left out.

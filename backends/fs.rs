@@ -204,7 +204,7 @@ impl Directory {
             }
         }
         let reason = format!(
-            "the key file '{name}' in '{}' is being created and deleted again and again; find out by which program",
+            "the key file '{name}' in '{}' is repeatedly created and deleted; find out which program does this",
             self.path.display()
         );
         Err(StoreError::unavailable(reason))

@@ -206,7 +206,7 @@ impl Postgres {
         doing: impl FnOnce() -> String,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let expired = || self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have happened");
+        let expired = || self.place.error_with(&doing(), Failure::Timeout(self.deadline), "; it may have succeeded");
         within(self.deadline, expired, work).await
     }
 }
@@ -320,5 +320,5 @@ async fn transact(
 
 /// What the message of a failed write adds: whether it may have happened.
 fn remark(committing: &OnceLock<String>) -> &'static str {
-    if committing.get().is_some() { "; it may have happened nevertheless" } else { "" }
+    if committing.get().is_some() { "; it may have succeeded nevertheless" } else { "" }
 }

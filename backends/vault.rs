@@ -148,7 +148,7 @@ impl Store for Vault {
             });
             match task.await {
                 Ok(done) => done,
-                Err(_) => Err(StoreError::unavailable(format!("the create of the key '{name}' was aborted"))),
+                Err(_) => Err(StoreError::unavailable(format!("creating the key '{name}' was aborted"))),
             }
         };
         self.within(&doing, create).await
@@ -298,7 +298,7 @@ impl Inner {
         loop {
             if began.elapsed() > BEGIN_WITHIN {
                 return Err(StoreError::unavailable(format!(
-                    "another create of the key '{name}' in {} is in progress, or was interrupted less than {STALE:?} \
+                    "another client is creating the key '{name}' in {}, or was interrupted less than {STALE:?} \
                      ago; try again",
                     connection.place
                 )));
@@ -373,7 +373,7 @@ impl Inner {
         let found = kv::read(connection, name.as_str()).await;
         if since.elapsed() >= STALE {
             let reason = format!(
-                "the create of the key '{name}' took so long that another one may have happened in between; try again"
+                "creating the key '{name}' took so long that another client may also have created it; try again"
             );
             return Step::Unknown(StoreError::unavailable(reason));
         }

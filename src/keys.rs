@@ -261,6 +261,16 @@ impl Keys {
         ping.await
     }
 
+    /// Marks the store as one that could not be opened yet; its first answer ends that.
+    pub fn set_pending(&self) {
+        self.0.health.set_pending();
+    }
+
+    /// Whether the store could not be opened yet.
+    pub fn is_pending(&self) -> bool {
+        !self.0.health.has_answered()
+    }
+
     /// The current outage of the store, if there is one.
     pub fn outage(&self) -> Option<Arc<Outage>> {
         self.0.health.outage()

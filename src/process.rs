@@ -28,7 +28,7 @@ pub fn harden() {
 fn lock_memory() -> Result<(), &'static str> {
     let unlimited = getrlimit(Resource::Memlock).current.is_none();
     if !unlimited && !may_lock_without_limit() {
-        return Err("RLIMIT_MEMLOCK is not unlimited and CAP_IPC_LOCK is missing");
+        return Err("set RLIMIT_MEMLOCK to unlimited, or grant CAP_IPC_LOCK");
     }
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
         .map_err(|_| "the system refused to lock it")

@@ -95,7 +95,7 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     }
     drop(listener);
     tasks.close();
-    info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping; waiting for open requests to finish");
+    info!(connections = tasks.len(), seconds = drain.as_secs_f64(), "stopping; waiting for requests in progress");
     let drained = timeout(drain, async {
         tasks.wait().await;
         running.tasks.close();

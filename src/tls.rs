@@ -148,7 +148,7 @@ fn validity_warning(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<
         let (subject, end) = (certificate.subject(), certificate.validity().not_after);
         (!certificate.validity().is_valid()).then(|| {
             let file = path.display();
-            format!("tls.cert: {file}: '{subject}' is not valid now (until {end}); clients will reject it")
+            format!("tls.cert: {file}: '{subject}' is not currently valid (until {end}); clients will reject it")
         })
     })
 }

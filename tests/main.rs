@@ -29,6 +29,7 @@ mod layers;
 mod limits;
 mod probe;
 mod reload;
+mod startup;
 mod systemd;
 mod tls;
 mod wire;

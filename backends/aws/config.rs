@@ -253,7 +253,7 @@ fn http_client(config: &Config) -> SharedHttpClient {
 async fn check_credentials(config: &Config, provider: &SharedCredentialsProvider) -> Result<(), StoreError> {
     let chain = if config.credentials.is_some() { "the configuration" } else { DEFAULT_CHAIN };
     let expired = || {
-        let text = format!("no credentials: {chain} did not respond in time; check that its service is reachable");
+        let text = format!("no credentials: {chain} did not respond in time; check the service that provides them");
         StoreError::unreachable(text)
     };
     let provide = async {

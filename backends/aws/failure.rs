@@ -147,8 +147,8 @@ impl Failure {
                 "check that the endpoint is correct and reachable from here (DNS, network, proxy)"
             }
             _ if self.outcome == Outcome::Broken => "try again later, and check the health of the service",
-            _ if self.outcome == Outcome::Unsent => "check endpoint, region and credentials of this key store",
-            _ => "check the configuration of this key store",
+            _ if self.outcome == Outcome::Unsent => "check endpoint, region and credentials of this keystore",
+            _ => "check the configuration of this keystore",
         }
     }
 

@@ -327,7 +327,7 @@ impl Server {
             ca: one("ca", url.ca, config.ca.clone())?,
         };
         if server.host.contains(',') {
-            return Err("host names more than one server; use a single address that leads to the primary".to_owned());
+            return Err("host lists more than one server; use a single address that leads to the primary".to_owned());
         }
         if server.ca.is_some() && matches!(server.sslmode, Some(SslMode::Disable | SslMode::Require)) {
             return Err(
@@ -350,7 +350,7 @@ impl Server {
 
 fn one<T>(field: &str, url: Option<T>, own: Option<T>) -> Result<Option<T>, String> {
     match (url, own) {
-        (Some(_), Some(_)) => Err(format!("{field} is given twice, in url and separately")),
+        (Some(_), Some(_)) => Err(format!("{field} is set both in url and separately; remove one of the two")),
         (url, own) => Ok(url.or(own)),
     }
 }
@@ -492,7 +492,10 @@ mod tests {
     #[test]
     fn what_the_url_contains_cannot_be_given_again() {
         let twice = Config { database: Some("b".to_owned()), ..config("postgres://user@host/a") };
-        assert_eq!(Server::of(&twice).map(|_| ()).unwrap_err(), "database is given twice, in url and separately");
+        assert_eq!(
+            Server::of(&twice).map(|_| ()).unwrap_err(),
+            "database is set both in url and separately; remove one of the two"
+        );
         let password = Some(Secret::from("pw".to_owned()));
         let separately = Config { password: password.clone(), ..config("postgres://user@host/a") };
         assert_eq!(Server::of(&separately).unwrap().password, password);

@@ -159,7 +159,7 @@ impl Subscription {
                 warn!(
                     channel = self.channel,
                     %reason,
-                    "not receiving change notifications from other gateways; cached keys expire sooner"
+                    "not receiving change notifications from other gateways; cached keys expire within 10 s"
                 );
                 warned = true;
             }

@@ -30,7 +30,7 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
     }
     if !found.syncs {
         warn!(
-            "PostgreSQL runs with fsync = off: a power cut can lose keys, and with them all data encrypted under them"
+            "PostgreSQL runs with fsync = off: a power failure can lose keys and data encrypted under them; turn it on"
         );
     }
     let is_current = match found.version(connection, &place.schema).await.map_err(failed)? {
@@ -219,7 +219,7 @@ async fn verify(connection: &mut PgConnection, place: &Place, role: &str) -> Res
         return Err(place.refused(&reason));
     }
     if !is(7) || !is(8) {
-        warn!(role, table, "the role may read keys, but not create them (INSERT) or not delete them (DELETE)");
+        warn!(role, table, "the role can read keys, but lacks INSERT (to create keys) or DELETE (to delete keys)");
     }
     Ok(())
 }

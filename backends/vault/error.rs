@@ -86,7 +86,7 @@ impl Failure {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Status { code, messages, .. } if messages.is_empty() => {
-                format!("it responded with {code} without a reason")
+                format!("it responded with {code} and no message")
             }
             Self::Status { code, messages, .. } => format!("it responded with {code}: {}", messages.join("; ")),
             Self::NotConnected(text) => format!("cannot connect: {text}"),
@@ -112,19 +112,19 @@ impl Failure {
             Self::Status { .. } if self.says("namespace not found") => "correct the namespace",
             Self::Status { .. } if self.says("versioned K/V") => "the engine is KV v2: set version: v2",
             Self::Status { code, .. } => match code {
-                400 => "correct what the message names",
+                400 => "correct the problem that the message describes",
                 403 => "allow this in the token's policy, or renew the token",
                 404 => "check the engine, its version and the namespace",
                 413 => "the value is too large for Vault's storage",
                 429 => {
-                    "it is a standby that does not forward requests, or limits our rate: configure the active node, \
+                    "it is a standby that does not forward requests, or limits requests: configure the active node, \
                      or raise the limit"
                 }
                 472 => "it is a disaster recovery secondary: configure the primary",
                 473 => "it is a performance standby that does not forward requests: configure the active node",
                 501 => "it is not initialized: run `vault operator init`",
                 503 => "it is sealed or in maintenance: unseal it with `vault operator unseal`",
-                _ => "check its log",
+                _ => "check the server's log",
             },
         }
     }
@@ -200,7 +200,7 @@ impl Failure {
             metadata.get("version").and_then(Json::as_u64).map(|number| Version { number, destroyed })
         });
         if messages.is_empty() && version.is_none() && code == 404 {
-            messages.push("the response does not mean that nothing is there".to_owned());
+            messages.push("the response does not confirm that nothing exists at this path".to_owned());
         }
         Self::Status { code, messages: tidy(messages), missing: false, version }
     }

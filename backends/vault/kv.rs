@@ -235,16 +235,14 @@ impl Mount {
         let data = match read_mount(connection).await {
             Ok(data) => data,
             Err(failure) => {
-                return Err(connection
-                    .explain(failure, "make sure that the engine is still the one of the start")
-                    .await);
+                return Err(connection.explain(failure, "verify that the engine has not been replaced").await);
             }
         };
         if uuid(&data).as_ref() == Some(expected) && is_v2(&data) == (connection.place.version == KvVersion::V2) {
             return Ok(());
         }
         Err(StoreError::unavailable(format!(
-            "{}: the engine was replaced or changed since the start; restore the old one, or restart the server if \
+            "{}: the engine was replaced or changed since startup; restore the old one, or restart the server if \
              this was intended",
             connection.place
         )))

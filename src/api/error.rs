@@ -116,6 +116,8 @@ pub enum ApiError {
         cause: std::sync::Arc<StoreError>,
         /// Whether the response contains it.
         with_reason: bool,
+        /// Whether the store could not be opened since the server started. KES waits for it before it listens.
+        is_starting: bool,
     },
     /// The keystore is known to be down, so the operation was not attempted.
     #[error("failed to {operation}")]
@@ -202,7 +204,7 @@ impl ApiError {
             | Self::TooManyRequests(LimitExceeded::Requests(_))
             | Self::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotReady { cause, .. } if cause.is_worth_waiting() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady { is_starting: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Damaged { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -10,8 +10,8 @@ use crate::state::State;
 /// a failure.
 ///
 /// # Errors
-/// [`ApiError::Stopping`]: 503 while the server stops. [`ApiError::NotReady`]: 504 if the keystore is unreachable, 502
-/// otherwise.
+/// [`ApiError::Stopping`]: 503 while the server stops. [`ApiError::NotReady`]: 504 if the keystore is unreachable, 503 if it
+/// could not be opened since the server started, 502 otherwise.
 pub async fn ready(call: Call) -> Result<Response, ApiError> {
     is_ready(&call.state, call.trusted).await
 }
@@ -24,6 +24,10 @@ pub async fn is_ready(state: &State, with_reason: bool) -> Result<Response, ApiE
     if state.running.stopping.is_cancelled() {
         return Err(ApiError::Stopping);
     }
-    state.keys.ping().await.map_err(|cause| ApiError::NotReady { cause, with_reason })?;
+    state.keys.ping().await.map_err(|cause| ApiError::NotReady {
+        cause,
+        with_reason,
+        is_starting: state.keys.is_pending(),
+    })?;
     Ok(done())
 }

@@ -43,7 +43,7 @@ pub(super) struct Args {
     recipients_file: Vec<PathBuf>,
     #[command(flatten)]
     passphrase: Passphrase,
-    /// Create the file without damaged keys instead of not at all; the exit code is still 1.
+    /// Leave out damaged keys instead of failing; the exit code is still 1.
     #[arg(long)]
     skip_damaged: bool,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use super::terminal::output::{Form, printable_lines};
 /// The arguments of `keyway metric`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A pipe gets the server's response, in the Prometheus text format; a terminal gets a table, without \
+    after_help = "A pipe receives the server's response in Prometheus text format; a terminal shows a table without \
                   histogram buckets.\n\nExample:\n  keyway metric | grep kes_http_request",
     mut_arg("json", |json| json.help("Print one JSON object: metric names with labels, and their values"))
 )]

@@ -80,8 +80,7 @@ pub(super) struct Overrides {
 impl Overrides {
     /// What to say of these flags.
     fn warnings(&self) -> Vec<String> {
-        let has_effect =
-            |flag: &str, key: &str| format!("--{flag} is used in place of {key}; better write {key} in the config");
+        let has_effect = |flag: &str, key: &str| format!("--{flag} overrides {key}; prefer to set {key} in the config");
         let no_effect = |flag: &str, instead: &str| format!("--{flag} has no effect; {instead}");
         let mut warnings = Vec::new();
         warnings.extend(self.key.as_ref().map(|_| has_effect("key", "tls.key")));

@@ -189,7 +189,7 @@ fn endpoints(failures: &[(String, EndpointFailure)]) -> String {
         [(endpoint, failure)] => format!("{endpoint} {failure}"),
         failures => {
             let lines = failures.iter().map(|(endpoint, failure)| format!("\n  {endpoint} {failure}"));
-            format!("none of the {} servers responded:{}", failures.len(), lines.collect::<String>())
+            format!("none of the {} servers could be used:{}", failures.len(), lines.collect::<String>())
         }
     }
 }

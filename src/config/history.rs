@@ -16,28 +16,28 @@ const fn old(section: &'static str, key: &'static str, advice: &'static str) -> 
     OldKey { section, key, advice }
 }
 
-const RETRY: &str = "has no effect: a failed login is retried by itself; remove it";
-const ENCLAVES: &str = "has no effect: there are no enclaves any more; remove it";
+const RETRY: &str = "has no effect: failed logins are retried automatically; remove it";
+const ENCLAVES: &str = "has no effect: enclaves no longer exist; remove it";
 
 /// Every such key.
 #[rustfmt::skip]
 pub(crate) const OLD_KEYS: &[OldKey] = &[
-    old("",                                          "root",            "was renamed to admin.identity; set that, this has no effect"),
+    old("",                                          "root",            "was renamed to admin.identity; the old name has no effect"),
     old("",                                          "system",          "has no effect: the admin is admin.identity; remove it"),
     old("",                                          "enclave",         ENCLAVES),
     old("",                                          "unseal",          "has no effect: there is nothing to unseal; remove it"),
     old("admin",                                     "enclave",         ENCLAVES),
-    old("tls",                                       "client",          "was renamed to tls.auth; set that, this has no effect"),
+    old("tls",                                       "client",          "was renamed to tls.auth; the old name has no effect"),
     old("policy.*",                                  "paths",           "was renamed to allow; without allow this policy allows nothing"),
-    old("cache.expiry",                              "all",             "was renamed to any; set that, this has no effect"),
+    old("cache.expiry",                              "all",             "was renamed to any; the old name has no effect"),
     old("log",                                       "file",            "has no effect: logs go to standard output and standard error; remove it"),
-    old("keystore.vault",                            "name",            "was renamed to prefix; set that, this has no effect"),
+    old("keystore.vault",                            "name",            "was renamed to prefix; the old name has no effect"),
     old("keystore.vault.approle",                    "retry",           RETRY),
     old("keystore.vault.kubernetes",                 "retry",           RETRY),
-    old("keystore.aws.secretsmanager",               "kms_key_id",      "was renamed to kmskey; set that, this has no effect"),
-    old("keystore.aws.secretsmanager.credentials",   "access_key",      "was renamed to accesskey; set that, this has no effect"),
-    old("keystore.aws.secretsmanager.credentials",   "secret_key",      "was renamed to secretkey; set that, this has no effect"),
-    old("keystore.aws.secretsmanager.credentials",   "session_token",   "was renamed to token; set that, this has no effect"),
+    old("keystore.aws.secretsmanager",               "kms_key_id",      "was renamed to kmskey; the old name has no effect"),
+    old("keystore.aws.secretsmanager.credentials",   "access_key",      "was renamed to accesskey; the old name has no effect"),
+    old("keystore.aws.secretsmanager.credentials",   "secret_key",      "was renamed to secretkey; the old name has no effect"),
+    old("keystore.aws.secretsmanager.credentials",   "session_token",   "was renamed to token; the old name has no effect"),
 ];
 
 /// The entry for a key of the section with this path.

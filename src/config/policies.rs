@@ -22,7 +22,7 @@ pub(super) fn policies(
     let mut assigned: BTreeMap<Identity, (&str, Field<'_>)> = BTreeMap::new();
     for (name, field) in top.get("policy").map(Field::entries).unwrap_or_default() {
         if !Name::is_valid(name) {
-            field.warn("the API cannot name this policy; use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end");
+            field.warn("is not a valid policy name in the API; use 1 to 80 characters of 0-9 A-Z a-z _ -, without a leading or trailing -");
         }
         let policy = Section::new(field, &POLICY);
         policies.insert(name.to_owned(), Policy { allow: rules(&policy, "allow"), deny: rules(&policy, "deny") });
@@ -57,7 +57,7 @@ fn rules(policy: &Section<'_>, key: &str) -> Rules {
             let problem = match rules::reach(text.as_str()) {
                 Reach::Api => None,
                 Reach::Removed => {
-                    Some("is an API that KES has removed, so the rule has no effect; remove it".to_owned())
+                    Some("belongs to an API that KES has removed, so the rule has no effect; remove it".to_owned())
                 }
                 Reach::Nothing(_) if text.is_private() => {
                     Some("matches no API path, so the rule has no effect; use a path such as /v1/status".to_owned())

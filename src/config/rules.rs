@@ -63,7 +63,7 @@ fn explain(rule: &str) -> String {
                 let problem = if star.is_empty() { "is not a valid" } else { "cannot begin a valid" };
                 return format!(
                     "matches no API path: '{argument}' {problem} {kind}; \
-                     use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end{hint}",
+                     use 1 to 80 characters of 0-9 A-Z a-z _ -, without a leading or trailing -{hint}",
                 );
             }
             None => {}

@@ -170,7 +170,7 @@ fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
             continue;
         }
         if !is_named(route.path) {
-            field.warn_at_key(format!("is an alias of {0}, whose options these are; better write {0}", route.path));
+            field.warn_at_key(format!("is an alias of {0}; use {0} instead", route.path));
         }
         let api = Section::new(field.clone(), &API);
         let skip_auth = api.parse("skip_auth", flag).unwrap_or(false);
@@ -281,7 +281,7 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
         let key = Section::new(item, &KEY);
         let name = key.parse_required("name", "set it to the name of a key, or remove the item", |text| {
             Name::parse(text.as_str()).map_err(|_| {
-                format!("{} is not a valid key name; use 1 to 80 of 0-9 A-Z a-z _ -, not - at either end", text.shown())
+                format!("{} is not a valid key name; use 1 to 80 characters of 0-9 A-Z a-z _ -, without a leading or trailing -", text.shown())
             })
         });
         let (Some(name), Some(field)) = (name, key.get("name")) else { continue };

@@ -450,9 +450,9 @@ fn probable_mistakes_are_warnings() {
         (
             head("policy: {p: {allow: [/v1/policy/write/x]}}"),
             "k.yml:5:22: policy.p.allow[0]:",
-            "'/v1/policy/write/x' is an API that KES has removed",
+            "'/v1/policy/write/x' belongs to an API that KES has removed",
         ),
-        (head("policy: {p.q: }"), "k.yml:5:10: policy.p.q:", "the API cannot name this policy"),
+        (head("policy: {p.q: }"), "k.yml:5:10: policy.p.q:", "is not a valid policy name in the API"),
         (
             head("policy: {p: {allow: ['${SECRET}']}}\n"),
             "k.yml:5:22: policy.p.allow[0]:",

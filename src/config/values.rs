@@ -17,7 +17,7 @@ pub(super) const IDENTITY_TODO: &str = "set it to the identity of a client (64 h
 pub(super) fn identity(field: &Field<'_>, todo: &str) -> Option<Identity> {
     field.parse_required(todo, |text| match text.as_str() {
         secret if is_api_key(secret) => {
-            Err("is an API key, which is a secret; use the identity that belongs to it".to_owned())
+            Err("is an API key, which is a secret; use its identity, as printed by `keyway identity of`".to_owned())
         }
         text => Ok(Identity::from_text(text)),
     })
@@ -28,7 +28,7 @@ pub(super) fn warn_if_unmatchable(field: &Field<'_>, identity: &Identity) {
     if Identity::from_text(&identity.as_str().to_ascii_lowercase()).can_match() && !identity.can_match() {
         field.warn("is in upper case and matches no client; write it in lower case");
     } else if !identity.can_match() {
-        field.warn("matches no client; use 64 hex digits, as printed by the identity commands");
+        field.warn("matches no client; use 64 hex digits, as printed by `keyway identity of`");
     }
 }
 

@@ -44,7 +44,7 @@ pub struct ApiKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ApiKeyError {
     /// The prefix is missing.
-    #[error("an API key begins with {PREFIX}")]
+    #[error("not an API key: it must begin with {PREFIX}")]
     Prefix,
     /// Not base64, usually because it was copied incompletely.
     #[error("the API key is not valid base64 after {PREFIX}; check that it was copied completely")]

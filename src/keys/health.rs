@@ -60,6 +60,8 @@ pub(super) struct Health {
     probe_requested: Notify,
     /// Whether metrics and log show this keystore. Not before a reload has put it into use, nor after its replacement.
     is_published: AtomicBool,
+    /// Whether the store has answered since it was opened; opening it counts.
+    has_answered: AtomicBool,
     metrics: Arc<KeystoreMetrics>,
 }
 
@@ -73,6 +75,7 @@ impl Health {
             outage: watch::Sender::new(None),
             probe_requested: Notify::new(),
             is_published: AtomicBool::new(false),
+            has_answered: AtomicBool::new(true),
             metrics,
         }
     }
@@ -106,10 +109,21 @@ impl Health {
         self.created + Duration::from_millis(self.answered.load(Ordering::Acquire))
     }
 
+    /// The store could not be opened yet.
+    pub(super) fn set_pending(&self) {
+        self.has_answered.store(false, Ordering::Release);
+    }
+
+    /// Whether the store has answered since it was opened; opening it counts.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Acquire)
+    }
+
     /// Records that the keystore has answered an operation that started at `start`.
     pub(super) fn succeeded(&self, start: Instant) {
         let millis = u64::try_from(start.saturating_duration_since(self.created).as_millis()).unwrap_or(u64::MAX);
         self.answered.fetch_max(millis, Ordering::AcqRel);
+        self.has_answered.store(true, Ordering::Release);
         if !self.is_down.load(Ordering::Acquire) {
             return;
         }
@@ -183,7 +197,7 @@ impl Health {
         let Ok(answer) = timeout(deadline, store.ping()).await else {
             self.metrics.failed(Operation::Ping);
             self.request_probe();
-            let reason = format!("no answer within {} s", deadline.as_secs());
+            let reason = format!("no response within {} s", deadline.as_secs());
             return Err(Arc::new(StoreError::unreachable(reason)));
         };
         let latency = start.elapsed();

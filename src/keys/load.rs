@@ -138,7 +138,7 @@ impl Inner {
                 // The deadline may be short, so a probe decides whether this is an outage.
                 self.metrics.failed(operation);
                 self.health.request_probe();
-                let reason = format!("no answer within {} s", deadline.as_secs_f64());
+                let reason = format!("no response within {} s", deadline.as_secs_f64());
                 return Err(KeysError::Store(Arc::new(StoreError::unreachable(reason))));
             }
         };

@@ -100,7 +100,7 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
         let store = match open(&config.keystore).await {
             Ok(store) => store,
             Err(error) if waits && error.is_worth_waiting() => {
-                warn!(kind, reason = chain(&error), "the keystore is not ready; the server starts and tries again");
+                warn!(kind, reason = chain(&error), "the keystore is not ready; starting anyway and retrying");
                 is_pending = true;
                 open_later(config.keystore.clone(), error)
             }
@@ -114,6 +114,7 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
     let named = |name: &Name| same_store.is_some_and(|current| current.config.keys.contains(name));
     let absent: Vec<_> = config.keys.iter().filter(|name| !named(name)).cloned().collect();
     if is_pending {
+        keys.set_pending();
         let _ = keys.ping().await; // it is known to be down from the start
         let created = create_missing_later(keys.clone(), absent, config.admin.to_string());
         tokio::spawn(running.stopping.clone().run_until_cancelled_owned(created));

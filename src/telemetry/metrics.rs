@@ -128,7 +128,7 @@ impl Metrics {
             },
             rejected_credentials: registrar.counter(
                 "keyway_keystore_auth_failures_total",
-                "Tokens, logins and renewals that the keystore rejected.",
+                "Rejected tokens, and failed logins and token renewals (Vault only).",
             )?,
             connections: registrar.gauge("keyway_connections", "Open TLS connections.")?,
             keystore: Arc::new(KeystoreMetrics::new(&registry)?),

@@ -46,7 +46,7 @@ pub async fn verify(
             Finding::Absent => report.add(Outcome::Missing, &name, ""),
             Finding::Equal => report.add(Outcome::AlreadyThere, &name, ""),
             Finding::Differs { damage, .. } => {
-                let reason = damage.map_or(String::new(), |damage| format!("in the target: {damage}"));
+                let reason = damage.map_or(String::new(), |damage| format!("in the second keystore: {damage}"));
                 report.add(Outcome::Differs, &name, reason);
             }
             Finding::Gone => report.add(Outcome::Gone, &name, ""),

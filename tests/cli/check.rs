@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::Client;
 use crate::support::program::{Ended, Program, refusal, run};
+use crate::support::{Client, Shell};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -55,13 +55,7 @@ fn a_bad_config_is_refused_with_line_key_and_remedy() {
         ("cache:\n  expiry:\n    any: 10\n", 11, &["cache.expiry.any", "unit"]),
         ("log:\n  error: ${KEYWAY_NOT_SET}\n", 10, &["log.error", "KEYWAY_NOT_SET"]),
         (two_policies.as_str(), 13, &["policy.two", "one"]),
-        (
-            "policy:\n  app:\n    allow:\n    - /v1/key/crate/*\n",
-            12,
-            &["policy.app.allow", "/v1/key/crate/*", "/v1/key/create/"],
-        ),
         ("api:\n  /v1/key/list/:\n    skip_auth: true\n", 11, &["skip_auth", "/v1/ready"]),
-        ("api:\n  /v1/none:\n    timeout: 1s\n", 10, &["/v1/none"]),
         ("keys:\n- name: a/b\n", 10, &["keys", "a/b"]),
         ("version: v2\n", 9, &["version", "v2", "v1"]),
         ("log: on: off\n", 9, &["YAML"]),
@@ -73,6 +67,36 @@ fn a_bad_config_is_refused_with_line_key_and_remedy() {
         assert!(message.contains(&place), "{place} is not in {message}");
         for part in parts {
             assert!(message.contains(part), "{part:?} is not in {message}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning_that_strict_makes_an_error() {
+    let shell = Shell::new();
+    let (certificate, key) = Client::new("server").pem();
+    let (cert, key) = (shell.file("server.cert", certificate), shell.file("server.key", key));
+    let head =
+        format!("admin: {{identity: disabled}}\ntls: {{key: {key}, cert: {cert}}}\nkeystore: {{memory: {{}}}}\n");
+    for (text, line, parts) in [
+        (
+            "policy:\n  app:\n    allow:\n    - /v1/key/crate/*\n",
+            7,
+            &["policy.app.allow", "/v1/key/crate/*", "/v1/key/create/"][..],
+        ),
+        ("policy:\n  app:\n    deny:\n    - /v1/key/crate/*\n", 7, &["policy.app.deny", "denies nothing"]),
+        ("api:\n  /v1/none:\n    timeout: 1s\n", 5, &["/v1/none"]),
+        ("root: x\n", 4, &["admin.identity"]),
+    ] {
+        let file = shell.file("config.yml", format!("{head}{text}"));
+        for (arguments, code, word) in
+            [(&["check", &file][..], 0, "warning: "), (&["check", "--strict", &file], 1, "error: ")]
+        {
+            let ended = shell.run(arguments);
+            assert_eq!(ended.code, Some(code), "{ended:?}");
+            for part in parts.iter().chain(&[word, &*format!("config.yml:{line}:")]) {
+                assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ fn it_shows_the_server_and_its_keystore() {
     let server = Server::start();
     let shell = Shell::of(&server, &server.admin);
     let text = shell.done(&["status"]);
-    for part in [&server.url(""), keyway::VERSION, "Up for", "Latency", "Keystore     well, ", "CPUs", "MiB"] {
+    for part in [&server.url(""), keyway::VERSION, "Up for", "Latency", "Keystore     healthy, ", "CPUs", "MiB"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let status = json(&shell.done(&["status", "--json"]));
@@ -42,7 +42,7 @@ fn every_server_is_queried_and_reported() {
     let ended = shell.run(&["status"]);
     assert_eq!(ended.code, Some(1), "not all are available: {ended:?}");
     assert!(ended.stdout.contains(unreachable) && ended.stdout.contains("cannot be reached"), "{ended:?}");
-    assert!(ended.stdout.contains(&one.url("")) && ended.stdout.contains("well"), "{ended:?}");
+    assert!(ended.stdout.contains(&one.url("")) && ended.stdout.contains("healthy"), "{ended:?}");
     let shell = shell.set("KES_SERVER", &format!("{},{}", one.url(""), other.url("")));
     let lines = shell.run(&["status", "--json"]).stdout;
     let lines: Vec<_> = lines.lines().map(json).collect();

@@ -31,7 +31,7 @@ fn every_kind_of_difference_is_named_and_nothing_is_written() {
     ended.assert_failed(&[
         "  key-00001\n",
         "  key-00002\n",
-        "key-00003: in the target: it is empty",
+        "key-00003: in the second keystore: it is empty",
         "key-00004: in the source:",
         "  extra\n",
     ]);

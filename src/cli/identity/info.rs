@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         };
         let created = response.get("created_at").and_then(Value::as_str).unwrap_or_default();
         let access = match policy {
-            _ if admin => ("Admin", "yes: it may do anything".to_owned()),
+            _ if admin => ("Admin", "yes (all requests are allowed)".to_owned()),
             policy => ("Policy", policy.unwrap_or_default()),
         };
         output.fields(&[("Identity", identity), access, ("Created", second(&time(created), output.form))])?;

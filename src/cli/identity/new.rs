@@ -106,7 +106,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             output.line(format!(
                 "Your identity. It is not a secret; add it to a policy of the server:\n\n  {identity}\n"
             ))?;
-            output.line("To use the API key:\n\n  export KES_API_KEY=(the API key)")?;
+            output.line("To use the API key:\n\n  export KES_API_KEY=kes:v1:...")?;
         }
         (Some(_), Form::Json) => output.json(&serde_json::json!({ "identity": identity }))?,
         (Some(_), Form::Plain) => output.line(identity.as_str())?,

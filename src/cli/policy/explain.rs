@@ -32,7 +32,7 @@ use crate::server::access::{self, Decision};
     mut_arg("json", |json| json.help("Print a JSON object"))
 )]
 pub(super) struct Args {
-    /// Identity of the client, as printed by keyway identity of, or self.
+    /// Identity of the client, as printed by `keyway identity of`; or `self`.
     identity: String,
     /// HTTP method of the request.
     method: String,
@@ -137,7 +137,7 @@ fn identity(text: &str) -> anyhow::Result<Identity> {
     let identity = Identity::from_text(text);
     if !identity.can_match() {
         bail!(Usage(
-            "not a valid identity: an identity has 64 digits of 0-9 a-f; use keyway identity of to get that of a \
+            "not a valid identity: an identity has 64 digits of 0-9 a-f; `keyway identity of` prints that of a \
              certificate, a key or an API key"
                 .to_owned()
         ));

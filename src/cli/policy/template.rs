@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Allow only keys with this name prefix. Default: all keys.
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Identity of the client, as printed by keyway identity of; may be repeated.
+    /// Identity of the client, as printed by `keyway identity of`; may be repeated.
     #[arg(long, value_name = "IDENTITY")]
     identity: Vec<String>,
     /// Name of the policy.

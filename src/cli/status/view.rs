@@ -114,7 +114,7 @@ fn field(text: &mut String, name: &str, value: &str) {
 fn keystore(status: &Status) -> String {
     if status.keystore_is_healthy() {
         let latency = status.keystore_latency.map(|latency| format!(", {latency} ms")).unwrap_or_default();
-        return format!("{GOOD}well{GOOD:#}{latency}");
+        return format!("{GOOD}healthy{GOOD:#}{latency}");
     }
     let word = if status.keystore_unreachable { "not reachable" } else { "not available" };
     let since = status.keystore_down_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);

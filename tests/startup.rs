@@ -1,0 +1,113 @@
+//! A keystore that is not ready when the server starts, and the flags of old start lines.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::services::postgres::Postgres;
+use crate::services::proxy::{Mode, Proxy};
+use crate::services::vault::Program as Vault;
+use crate::support::program::{Program, run};
+use crate::support::server::unique;
+use crate::support::stores::{self, Kv};
+use crate::support::{Server, Setup, until};
+
+/// Waits for the answer of a path.
+async fn answers(server: &Server, path: &str, status: u16) {
+    let missing = || format!("{path} does not answer {status}:\n{}", server.log());
+    until(Duration::from_secs(20), missing, || async { server.get(path).await.status == status }).await;
+}
+
+/// A server on this store that creates the key `first`.
+fn with_a_key(keystore: String) -> Server {
+    Server::with(Setup { keystore, extra: "keys:\n- name: first".to_owned(), ..Setup::default() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_vault_is_waited_for() {
+    let vault = stores::start(Vault::OpenBao).await;
+    let keystore = stores::vault(&vault, &vault.url(), Kv::V2, &unique());
+    vault.seal();
+    let server = with_a_key(keystore);
+    let ready = server.get("/v1/ready").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert!(ready.text().contains("sealed"), "{}", ready.text());
+    assert!(matches!(server.put("/v1/key/create/my-key", None).await.status, 502 | 503));
+    vault.unseal().await;
+    answers(&server, "/v1/ready", 200).await;
+    answers(&server, "/v1/key/describe/first", 200).await;
+    assert_eq!(server.put("/v1/key/create/my-key", None).await.status, 200);
+    let waits = server.log().matches("is not ready").count();
+    assert_eq!(waits, 1, "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_reachable_is_waited_for_and_reports_changes_later() {
+    let postgres = Postgres::start();
+    let proxy = Proxy::start(postgres.address()).await;
+    proxy.set(Mode::Refuse);
+    let schema = unique();
+    let server = with_a_key(stores::postgres(proxy.address(), &schema));
+    let ready = server.get("/v1/ready").await;
+    assert_eq!(ready.status, 504, "{}", ready.text());
+    proxy.set(Mode::Pass);
+    answers(&server, "/v1/ready", 200).await;
+    answers(&server, "/v1/key/describe/first", 200).await;
+    // A delete on another gateway reaches the cache of this one.
+    let other = Server::on(&stores::postgres(postgres.address(), &schema));
+    other.request(&other.admin, reqwest::Method::DELETE, "/v1/key/delete/first", None).await;
+    answers(&server, "/v1/key/describe/first", 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_startup_fail_and_for_what_waiting_does_not_heal_the_start_ends() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let vault = stores::start(Vault::OpenBao).await;
+    let server = Server::start();
+    let config = std::fs::read_to_string(server.dir.path().join("config.yml")).unwrap();
+    let (head, _) = config.split_once("keystore:").unwrap();
+    let token = |url: &str, token: &str, engine: &str| {
+        format!("vault: {{endpoint: '{url}', engine: {engine}, version: v2, token: {token}}}")
+    };
+    let gone = format!("http://127.0.0.1:{port}");
+    for (extra, keystore, said) in [
+        ("startup: fail\n", token(&gone, "x", "kv"), "cannot connect"),
+        ("", token(&vault.url(), "wrong", "kv"), "403"),
+        ("", token(&vault.url(), "root", "nowhere"), "nowhere"),
+    ] {
+        let file = server.dir.path().join("other.yml");
+        std::fs::write(&file, format!("{extra}{head}keystore:\n  {keystore}\n")).unwrap();
+        let ended = run(["server".as_ref(), "--config".as_ref(), file.as_os_str()]);
+        assert_eq!(ended.code, Some(1), "{keystore}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn flags_of_old_start_lines_are_warnings() {
+    let server = Server::start();
+    let path = |name: &str| server.dir.path().join(name).display().to_string();
+    let config = std::fs::read_to_string(path("config.yml")).unwrap();
+    // The certificate comes from the command line only.
+    let bare: String =
+        config.lines().filter(|line| !line.contains("server.")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(path("bare.yml"), bare.replace("tls:\n", "")).unwrap();
+    for arguments in [
+        vec!["--config".to_owned(), path("config.yml"), "--auth=off".to_owned()],
+        vec!["--config".to_owned(), path("config.yml"), "--auth".to_owned(), "off".to_owned()],
+        vec!["--config".to_owned(), path("config.yml"), "--mlock".to_owned(), "-q".to_owned()],
+        vec![
+            "--config".to_owned(),
+            path("bare.yml"),
+            "--key".to_owned(),
+            path("server.key"),
+            "--cert".to_owned(),
+            path("server.cert"),
+        ],
+    ] {
+        let mut program =
+            Program::start([vec!["server".to_owned(), "--addr=127.0.0.1:0".to_owned()], arguments.clone()].concat());
+        program.address();
+        let log = program.stderr();
+        assert!(log.contains("WARN") && log.contains("--"), "{arguments:?}: {log}");
+    }
+}
