@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! Exit codes are those of [`exit`]. When invoked as `kes`, the program uses that name in its own texts.
+//! Exit codes are those of `exit.rs`. When invoked as `kes`, the program uses that name in its own texts.
 
 mod backup;
 mod check;

@@ -97,7 +97,7 @@ fn expand(prefix: &str, group: &str, paths: &mut Vec<String>) {
                 match member.split_once("::{") {
                     Some((head, inner)) => expand(&format!("{prefix}::{head}"), inner, paths),
                     None if !member.is_empty() => {
-                        paths.push(format!("{prefix}::{}", member.trim_end_matches("::self")))
+                        paths.push(format!("{prefix}::{}", member.trim_end_matches("::self")));
                     }
                     None => {}
                 }
@@ -114,11 +114,12 @@ fn expand(prefix: &str, group: &str, paths: &mut Vec<String>) {
 /// A path as seen from the root of the crate.
 fn absolute(module: &str, path: &str) -> Vec<String> {
     let mut at: Vec<&str> = module.split("::").collect();
-    for (number, part) in path.split("::").enumerate() {
+    for part in path.split("::") {
         match part {
             "crate" => at.clear(),
-            "super" => drop(at.pop()),
-            "self" if number == 0 => {}
+            "super" => {
+                at.pop();
+            }
             "self" | "" => {}
             part => at.push(part),
         }

@@ -88,9 +88,8 @@ fn flags_of_old_start_lines_are_warnings() {
     let path = |name: &str| server.dir.path().join(name).display().to_string();
     let config = std::fs::read_to_string(path("config.yml")).unwrap();
     // The certificate comes from the command line only.
-    let bare: String =
-        config.lines().filter(|line| !line.contains("server.")).map(|line| format!("{line}\n")).collect();
-    std::fs::write(path("bare.yml"), bare.replace("tls:\n", "")).unwrap();
+    let bare: Vec<_> = config.lines().filter(|line| !line.contains("server.") && *line != "tls:").collect();
+    std::fs::write(path("bare.yml"), bare.join("\n")).unwrap();
     for arguments in [
         vec!["--config".to_owned(), path("config.yml"), "--auth=off".to_owned()],
         vec!["--config".to_owned(), path("config.yml"), "--auth".to_owned(), "off".to_owned()],

@@ -23,7 +23,7 @@ struct Api {
 ///
 /// # Errors
 /// None of its own.
-pub async fn api_list(call: Call) -> Result<Response, ApiError> {
+pub fn api_list(call: &Call) -> Result<Response, ApiError> {
     let row = |route: &'static Route, path| Api {
         method: route.method.as_str(),
         path,

@@ -198,13 +198,13 @@ impl ApiError {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Outage { outage, .. } if outage.cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
             Self::Outage { .. }
             | Self::Stopping
             | Self::TooManyConnections(_)
             | Self::TooManyRequests(LimitExceeded::Requests(_))
-            | Self::NoCapacity => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotReady { is_starting: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoCapacity
+            | Self::NotReady { is_starting: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Keystore(..) | Self::NotReady { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Damaged { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -11,7 +11,7 @@ use crate::state::Running;
 ///
 /// # Errors
 /// [`ApiError::Internal`] if the metrics cannot be encoded.
-pub async fn metrics(call: Call) -> Result<Response, ApiError> {
+pub fn metrics(call: &Call) -> Result<Response, ApiError> {
     text(&call.state.running)
 }
 

@@ -17,6 +17,6 @@ struct Version {
 ///
 /// # Errors
 /// None of its own.
-pub async fn version(_: Call) -> Result<Response, ApiError> {
+pub fn version(_: &Call) -> Result<Response, ApiError> {
     reply(&Version { version: VERSION, commit: COMMIT })
 }

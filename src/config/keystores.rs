@@ -90,7 +90,8 @@ pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
             "vault" => found = checked(&field, super::vault::vault, vault::Config::check).map(BackendConfig::Vault),
             "aws" => found = checked(&field, aws, aws::Config::check).map(BackendConfig::Aws),
             _ if KEYSTORES_OF_KES.contains(&name) => {
-                field.error_at_key(format!("the KES keystore '{name}' is not supported yet; choose one of {available}"))
+                field
+                    .error_at_key(format!("the KES keystore '{name}' is not supported yet; choose one of {available}"));
             }
             _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
         }

@@ -96,11 +96,11 @@ async fn handle(
 /// The handler of each API.
 async fn handler(api: Api, call: Call) -> Result<Response, ApiError> {
     match api {
-        Api::Version => api::version::version(call).await,
+        Api::Version => api::version::version(&call),
         Api::Ready => api::ready::ready(call).await,
         Api::Status => api::status::status(call).await,
-        Api::Metrics => api::metrics::metrics(call).await,
-        Api::ApiList => api::api_list::api_list(call).await,
+        Api::Metrics => api::metrics::metrics(&call),
+        Api::ApiList => api::api_list::api_list(&call),
         Api::KeyCreate => api::key::create::create(call).await,
         Api::KeyImport => api::key::import::import(call).await,
         Api::KeyDescribe => api::key::describe::describe(call).await,
@@ -110,13 +110,13 @@ async fn handler(api: Api, call: Call) -> Result<Response, ApiError> {
         Api::KeyEncrypt => api::key::encrypt::encrypt(call).await,
         Api::KeyDecrypt => api::key::decrypt::decrypt(call).await,
         Api::KeyHmac => api::key::hmac::hmac(call).await,
-        Api::PolicyDescribe => api::policy::describe::describe(call).await,
-        Api::PolicyRead => api::policy::read::read(call).await,
-        Api::PolicyList => api::policy::list::list(call).await,
-        Api::IdentityDescribe => api::identity::describe::describe(call).await,
-        Api::IdentitySelfDescribe => api::identity::self_describe::self_describe(call).await,
-        Api::IdentityList => api::identity::list::list(call).await,
-        Api::LogError => api::log::error::error(call).await,
-        Api::LogAudit => api::log::audit::audit(call).await,
+        Api::PolicyDescribe => api::policy::describe::describe(&call),
+        Api::PolicyRead => api::policy::read::read(&call),
+        Api::PolicyList => api::policy::list::list(&call),
+        Api::IdentityDescribe => api::identity::describe::describe(&call),
+        Api::IdentitySelfDescribe => api::identity::self_describe::self_describe(&call),
+        Api::IdentityList => api::identity::list::list(&call),
+        Api::LogError => api::log::error::error(&call),
+        Api::LogAudit => api::log::audit::audit(&call),
     }
 }

@@ -75,7 +75,7 @@ pub enum LimitExceeded {
 }
 
 /// Memory reserved for a large body and its response of about the same size. Released when the last clone is dropped,
-/// or after [`MAX_RESERVATION`].
+/// or after `MAX_RESERVATION`.
 #[derive(Clone, Debug)]
 pub struct Reservation(#[expect(dead_code, reason = "held for its Drop")] Arc<DropGuard>);
 

@@ -10,7 +10,7 @@ use crate::support::{Server, Setup, Shell};
 /// One command line and how it ended.
 #[derive(Deserialize)]
 struct Line {
-    line: String,
+    command: String,
     /// Whether standard output was a terminal, which standard error is then too.
     terminal: bool,
     exit: i32,
@@ -84,9 +84,10 @@ fn every_recorded_command_line_ends_and_prints_as_with_kes() {
     let mut failures = Vec::new();
     let recorded = lines();
     // The last ones are of a client that has no credentials, or no server.
-    let with_server = recorded.iter().filter(|line| line.line.contains("-k ") || line.line.contains("identity"));
-    for line in with_server.filter(|line| line.line != "kes key create -k x" && !line.stderr.contains("no API key")) {
-        let text = line.line.replace("DIR/app.cert", &certificate).replace("${ciphertext}", &ciphertext);
+    let with_server = recorded.iter().filter(|line| line.command.contains("-k ") || line.command.contains("identity"));
+    for line in with_server.filter(|line| line.command != "kes key create -k x" && !line.stderr.contains("no API key"))
+    {
+        let text = line.command.replace("DIR/app.cert", &certificate).replace("${ciphertext}", &ciphertext);
         let text = text.replace("${app}", server.app.identity().as_str());
         let arguments: Vec<_> = text.split(' ').skip(1).collect();
         let ended = if line.terminal { shell.terminal(&arguments, &[]) } else { shell.run(&arguments) };
@@ -102,7 +103,7 @@ fn every_recorded_command_line_ends_and_prints_as_with_kes() {
             || (line.stderr.is_empty() && !ended.stderr.is_empty())
         {
             failures
-                .push(format!("{} (terminal: {}): {ended:?}\nexpected {:?}", line.line, line.terminal, line.stdout));
+                .push(format!("{} (terminal: {}): {ended:?}\nexpected {:?}", line.command, line.terminal, line.stdout));
         }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));

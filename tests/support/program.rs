@@ -14,7 +14,7 @@ use super::eventually_blocking;
 use super::server::{assert_no_panic, program};
 
 /// When a command counts as hanging: some write thousands of durable keys, on a disk that other tests use too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A child process. Dropping it kills it, and fails the test if it panicked.
 pub struct Program {

@@ -24,9 +24,9 @@ struct Description<'a> {
 ///
 /// # Errors
 /// [`ApiError::IdentityNotFound`] if the config does not contain it.
-pub async fn describe(call: Call) -> Result<Response, ApiError> {
+pub fn describe(call: &Call) -> Result<Response, ApiError> {
     if !Name::is_valid(&call.argument) {
-        return Err(ApiError::InvalidIdentity(call.argument));
+        return Err(ApiError::InvalidIdentity(call.argument.clone()));
     }
     let identity = Identity::from_text(&call.argument);
     let policies = &call.state.policies;

@@ -19,7 +19,7 @@ struct Identities<'a> {
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].
-pub async fn list(call: Call) -> Result<Response, ApiError> {
+pub fn list(call: &Call) -> Result<Response, ApiError> {
     let listing = Listing::parse(&call.argument)?;
     let mut identities = call.state.policies.identities();
     identities.retain(|identity| identity.as_str().starts_with(&listing.prefix));

@@ -27,7 +27,7 @@ struct Description<'a> {
 ///
 /// # Errors
 /// [`ApiError::IdentityNotFound`] if the config does not contain it.
-pub async fn self_describe(call: Call) -> Result<Response, ApiError> {
+pub fn self_describe(call: &Call) -> Result<Response, ApiError> {
     let policies = &call.state.policies;
     let identity = call.identity.as_ref().ok_or(ApiError::IdentityNotFound)?;
     let created_at = timestamp(Some(policies.created_at()));

@@ -9,6 +9,6 @@ use crate::api::error::ApiError;
 ///
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
-pub async fn audit(call: Call) -> Result<Response, ApiError> {
+pub fn audit(call: &Call) -> Result<Response, ApiError> {
     super::stream(&call.state, &call.state.running.audit)
 }

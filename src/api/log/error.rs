@@ -9,6 +9,6 @@ use crate::api::error::ApiError;
 ///
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
-pub async fn error(call: Call) -> Result<Response, ApiError> {
+pub fn error(call: &Call) -> Result<Response, ApiError> {
     super::stream(&call.state, &call.state.running.errors)
 }

@@ -19,8 +19,8 @@ struct Description<'a> {
 ///
 /// # Errors
 /// [`ApiError::PolicyNotFound`].
-pub async fn describe(call: Call) -> Result<Response, ApiError> {
-    super::named(&call)?;
+pub fn describe(call: &Call) -> Result<Response, ApiError> {
+    super::named(call)?;
     let policies = &call.state.policies;
     reply(&Description {
         name: &call.argument,

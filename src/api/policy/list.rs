@@ -18,7 +18,7 @@ struct Names<'a> {
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].
-pub async fn list(call: Call) -> Result<Response, ApiError> {
+pub fn list(call: &Call) -> Result<Response, ApiError> {
     let listing = Listing::parse(&call.argument)?;
     let names =
         call.state.policies.names().map(|name| &**name).filter(|name| name.starts_with(&listing.prefix)).collect();

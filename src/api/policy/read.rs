@@ -42,11 +42,11 @@ impl<'a> From<&'a Policy> for Rules<'a> {
 ///
 /// # Errors
 /// [`ApiError::PolicyNotFound`].
-pub async fn read(call: Call) -> Result<Response, ApiError> {
+pub fn read(call: &Call) -> Result<Response, ApiError> {
     let policies = &call.state.policies;
     reply(&Description {
         name: &call.argument,
-        rules: super::named(&call)?.into(),
+        rules: super::named(call)?.into(),
         created_at: timestamp(Some(policies.created_at())),
         created_by: policies.admin(),
     })

@@ -1,5 +1,6 @@
 //! `kes identity ...`
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -143,14 +144,15 @@ fn info(identity: Option<&str>, connection: &Connection) -> anyhow::Result<ExitC
             (info.identity, info.admin, info.policy)
         };
         let field = |name: &str| printable(answer.get(name).and_then(Value::as_str).unwrap_or_default()).into_owned();
+        // Writing to a String cannot fail.
         let mut text = format!("Identity    {}\n", printable(&identity));
         if let Some(policy) = policy.filter(|_| !admin) {
-            text.push_str(&format!("Policy      {}\n", printable(&policy)));
+            let _ = writeln!(text, "Policy      {}", printable(&policy));
         }
-        text.push_str(&format!("Created At  {}\n", date(&field("created_at"))));
+        let _ = writeln!(text, "Created At  {}", date(&field("created_at")));
         text.push_str(if admin { "Role        Admin\n" } else { "Role        User\n" });
         if !admin {
-            text.push_str(&format!("Created By  {}\n", field("created_by")));
+            let _ = writeln!(text, "Created By  {}", field("created_by"));
         }
         Ok(Output::new(false).text(&text)?)
     })

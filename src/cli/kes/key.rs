@@ -101,20 +101,20 @@ const GO_BASE64: GeneralPurpose =
 struct Names {
     /// Names of keys.
     #[arg(value_name = "NAME")]
-    names: Vec<String>,
+    positional: Vec<String>,
     /// A key by flag, as in old scripts.
     #[arg(short = 'n', long = "name", hide = true)]
-    name: Vec<String>,
+    named: Vec<String>,
     #[command(flatten)]
     connection: Connection,
 }
 
 impl Names {
     fn all(&self) -> anyhow::Result<impl Iterator<Item = &String>> {
-        if self.names.is_empty() && self.name.is_empty() {
+        if self.positional.is_empty() && self.named.is_empty() {
             return Err(anyhow!("no key name specified. See 'kes key --help'"));
         }
-        Ok(self.names.iter().chain(&self.name))
+        Ok(self.positional.iter().chain(&self.named))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::client::{Client, ClientError, path};
 pub(super) struct Pattern {
     /// List only names that begin so; a `*` at its end is a wildcard.
     #[arg(value_name = "PATTERN", default_value = "", hide_default_value = true)]
-    pub(super) pattern: String,
+    pub(super) prefix: String,
     #[command(flatten)]
     pub(super) json: Json,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Prints all names of a list API under a header, or as a JSON array. Nothing when there are none.
 pub(super) fn print(pattern: &Pattern, api: &str, header: &str) -> anyhow::Result<ExitCode> {
     pattern.connection.with_client(async |client| {
-        let names = names(&client, api, &pattern.pattern).await?;
+        let names = names(&client, api, &pattern.prefix).await?;
         let mut output = Output::new(pattern.json.json);
         if pattern.json.json {
             return Ok(output.json(&names)?);

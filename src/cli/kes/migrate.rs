@@ -10,6 +10,7 @@ use crate::transfer::glob::Glob;
 /// The arguments of `kes migrate`.
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
     /// The config of the keystore to read from.
     #[arg(long, value_name = "CONFIG")]
