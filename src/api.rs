@@ -72,7 +72,9 @@ impl Call {
     /// also accept an array with the fields in order, which is rejected here.
     pub fn json<T: DeserializeOwned>(&mut self) -> Option<T> {
         let body = std::mem::take(&mut self.body); // frees it; it may be large
-        body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&body).ok())?
+        let text = body.trim_ascii();
+        let object = if text == b"null" { b"{}" } else { text }; // as for Go, to which null is an object without fields
+        object.starts_with(b"{").then(|| serde_json::from_slice(object).ok())?
     }
 }
 

@@ -82,6 +82,11 @@ enum Command {
     Man(man::Args),
 }
 
+/// Whether the program was invoked as `kes`.
+fn is_kes() -> bool {
+    program_name() == KES
+}
+
 /// The name of the program, unless it is invoked through a link.
 const NAME: &str = "keyway";
 
@@ -91,7 +96,7 @@ const KES: &str = "kes";
 /// Runs the program: as `kes` if that is its name, otherwise as `keyway`.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    if program_name() == KES
+    if is_kes()
         && let Some(code) = kes::run(&arguments)
     {
         return code;

@@ -77,7 +77,7 @@ impl Dev {
 
     /// Prints how to connect to the server, ready to paste.
     #[expect(clippy::print_stdout, reason = "the command's output")]
-    pub(super) fn print(&self, address: SocketAddr) {
+    pub(super) fn print(&self, address: SocketAddr, as_kes: bool) {
         let host = if address.ip().is_unspecified() { SocketAddr::new(ADDRESS.ip(), address.port()) } else { address };
         let directory = self.directory.display();
         let retention = match &self.temporary {
@@ -87,7 +87,7 @@ impl Dev {
         println!(
             "\nKeyway {version}, a development server on https://{host}\n\
              Keys: {directory}/keys.db ({retention})\n\
-             Admin identity: {identity}\n\
+             Admin identity: {identity}\n{api_key_line}\
              \n\
              To connect with a KES client or with keyway (keyway key create my-key):\n\
              \n    export KES_SERVER=https://{host}\
@@ -99,6 +99,9 @@ impl Dev {
              -X PUT https://{host}/v1/key/create/my-first-key\n",
             version = crate::VERSION,
             identity = self.admin.identity(),
+            // As KES prints it, for scripts.
+            api_key_line =
+                if as_kes { format!("API Key    {}\n", self.admin.to_text().as_str()) } else { String::new() },
             api_key = self.admin.to_text().as_str(),
         );
     }

@@ -167,7 +167,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
     let address = listener.local_addr()?;
     info!(%address, version = VERSION, keystore, "serving");
     if let Some(dev) = &sources.dev {
-        dev.print(address);
+        dev.print(address, super::is_kes());
     }
     if let Some((file, watch)) = sources.watched.clone() {
         let overrides = sources.overrides.clone();

@@ -38,7 +38,7 @@ pub(super) fn reach(rule: &str) -> Reach {
     };
     let removed = REMOVED.iter().any(|path| match rule.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix) || prefix.starts_with(path),
-        None => rule.starts_with(path),
+        None => rule.starts_with(path) || path.strip_suffix('/') == Some(rule),
     });
     if api {
         Reach::Api
@@ -134,6 +134,8 @@ mod tests {
             "/v1/identity/forget/*",
             "/v1/secret/*",
             "/v1/key/bulk/decrypt/my-key",
+            "/v1/key/bulk/decrypt",
+            "/v1/policy/show",
             "/v1/log/audit/trace",
             "/v1/log/error/*",
         ] {

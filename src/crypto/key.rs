@@ -22,6 +22,8 @@ use super::{aes256, chacha20, random};
 /// Its secrets are wiped on drop, and `Debug` prints none of them.
 pub struct Key {
     pub(super) algorithm: Algorithm,
+    /// Whether the stored key names its algorithm: those of KES 0.13 to 0.17 do not, and their ciphertexts do.
+    pub(super) names_algorithm: bool,
     pub(super) secret: Secret,
     pub(super) hmac_secret: Option<Secret>,
     pub(super) created_at: Option<OffsetDateTime>,
@@ -50,6 +52,7 @@ impl Key {
     pub fn generate(algorithm: Algorithm, created_at: OffsetDateTime, created_by: &str) -> Result<Self, RandomError> {
         Ok(Self {
             algorithm,
+            names_algorithm: true,
             secret: Secret::random()?,
             hmac_secret: Some(Secret::random()?),
             created_at: Some(created_at),
@@ -70,6 +73,7 @@ impl Key {
     ) -> Result<Self, ImportError> {
         Ok(Self {
             algorithm,
+            names_algorithm: true,
             secret: Secret::copy_of(secret).ok_or(ImportError::KeySize)?,
             hmac_secret: Some(Secret::random()?),
             created_at: Some(created_at),
@@ -129,10 +133,13 @@ impl Key {
     pub fn decrypt(&self, ciphertext: impl Into<Wiped>, context: &[u8]) -> Result<Wiped, NotAuthentic> {
         let mut buffer = ciphertext.into();
         let Ciphertext { algorithm, sealed, iv, nonce } = Ciphertext::parse(&buffer).ok_or(NotAuthentic)?;
-        // If the format names an algorithm, it must be that of the key: one secret is never used with two ciphers.
-        if algorithm.is_some_and(|named| named != self.algorithm) {
-            return Err(NotAuthentic);
-        }
+        // If the format names an algorithm, it must be that of the key: one secret is never used with two ciphers. For a
+        // key that names none, the ciphertext decides.
+        let algorithm = match algorithm {
+            Some(named) if named != self.algorithm && self.names_algorithm => return Err(NotAuthentic),
+            Some(named) => named,
+            None => self.algorithm,
+        };
         match sealed {
             Sealed::Within(part) => {
                 buffer.as_mut_vec().truncate(part.end);
@@ -140,7 +147,7 @@ impl Key {
             }
             Sealed::Apart(bytes) => buffer = bytes.into(),
         }
-        match self.algorithm {
+        match algorithm {
             Algorithm::Aes256 => aes256::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
             Algorithm::ChaCha20 => chacha20::open(&self.secret, &iv, &nonce, context, buffer.as_mut_vec())?,
         }

@@ -61,9 +61,6 @@ pub enum Damaged {
     /// An HMAC key for another hash function.
     #[error("its HMAC key is for hash function {0}, not for SHA-256")]
     Hash(u32),
-    /// A time that is out of range, or in JSON not in the format of RFC 3339.
-    #[error("its creation time is not valid")]
-    CreatedAt,
 }
 
 impl Key {
@@ -117,9 +114,10 @@ fn read_protobuf(text: &[u8]) -> Result<Key, Damaged> {
     let key = message.key.as_ref().ok_or(Damaged::NoKey)?;
     Ok(Key {
         algorithm: algorithm(key.algorithm).ok_or(Damaged::Algorithm)?,
+        names_algorithm: true,
         secret: secret(&key.key)?,
         hmac_secret: message.hmac_key.as_ref().map(hmac_secret).transpose()?,
-        created_at: message.created_at.as_ref().map(created_at).transpose()?,
+        created_at: message.created_at.as_ref().and_then(created_at),
         created_by: message.created_by.clone(),
     })
 }
@@ -139,17 +137,16 @@ fn read_json(text: &[u8]) -> Result<Key, Damaged> {
     let len = BASE64_STANDARD.decode_slice(&*json.bytes, &mut bytes).map_err(|_| Damaged::Json)?;
     bytes.truncate(len);
     let given = |text: &String| !text.is_empty();
+    let named = json.algorithm.filter(given);
     Ok(Key {
-        algorithm: match json.algorithm.filter(given) {
+        names_algorithm: named.is_some(),
+        algorithm: match named {
             None => Algorithm::Aes256,
             Some(name) => Algorithm::parse(&name).ok_or(Damaged::Algorithm)?,
         },
         secret: secret(&bytes)?,
         hmac_secret: None,
-        created_at: match json.created_at.filter(given) {
-            None => None,
-            Some(text) => Some(rfc3339(&text).ok_or(Damaged::CreatedAt)?),
-        },
+        created_at: json.created_at.and_then(|text| rfc3339(&text)),
         created_by: json.created_by.unwrap_or_default(),
     })
 }
@@ -168,11 +165,10 @@ fn hmac_secret(key: &HmacKey) -> Result<Secret, Damaged> {
     Secret::copy_of(&key.key).ok_or(Damaged::HmacKeySize(key.key.len()))
 }
 
-fn created_at(time: &Timestamp) -> Result<OffsetDateTime, Damaged> {
-    let nanos = u32::try_from(time.nanos).map_err(|_| Damaged::CreatedAt)?;
-    OffsetDateTime::from_unix_timestamp(time.seconds)
-        .and_then(|whole| whole.replace_nanosecond(nanos))
-        .map_err(|_| Damaged::CreatedAt)
+/// `None` for a time that no calendar has: the key is as good without it.
+fn created_at(time: &Timestamp) -> Option<OffsetDateTime> {
+    let nanos = u32::try_from(time.nanos).ok()?;
+    OffsetDateTime::from_unix_timestamp(time.seconds).ok()?.replace_nanosecond(nanos).ok()
 }
 
 /// The time in UTC, whatever the offset in the text; `None` if that is before the year -9999 or after 9999.

@@ -51,7 +51,6 @@ async fn what_is_not_the_json_of_an_api_is_refused() {
             text(r#"{FIELD:""}"#),
             text(r#"{"FIELD":"",}"#),
             text(r#"/**/{"FIELD":""}"#),
-            text("null"),
             text("[]"),
             text(r#"["aGVsbG8="]"#),
             text(r#"[{"FIELD":""}]"#),
@@ -223,4 +222,23 @@ async fn what_a_body_holds_is_never_taken_for_a_request() {
         assert_eq!(admin.get("/v1/key/describe/victim").await.status, 200, "{method} {path}, chunked");
     }
     server.assert_serves().await;
+}
+
+#[tokio::test]
+async fn null_is_an_object_without_fields() {
+    let server = Server::start();
+    let admin = Session::admin(&server);
+    admin.create("key").await;
+    for (path, status) in [
+        ("/v1/key/generate/key", 200),
+        ("/v1/key/encrypt/key", 200),
+        ("/v1/key/hmac/key", 200),
+        ("/v1/key/decrypt/key", 400),
+        ("/v1/key/import/other", 406),
+    ] {
+        for body in ["null", " null\n", "{}"] {
+            let answer = send(admin.http.put(server.url(path)).body(body), None).await.unwrap();
+            assert_eq!(answer.status, status, "{path} {body:?}: {}", answer.text());
+        }
+    }
 }

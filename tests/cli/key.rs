@@ -172,6 +172,9 @@ fn a_key_is_imported_from_every_source() {
     }
     assert!(shell.done(&["key", "info", "argument"]).contains("Algorithm: ChaCha20"));
     // 32 characters are the hex or base64 form of a different key, never a raw key.
+    // A raw key whose bytes happen to be letters.
+    let ended = shell.run_with(&["key", "import", "letters", "--raw"], b"0123456789abcdef0123456789abcdef");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
     let ended = shell.run_with(&["key", "import", "text"], b"0123456789abcdef0123456789abcdef");
     assert_eq!((ended.code, ended.stderr.contains("24 bytes")), (Some(2), true), "{ended:?}");
     for (input, part) in [(&b""[..], "0 bytes"), (&[1; 31], "31 bytes"), (&[b'A'; 44], "33 bytes")] {

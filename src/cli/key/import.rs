@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// Cipher that the key is for.
     #[arg(long, value_enum, default_value_t = Cipher::Aes256, ignore_case = true)]
     cipher: Cipher,
+    /// The input is the 32 bytes of the key, even if they are text.
+    #[arg(long, conflicts_with = "key")]
+    raw: bool,
     #[command(flatten)]
     from: FromFile,
     #[command(flatten)]
@@ -47,7 +50,7 @@ enum Cipher {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.connection.with_client(async |client| {
         let (argument, file) = (args.key.as_deref(), args.from.file.as_deref());
-        let key = read_key(&Input { what: "key", argument, file, secret: true })?;
+        let key = read_key(&Input { what: "key", argument, file, secret: true }, args.raw)?;
         let algorithm = match args.cipher {
             Cipher::Aes256 => Algorithm::Aes256,
             Cipher::ChaCha20 => Algorithm::ChaCha20,
@@ -61,10 +64,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a key, raw or in base64.
-fn read_key(input: &Input<'_>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+fn read_key(input: &Input<'_>, is_raw: bool) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let read = input.read()?;
-    // 32 characters of text are the base64 or hex form of a different key, never a raw key.
-    let is_text = read.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    // 32 characters of text are the base64 or hex form of a different key, unless --raw says that they are this one.
+    let is_text = !is_raw && read.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
     let key = if is_text { decode("key", &read)? } else { read };
     if key.len() != KEY_LEN {
         let len = key.len();
