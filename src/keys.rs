@@ -58,6 +58,29 @@ const MAX_ABSENT: u64 = 10_000;
 const MAX_REFRESHES: usize = 16;
 
 /// The keys of a store, with their cache.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use backends::{BackendConfig, Name, open};
+/// use keyway::keys::{Deadlines, Keys, KeysError, Settings};
+/// use keyway::telemetry::metrics::keystore::KeystoreMetrics;
+///
+/// let second = Duration::from_secs(1);
+/// let deadlines = Deadlines { create: second, read: second, delete: second, list: second };
+/// let settings = Settings { any: second, unused: second, offline: Duration::ZERO, max_entries: 100, deadlines };
+/// let metrics = Arc::new(KeystoreMetrics::new(&prometheus::Registry::new()).unwrap());
+/// let keys = Keys::new(open(&BackendConfig::Memory).await.unwrap(), settings, metrics);
+///
+/// let name = Name::parse("my-key").unwrap();
+/// keys.create(&name, "someone").await.unwrap();
+/// assert!(matches!(keys.create(&name, "someone").await, Err(KeysError::AlreadyExists)));
+/// let ciphertext = keys.get(&name).await.unwrap().encrypt(b"message", b"").unwrap();
+/// assert!(keys.get(&name).await.unwrap().decrypt(&ciphertext, b"").is_ok());
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct Keys(Arc<Inner>);
 

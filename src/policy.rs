@@ -126,6 +126,24 @@ pub enum Grant<'a> {
 }
 
 /// The admin, the policies and the identities of a running server. Each identity has at most one policy.
+///
+/// ```
+/// use keyway::identity::Identity;
+/// use keyway::policy::{PathPattern, Policies, Policy, Refusal};
+///
+/// let [admin, app] = ["a", "b"].map(Identity::from_text);
+/// let allow = ["/v1/key/create/app-*"].into_iter().map(PathPattern::new).collect();
+/// let policy = Policy { allow, ..Policy::default() };
+/// let policies = Policies::new(
+///     admin.clone(),
+///     [("app".to_owned(), policy)],
+///     [(app.clone(), "app".to_owned())],
+///     time::OffsetDateTime::UNIX_EPOCH,
+/// );
+/// assert!(policies.check(&admin, "/v1/key/delete/app-1").is_ok());
+/// assert!(policies.check(&app, "/v1/key/create/app-1").is_ok());
+/// assert!(matches!(policies.check(&app, "/v1/key/create/other"), Err(Refusal::NoRule { .. })));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Policies {
     admin: Identity,

@@ -20,16 +20,12 @@ mod a_soak;
 
 mod api;
 mod cli;
-mod connections;
 mod crash;
 mod gateways;
 mod interop;
 mod keys;
 mod layers;
-mod limits;
-mod probe;
-mod reload;
-mod startup;
-mod systemd;
+mod server;
+mod state;
 mod tls;
 mod wire;

@@ -20,6 +20,19 @@ use super::{aes256, chacha20, random};
 /// A key: 32 secret bytes for one cipher, and 32 more for HMAC unless the key predates KES's HMAC API.
 ///
 /// Its secrets are wiped on drop, and `Debug` prints none of them.
+///
+/// ```
+/// use keyway::crypto::key::{Algorithm, Key};
+///
+/// let key = Key::generate(Algorithm::preferred(), time::OffsetDateTime::UNIX_EPOCH, "someone").unwrap();
+/// let ciphertext = key.encrypt(b"message", b"context").unwrap();
+/// assert_eq!(ciphertext.len(), b"message".len() + Key::OVERHEAD);
+/// assert_eq!(key.decrypt(&ciphertext, b"context").unwrap().to_vec(), b"message");
+/// assert!(key.decrypt(&ciphertext, b"another context").is_err());
+///
+/// let stored = key.to_stored();
+/// assert!(Key::from_stored(&stored).unwrap().decrypt(&ciphertext, b"context").is_ok());
+/// ```
 pub struct Key {
     pub(super) algorithm: Algorithm,
     /// Whether the stored key names its algorithm: those of KES 0.13 to 0.17 do not, and their ciphertexts do.

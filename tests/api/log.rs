@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Session;
-use crate::connections::until_open;
+use crate::server::connections::until_open;
 use crate::support::server::send;
 use crate::support::{Client, Events, Raw, Server, heavy, until};
 

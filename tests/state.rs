@@ -1,0 +1,3 @@
+//! What a running server holds.
+
+mod limits;
