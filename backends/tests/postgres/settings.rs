@@ -31,7 +31,7 @@ async fn wrong_settings_are_reported_at_start_without_passwords() {
         (Config { cert: Some("/nowhere".into()), ..right.clone() }, "together"),
         (Config { schema: "Keys".to_owned(), ..right.clone() }, "schema is not"),
         (Config { timeout: Duration::ZERO, ..right.clone() }, "timeout is out of range"),
-        (Config { url: Some(secret("postgres://u:hunter2@h/d")), ..right.clone() }, "twice"),
+        (Config { url: Some(secret("postgres://u:hunter2@h/d")), ..right.clone() }, "set both in url and separately"),
     ] {
         let reason = unavailable(try_open(wrong).await);
         assert!(reason.contains(why), "{reason}");

@@ -145,7 +145,7 @@ async fn an_engine_that_is_gone_or_replaced_is_not_an_absent_key(program: Progra
         server.root("DELETE", &format!("sys/mounts/{engine}"), &Json::Null);
         all("nothing is mounted there").await;
         server.enable_kv(engine, number).await;
-        all("was replaced or changed since the start").await;
+        all("was replaced or changed since startup").await;
         server.root("DELETE", &format!("sys/mounts/{engine}"), &Json::Null);
         server.enable_kv(engine, 3 - number).await;
         all("engine").await;
@@ -158,7 +158,10 @@ async fn a_claim_that_was_left_behind_is_removed_in_time(program: Program) {
     let store = open(config(&server, "kv1", KvVersion::V1)).await;
     let start = Instant::now();
     let error = store.create(&name("k"), &value("x")).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Unavailable { reason, .. } if reason.contains("is in progress")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Unavailable { reason, .. } if reason.contains("another client is creating")),
+        "{error}"
+    );
     assert!(start.elapsed() < Duration::from_secs(8));
     assert!(matches!(store.get(&name("k")).await, Err(StoreError::NotFound)));
     store.create(&name("other"), &value("x")).await.unwrap();
