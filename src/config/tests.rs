@@ -459,7 +459,7 @@ fn probable_mistakes_are_warnings() {
             "the value of ${SECRET} matches no",
         ),
         (head("api: {/v1/redy: }\n"), "k.yml:5:7: api./v1/redy:", "has no effect; did you mean '/v1/ready'?"),
-        (head("api: {/ready: }\n"), "k.yml:5:7: api./ready:", "better write /v1/ready"),
+        (head("api: {/ready: }\n"), "k.yml:5:7: api./ready:", "is an alias of /v1/ready; use /v1/ready instead"),
         (
             head("api: {/version: {skip_auth: on}}\n"),
             "k.yml:5:29: api./version.skip_auth:",
