@@ -71,7 +71,7 @@ async fn with_startup_fail_and_for_what_waiting_does_not_heal_the_start_ends() {
     let gone = format!("http://127.0.0.1:{port}");
     for (extra, keystore, said) in [
         ("startup: fail\n", token(&gone, "x", "kv"), "cannot connect"),
-        ("", token(&vault.url(), "wrong", "kv"), "403"),
+        ("", token(&vault.url(), "wrong", "kv"), "the token is not valid"),
         ("", token(&vault.url(), "root", "nowhere"), "nowhere"),
     ] {
         let file = server.dir.path().join("other.yml");
