@@ -17,6 +17,7 @@ pub mod aws;
 pub mod eventually;
 pub mod minio;
 pub mod pgbouncer;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod vault;

@@ -1,11 +1,11 @@
 //! A real `PgBouncer` in transaction mode, in front of a [`Postgres`].
 
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::eventually::until_blocking;
+use super::ports::four_free;
 use super::postgres::{ADMIN, PASSWORD, Postgres};
 
 /// A pooler with two connections to the server. It is stopped when dropped.
@@ -18,7 +18,7 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one, and waits until it takes connections. Whoever asks gets in as the administrator.
     pub fn start(server: &Postgres) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = four_free();
         let config = server.directory().join(format!("pgbouncer.{port}.ini"));
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={} user={ADMIN} password={PASSWORD}\n[pgbouncer]\npool_mode = transaction\n\

@@ -1,7 +1,7 @@
 //! A real PostgreSQL server, from the newest of `/usr/lib/postgresql/*/bin`.
 
 use std::fs::Permissions;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::eventually::until_blocking;
+use super::ports::four_free;
 
 /// The administrator of every server here, and its password.
 pub const ADMIN: &str = "postgres";
@@ -38,7 +39,7 @@ impl Postgres {
         let directory = tempfile::tempdir().unwrap();
         // The server refuses to run as root, and its own account must get in.
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = four_free();
         let account = geteuid().is_root().then(|| (id("-u"), id("-g")));
         let mut server = Self { directory, port, account, child: None, frozen: Vec::new() };
         let password = server.directory.path().join("password");
@@ -180,7 +181,7 @@ impl Postgres {
     pub fn standby(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = four_free();
         let mut standby = Self { directory, port, account: self.account, child: None, frozen: Vec::new() };
         let copied = self
             .command("pg_basebackup")

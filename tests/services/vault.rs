@@ -1,7 +1,7 @@
 //! HashiCorp Vault and OpenBao: real servers with storage on disk, so that a restart keeps what they hold.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
 
 use super::eventually::{until, until_blocking};
+use super::ports::four_free;
 
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -78,7 +79,8 @@ impl Server {
 
     /// Starts a server with fresh storage that nobody has initialised.
     pub async fn start_raw(program: Program) -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        // The highest: those below are for TLS and for other members of a cluster.
+        let port = four_free() + 3;
         let directory = tempfile::tempdir().unwrap();
         let mut server =
             Self { program, child: None, port, directory, token: String::new(), unseal_key: String::new(), tls: None };
@@ -158,7 +160,7 @@ impl Server {
     }
 
     fn tls_port(&self) -> u16 {
-        // Free unless a test is unlucky; the one between is for other members of a cluster.
+        // The one between is for other members of a cluster.
         self.port - 2
     }
 
