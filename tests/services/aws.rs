@@ -1,12 +1,13 @@
 //! moto, which answers as AWS does. Its state is in memory: stopped is forgotten, frozen is kept.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually::until_blocking;
+use super::ports::four_free;
 
 /// How long moto may take to answer.
 const START: Duration = Duration::from_mins(1);
@@ -35,9 +36,7 @@ pub struct Moto {
 impl Moto {
     /// Starts moto and waits until it answers.
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, four_free()));
         let mut moto = Self { address, process: None };
         moto.start_again();
         moto
