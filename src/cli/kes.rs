@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -84,7 +84,8 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     {
         return None;
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = as_go_parses(Cli::command()).try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             let text = error.to_string();
@@ -125,6 +126,19 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
+/// A command, and those below it, with flags as Go reads them: a flag may have a value.
+fn as_go_parses(command: clap::Command) -> clap::Command {
+    let flag = |argument: Arg| {
+        if !matches!(argument.get_action(), ArgAction::SetTrue) {
+            return argument;
+        }
+        let default = if argument.get_default_values().is_empty() { "false" } else { "true" };
+        let argument = argument.action(ArgAction::Set).value_parser(go_bool).default_value(default);
+        argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+    };
+    command.mut_args(flag).mut_subcommands(as_go_parses)
+}
+
 /// The value of a flag as Go reads it: `--insecure`, `--insecure=true`, `--insecure=0`.
 fn go_bool(text: &str) -> Result<bool, String> {
     match text {
@@ -157,13 +171,11 @@ impl Serialize for Ordered<'_> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        as_go_parses(Cli::command()).debug_assert();
     }
 
     #[test]

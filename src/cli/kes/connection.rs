@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::go_bool;
 use crate::cli::terminal;
 use crate::client::settings::{Overrides, Trust};
 use crate::client::{Client, ClientError, Settings};
@@ -30,7 +29,7 @@ pub(super) struct Options {
     #[arg(short, long, value_name = "KEY")]
     api_key: Option<String>,
     /// Do not verify the server's certificate.
-    #[arg(short = 'k', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short = 'k', long)]
     insecure: bool,
     /// Without effect: servers have no enclaves any more.
     #[arg(short, long, hide = true)]
@@ -96,6 +95,6 @@ pub(super) fn failed(what: impl std::fmt::Display) -> impl FnOnce(ClientError) -
 #[derive(Debug, clap::Args)]
 pub(super) struct Json {
     /// Print JSON.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     pub(super) json: bool,
 }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::connection::{Connection, Json, failed};
-use super::{date, go_bool, list};
+use super::{date, list};
 use crate::cli::identity::{new, of};
 use crate::cli::terminal::output::{Form, Output, printable};
 use crate::client::path;
@@ -29,10 +29,8 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create an identity.
-    #[command(args_override_self = true)]
     New(New),
     /// Print the identity of a certificate, a private key or an API key.
-    #[command(args_override_self = true)]
     Of {
         /// A file, or an API key.
         #[arg(value_name = "FILE or API KEY")]
@@ -42,7 +40,6 @@ enum Command {
         hash: Option<String>,
     },
     /// Print information about an identity.
-    #[command(args_override_self = true)]
     Info {
         /// The identity. Without it, your own.
         identity: Option<String>,
@@ -52,7 +49,6 @@ enum Command {
         connection: Connection,
     },
     /// List identities.
-    #[command(args_override_self = true)]
     Ls(list::Pattern),
 }
 
@@ -68,7 +64,7 @@ struct New {
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// Replace files that exist.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long)]
     force: bool,
     /// IP addresses of the certificate.
     #[arg(long, value_name = "IP,...", value_delimiter = ',', action = clap::ArgAction::Append)]
@@ -80,7 +76,7 @@ struct New {
     #[arg(long, value_name = "DURATION")]
     expiry: Option<GoDuration>,
     /// Encrypt the private key with a password.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     encrypt: bool,
 }
 

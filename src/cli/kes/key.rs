@@ -25,13 +25,10 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(args_override_self = true)]
 enum Command {
     /// Create keys.
-    #[command(args_override_self = true)]
     Create(Names),
     /// Import a key.
-    #[command(args_override_self = true)]
     Import {
         /// Name of the new key.
         name: String,
@@ -41,7 +38,6 @@ enum Command {
         connection: Connection,
     },
     /// Print information about a key.
-    #[command(args_override_self = true)]
     Info {
         /// Name of the key.
         name: String,
@@ -51,13 +47,10 @@ enum Command {
         connection: Connection,
     },
     /// List keys.
-    #[command(args_override_self = true)]
     Ls(list::Pattern),
     /// Delete keys.
-    #[command(args_override_self = true)]
     Rm(Names),
     /// Encrypt a message.
-    #[command(args_override_self = true)]
     Encrypt {
         /// Name of the key.
         name: String,
@@ -69,7 +62,6 @@ enum Command {
         connection: Connection,
     },
     /// Decrypt a ciphertext.
-    #[command(args_override_self = true)]
     Decrypt {
         /// Name of the key.
         name: String,
@@ -81,7 +73,6 @@ enum Command {
         connection: Connection,
     },
     /// Generate a data encryption key.
-    #[command(args_override_self = true)]
     Dek {
         /// Name of the key.
         name: String,

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::connection::{Connection, Json, failed};
-use super::go_bool;
 use crate::cli::names::list;
 use crate::cli::terminal::output::{Output, printable};
 use crate::client::responses::Identities;
@@ -23,15 +22,14 @@ pub(super) struct Pattern {
 
 /// The arguments of `kes ls`.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(super) struct Args {
     #[command(flatten)]
     pattern: Pattern,
     /// List identities.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long)]
     identity: bool,
     /// List policies.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long)]
     policy: bool,
 }
 

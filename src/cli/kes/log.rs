@@ -3,19 +3,17 @@
 use std::process::ExitCode;
 
 use super::connection::{Connection, Json};
-use super::go_bool;
 use crate::cli::log::follow;
 use crate::cli::terminal::output::Output;
 
 /// The arguments of `kes log`.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(super) struct Args {
     /// Print audit events. This is the default.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long, default_value = "true")]
     audit: bool,
     /// Print error events.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     error: bool,
     /// `audit` or `error`, as in old scripts.
     #[arg(long = "type", hide = true)]

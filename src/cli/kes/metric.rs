@@ -13,7 +13,6 @@ use crate::config::duration::GoDuration;
 
 /// The arguments of `kes metric`.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(super) struct Args {
     /// How often the metrics are fetched.
     #[arg(long, value_name = "DURATION", default_value = "1s")]

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::go_bool;
 use crate::cli::migrate;
 use crate::transfer::glob::Glob;
 
 /// The arguments of `kes migrate`.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
     /// The config of the keystore to read from.
@@ -19,16 +17,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "CONFIG")]
     to: PathBuf,
     /// Replace keys that the target has already.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long)]
     force: bool,
     /// Keep keys that the target has already.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     merge: bool,
     /// Print less; a report is printed all the same.
-    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long, hide = true)]
     quiet: bool,
     /// Without effect: keys are copied between keystores, not between servers.
-    #[arg(short = 'k', long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short = 'k', long, hide = true)]
     insecure: bool,
     /// Which keys.
     #[arg(default_value = "*")]

@@ -21,13 +21,10 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List policies.
-    #[command(args_override_self = true)]
     Ls(list::Pattern),
     /// Print information about a policy.
-    #[command(args_override_self = true)]
     Info(Named),
     /// Print a policy.
-    #[command(args_override_self = true)]
     Show(Named),
 }
 

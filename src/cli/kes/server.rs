@@ -5,12 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
-use super::go_bool;
 use crate::cli::server;
 
 /// The arguments of `kes server`, with those of every release.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(super) struct Args {
     /// The config file.
     #[arg(long, value_name = "FILE")]
@@ -19,7 +17,7 @@ pub(super) struct Args {
     #[arg(long, visible_alias = "port", value_name = "[IP]:PORT")]
     addr: Option<String>,
     /// Start without a config, for development.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     dev: bool,
     #[command(flatten)]
     overrides: server::Overrides,

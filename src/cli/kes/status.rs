@@ -6,21 +6,20 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::Ordered;
 use super::connection::{Json, Options, failed};
 use super::policy::json;
-use super::{Ordered, go_bool};
 use crate::cli::terminal::output::{Output, printable};
 use crate::client::responses::{Api, Status};
 
 /// The arguments of `kes status`.
 #[derive(Debug, clap::Args)]
-#[command(args_override_self = true)]
 pub(super) struct Args {
     /// Print only whether the server answers.
-    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(short, long)]
     short: bool,
     /// Print the APIs of the server too.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = go_bool, action = clap::ArgAction::Set)]
+    #[arg(long)]
     api: bool,
     #[command(flatten)]
     json: Json,
