@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use backends::vault::{Config, Credential, KvVersion, Login, Tls, Transit, Vault};
 use backends::{BackendConfig, Name, Secret, Store, StoreError, Value};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::services::vault::{Program, Server};
 
@@ -63,6 +65,33 @@ fn config(server: &Server, engine: &str, version: KvVersion) -> Config {
 
 async fn open(config: Config) -> Arc<dyn Store> {
     backends::open(&BackendConfig::Vault(Box::new(config))).await.unwrap()
+}
+
+/// The errors of every operation, on the key `k` and the new key `new`.
+async fn errors(store: &Arc<dyn Store>, new: &str) -> [StoreError; 5] {
+    let key = name("k");
+    [
+        store.get(&key).await.unwrap_err(),
+        store.ping().await.unwrap_err(),
+        store.create(&name(new), &value("x")).await.unwrap_err(),
+        store.delete(&key).await.unwrap_err(),
+        store.list("", None, 9).await.unwrap_err(),
+    ]
+}
+
+/// An HTTP server with this response to the text of each request; its port.
+async fn http_server(response: impl Fn(&str) -> String + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 65536];
+            let len = client.read(&mut request).await.unwrap();
+            let response = response(&String::from_utf8_lossy(&request[..len]));
+            client.write_all(response.as_bytes()).await.unwrap();
+        }
+    });
+    port
 }
 
 async fn start_error(config: Config) -> StoreError {

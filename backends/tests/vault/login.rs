@@ -7,10 +7,8 @@ use backends::{Secret, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
-use super::{POLICY, approle, config, name, open, start, start_error, transit, value};
+use super::{POLICY, approle, config, http_server, name, open, start, start_error, transit, value};
 use crate::services::eventually::until;
 use crate::services::vault::{Program, Server};
 
@@ -109,27 +107,20 @@ async fn a_jwt_of_another_issuer_logs_in(program: Program) {
 
 /// A Kubernetes API that only knows the service account `keyway` in the namespace `minio`.
 async fn kubernetes_api() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut request = vec![0; 65536];
-            let len = client.read(&mut request).await.unwrap();
-            assert!(String::from_utf8_lossy(&request[..len]).contains("/tokenreviews"));
-            let user = json!({"username": "system:serviceaccount:minio:keyway", "uid": "u-1", "groups": []});
-            let body = json!({
-                "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
-                "status": {"authenticated": true, "user": user},
-            });
-            let body = body.to_string();
-            let response = format!(
-                "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            client.write_all(response.as_bytes()).await.unwrap();
-        }
-    });
-    port
+    let user = json!({"username": "system:serviceaccount:minio:keyway", "uid": "u-1", "groups": []});
+    let body = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "status": {"authenticated": true, "user": user},
+    })
+    .to_string();
+    http_server(move |request| {
+        assert!(request.contains("/tokenreviews"));
+        format!(
+            "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    })
+    .await
 }
 
 async fn a_kubernetes_service_account_logs_in(program: Program) {

@@ -9,7 +9,7 @@ use backends::{Name, Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{POLICY, approle, config, name, open, start, start_error, value};
+use super::{POLICY, approle, config, errors, http_server, name, open, start, start_error, value};
 use crate::services::vault::Program;
 
 on_both!(
@@ -43,13 +43,7 @@ async fn sealing_is_reported_and_unsealing_is_noticed(program: Program) {
     let store = open(Config { login, ..config(&server, "kv1", KvVersion::V1) }).await;
     store.create(&name("k"), &value("x")).await.unwrap();
     server.seal();
-    for error in [
-        store.get(&name("k")).await.unwrap_err(),
-        store.ping().await.unwrap_err(),
-        store.create(&name("l"), &value("x")).await.unwrap_err(),
-        store.delete(&name("k")).await.unwrap_err(),
-        store.list("", None, 9).await.unwrap_err(),
-    ] {
+    for error in errors(&store, "l").await {
         let text = error.to_string();
         assert!(matches!(error, StoreError::NotReady { .. }) && text.contains("the server is sealed"), "{text}");
     }
@@ -65,13 +59,7 @@ async fn a_restart_is_noticed(program: Program) {
     let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
     store.create(&name("k"), &value("x")).await.unwrap();
     server.stop();
-    for error in [
-        store.get(&name("k")).await.unwrap_err(),
-        store.ping().await.unwrap_err(),
-        store.create(&name("l"), &value("x")).await.unwrap_err(),
-        store.delete(&name("k")).await.unwrap_err(),
-        store.list("", None, 9).await.unwrap_err(),
-    ] {
+    for error in errors(&store, "l").await {
         assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
     }
     server.restart().await;
@@ -194,21 +182,14 @@ async fn a_create_whose_response_is_lost_is_read_back(program: Program) {
 /// A standby that does not forward: its response to every request is a redirect to `target`, in which `PATH` is
 /// replaced by the path of the request.
 async fn standby(target: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut request = vec![0; 65536];
-            let len = client.read(&mut request).await.unwrap();
-            let path = String::from_utf8_lossy(&request[..len]).split(' ').nth(1).unwrap_or("/").to_owned();
-            let location = target.replace("PATH", &path);
-            let response = format!(
-                "HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            client.write_all(response.as_bytes()).await.unwrap();
-        }
+    let port = http_server(move |request| {
+        let path = request.split(' ').nth(1).unwrap_or("/");
+        let location = target.replace("PATH", path);
+        format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
     });
-    format!("http://127.0.0.1:{port}")
+    format!("http://127.0.0.1:{}", port.await)
 }
 
 async fn only_a_redirect_of_a_standby_is_followed(program: Program) {

@@ -7,7 +7,7 @@ use backends::{Secret, StoreError};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{POLICY, approle, config, name, open, start, value};
+use super::{POLICY, approle, config, errors, name, open, start, value};
 use crate::services::vault::Program;
 
 on_both!(
@@ -109,13 +109,7 @@ async fn a_revoked_static_token_is_unavailable(program: Program) {
     let login = Login::Token(Secret::from(token.clone()));
     let store = open(Config { login, ..config(&server, "kv2", KvVersion::V2) }).await;
     server.root("POST", "auth/token/revoke", &json!({"token": token}));
-    for error in [
-        store.get(&name("k")).await.unwrap_err(),
-        store.ping().await.unwrap_err(),
-        store.create(&name("k"), &value("x")).await.unwrap_err(),
-        store.delete(&name("k")).await.unwrap_err(),
-        store.list("", None, 9).await.unwrap_err(),
-    ] {
+    for error in errors(&store, "k").await {
         let text = format!("{error} {error:?}");
         assert!(
             matches!(error, StoreError::Unavailable { .. }) && text.contains("was revoked or has expired"),
