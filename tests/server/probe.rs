@@ -1,16 +1,17 @@
 //! The probe listener: plain HTTP for three paths, beside a strict TLS listener.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::services::ports::four_free;
 use crate::support::server::{Answer, send};
 use crate::support::{Raw, Server, Setup, until};
 
 /// A server with a probe listener, and its address.
 fn with_probe(extra: &str) -> (Server, SocketAddr) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, four_free()));
     let extra = format!("probe: {{address: \"{address}\"}}\n{extra}");
     (Server::with(Setup { extra, ..Setup::default() }), address)
 }

@@ -1,8 +1,8 @@
 //! A keystore that is not ready when the server starts, and the flags of old start lines.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::services::ports::four_free;
 use crate::services::postgres::Postgres;
 use crate::services::proxy::{Mode, Proxy};
 use crate::services::vault::Program as Vault;
@@ -60,7 +60,7 @@ async fn a_database_that_is_not_reachable_is_waited_for_and_reports_changes_late
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_startup_fail_and_for_what_waiting_does_not_heal_the_start_ends() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = four_free();
     let vault = stores::start(Vault::OpenBao).await;
     let server = Server::start();
     let config = std::fs::read_to_string(server.dir.path().join("config.yml")).unwrap();

@@ -1,12 +1,13 @@
 //! Real MinIO servers that keep the keys of their objects in a gateway.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::eventually::until_blocking;
+use super::ports::four_free;
 
 /// How long a server may take to start: two must find each other.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -57,7 +58,7 @@ impl Minio {
     /// A server of one drive with settings in its environment; an empty value takes one away. It may not serve yet.
     pub fn start_with(kms: &Kms, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let address = free(Ipv4Addr::LOCALHOST.into());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, four_free()));
         let drive = directory.path().join("drive").display().to_string();
         Self::spawn(kms, directory, address, &[drive], &password(), settings)
     }
@@ -65,7 +66,7 @@ impl Minio {
     /// Two servers of two drives each, which are one store, started at once. They may not serve yet.
     pub fn pair(kms: [&Kms; 2]) -> [Self; 2] {
         let password = password();
-        let nodes = [(); 2].map(|()| (tempfile::tempdir().unwrap(), free(own_address())));
+        let nodes = [(); 2].map(|()| (tempfile::tempdir().unwrap(), SocketAddr::new(own_address(), four_free())));
         let drives: Vec<_> = nodes
             .iter()
             .flat_map(|(directory, address)| {
@@ -189,10 +190,6 @@ fn program() -> PathBuf {
     let program = super::tools().join("minio");
     assert!(program.is_file(), "MinIO is not at {}: run ./setup --tests", program.display());
     program
-}
-
-fn free(ip: IpAddr) -> SocketAddr {
-    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 /// The address of this machine by which others would reach it; loopback where there is none. In a container, servers

@@ -10,7 +10,7 @@ const COUNT: u16 = 12_000;
 /// Ports that one call hands out.
 const STEP: u16 = 4;
 
-/// The lowest of four consecutive ports that are free, and handed out to nobody else in this process.
+/// The lowest of four consecutive ports that are free on every address, and handed out to nobody else in this process.
 pub fn four_free() -> u16 {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let groups = COUNT / STEP;
@@ -18,7 +18,7 @@ pub fn four_free() -> u16 {
     for _ in 0..groups {
         let group = (start + CALLS.fetch_add(1, Ordering::Relaxed) % groups) % groups;
         let lowest = FIRST + group * STEP;
-        if (lowest..lowest + STEP).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
+        if (lowest..lowest + STEP).all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()) {
             return lowest;
         }
     }
