@@ -1,10 +1,10 @@
 //! The options of every command of KES that sends requests to a server.
 
-use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 
+use crate::cli::connection::block_on;
 use crate::cli::terminal;
 use crate::client::settings::{Overrides, Trust};
 use crate::client::{Client, ClientError, Settings};
@@ -41,20 +41,20 @@ pub(super) struct Options {
 
 impl Connection {
     /// Runs a command with a client.
-    pub(super) fn with_client<F>(&self, command: impl FnOnce(Client) -> F) -> anyhow::Result<ExitCode>
-    where
-        F: Future<Output = anyhow::Result<()>>,
-    {
+    pub(super) fn with_client(
+        &self,
+        command: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
+    ) -> anyhow::Result<ExitCode> {
         run(self.options.client(self.s.as_deref())?, command)
     }
 }
 
 impl Options {
     /// Runs a command with a client.
-    pub(super) fn with_client<F>(&self, command: impl FnOnce(Client) -> F) -> anyhow::Result<ExitCode>
-    where
-        F: Future<Output = anyhow::Result<()>>,
-    {
+    pub(super) fn with_client(
+        &self,
+        command: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
+    ) -> anyhow::Result<ExitCode> {
         run(self.client(None)?, command)
     }
 
@@ -74,12 +74,8 @@ impl Options {
     }
 }
 
-fn run<F>(client: Client, command: impl FnOnce(Client) -> F) -> anyhow::Result<ExitCode>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command(client))?;
+fn run(client: Client, command: impl AsyncFnOnce(Client) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    block_on(command(client))?;
     Ok(ExitCode::SUCCESS)
 }
 
