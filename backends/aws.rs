@@ -325,6 +325,10 @@ impl Store for Aws {
         None
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {}
 }
 

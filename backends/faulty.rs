@@ -134,6 +134,10 @@ impl Store for Faulty {
         self.store.changes()
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        self.store.missing_rights()
+    }
+
     async fn close(&self) {
         self.closes.fetch_add(1, Ordering::SeqCst);
         self.store.close().await;

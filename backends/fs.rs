@@ -109,6 +109,10 @@ impl Store for Fs {
         None
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {}
 }
 

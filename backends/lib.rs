@@ -137,6 +137,10 @@ pub trait Store: Debug + Send + Sync {
     /// entries.
     fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<Change>>;
 
+    /// Which rights are missing for which operations although the store can be read, with what to do; as of the start or
+    /// of the last `ping`. `None` if all operations are allowed, or if the store cannot tell.
+    fn missing_rights(&self) -> Option<String>;
+
     /// Releases connections, locks and leases. Later calls may fail; a second `close` does nothing.
     async fn close(&self);
 }

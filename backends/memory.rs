@@ -51,6 +51,10 @@ impl Store for Memory {
         None
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {}
 }
 

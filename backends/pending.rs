@@ -133,6 +133,10 @@ impl Store for Pending {
         Some(self.changes.subscribe())
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        self.store.get()?.missing_rights()
+    }
+
     async fn close(&self) {
         if let Some(store) = self.store.get() {
             store.close().await;

@@ -275,6 +275,10 @@ impl Store for Postgres {
         self.listener.as_ref().map(Listener::changes)
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {
         if let Some(listener) = &self.listener {
             listener.close();

@@ -192,6 +192,10 @@ impl Store for Sqlite {
         None
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

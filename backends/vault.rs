@@ -9,6 +9,7 @@
 //! | `vault/kv.rs` | read, write, remove, list; which engine is mounted |
 //! | `vault/claim.rs` | how a name is assigned only once on KV v1 |
 //! | `vault/transit.rs` | values encrypted under a transit key |
+//! | `vault/rights.rs` | what the token's policy has to allow, and what it does not |
 //! | `vault/error.rs` | what can go wrong, and the only function that turns it into a [`StoreError`] |
 //!
 //! # Create
@@ -19,6 +20,8 @@
 //! # Not found
 //! Vault responds with 404 in many other cases than a missing value: a missing engine, the wrong version of it, deleted
 //! versions. Only `{"errors":[]}` means that nothing is there, and only if the engine is still the one of the start.
+//! With the wrong `version` of the engine, KES worked as well, and put its keys into another folder; a key that is there
+//! is not missing ([`Inner::check_missing`]).
 //!
 //! # Time
 //! An operation takes at most 8 s, a request 3.8 s, a connection 2 s. Reads are tried twice, over another connection,
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tracing::warn;
 
@@ -36,6 +40,7 @@ use crate::vault::auth::Connection;
 use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
 use crate::vault::error::Failure;
 use crate::vault::kv::{Found, Mount, Stored};
+use crate::vault::rights::{Probe, Right};
 use crate::{Name, Store, StoreError, Value};
 
 mod auth;
@@ -44,8 +49,10 @@ mod client;
 mod config;
 mod error;
 mod kv;
+mod rights;
 mod transit;
 
+use config::Place;
 pub use config::{Config, Credential, KvVersion, Login, Tls, Transit};
 
 /// The time limit of an operation, which ends before the 15 s of a request to the gateway.
@@ -53,9 +60,6 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How late in an operation a new attempt to create may start.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
-
-/// What `ping` reads: a name like any other, so that it needs the same rights as `get`. It need not exist.
-const PING: &str = "keyway-ping";
 
 /// The store.
 #[derive(Debug)]
@@ -68,6 +72,9 @@ pub struct Vault {
 struct Inner {
     connection: Connection,
     mount: Mount,
+    probe: Probe,
+    /// The rights that the token's policy lacks, as of the start or of the last probe.
+    missing_rights: Mutex<Option<String>>,
     claims: Claims,
 }
 
@@ -79,20 +86,17 @@ impl Vault {
     /// [`StoreError::Unreachable`], [`StoreError::NotReady`] and [`StoreError::Unavailable`], with what is wrong,
     /// where, and what to do.
     pub async fn open(config: &Config) -> Result<Self, StoreError> {
-        let connection = Connection::open(config).await?;
+        let mut connection = Connection::open(config).await?;
         let opened = async {
-            let mount = Mount::find(&connection).await?;
-            match kv::read(&connection, PING).await {
-                Ok(_) => {}
-                Err(failure) => return Err(connection.explain(failure, "read keys").await),
-            }
+            let mount = Mount::find(&mut connection).await?;
+            let probe = Probe::choose(&connection).await?;
             if let Some(transit) = &connection.place.transit {
                 transit::check(&connection, transit).await?;
             }
-            Ok(mount)
+            Ok((mount, probe))
         };
-        let mount = match opened.await {
-            Ok(mount) => mount,
+        let (mount, probe) = match opened.await {
+            Ok(opened) => opened,
             Err(error) => {
                 connection.close().await;
                 return Err(error);
@@ -101,7 +105,12 @@ impl Vault {
         if connection.place.address.scheme() == "http" && !is_loopback(&connection.place) {
             warn!("keys are sent to {} without TLS; configure an https endpoint", connection.place);
         }
-        let inner = Arc::new(Inner { connection, mount, claims: Claims::default() });
+        let missing_rights = probe.missing_rights(&connection).await;
+        if let Some(missing) = &missing_rights {
+            warn!("{missing}");
+        }
+        let missing_rights = Mutex::new(missing_rights);
+        let inner = Arc::new(Inner { connection, mount, probe, missing_rights, claims: Claims::default() });
         let renewed = inner.clone();
         let renewal = tokio::spawn(async move { renewed.connection.keep_renewed().await }).abort_handle();
         Ok(Self { inner, renewal })
@@ -183,6 +192,10 @@ impl Store for Vault {
         None
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        self.inner.missing_rights.lock().clone()
+    }
+
     async fn close(&self) {
         self.renewal.abort();
         self.inner.connection.close().await;
@@ -190,14 +203,43 @@ impl Store for Vault {
 }
 
 impl Inner {
-    async fn failed(&self, failure: Failure, doing: &str, name: &Name) -> StoreError {
-        self.connection.explain(failure, &format!("{doing} the key '{name}'")).await
+    /// The error of an operation on a key; if it was denied, with the right that it needs.
+    async fn failed(&self, failure: Failure, doing: &str, name: &Name, right: Right) -> StoreError {
+        let needs = if failure.is_denied() { format!(", which needs {right},") } else { String::new() };
+        self.connection.explain(failure, &format!("{doing} the key '{name}'{needs}")).await
+    }
+
+    fn place(&self) -> &Place {
+        &self.connection.place
+    }
+
+    /// Makes sure that a key that was not found is not at the other place where KES puts keys when `version` is not that
+    /// of the engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Withheld`], with the settings that lead there.
+    async fn check_missing(&self, name: &Name, doing: &str) -> Result<(), StoreError> {
+        let place = self.place();
+        let (path, settings) = place.other_path(name.as_str());
+        match kv::read_at(&self.connection, name.as_str(), path.clone()).await {
+            Ok(Found::Value(_)) => Err(StoreError::Withheld {
+                reason: format!(
+                    "the key '{name}' is not where {place} has its keys, but at '{path}', where KES puts it with another \
+                     version than that of the engine; to use the keys there, set {settings}, or copy them with \
+                     `keyway migrate`"
+                ),
+            }),
+            Ok(_) => Ok(()),
+            // Whoever may not read there has not put keys there.
+            Err(failure) if failure.is_denied() => Ok(()),
+            Err(failure) => Err(self.failed(failure, doing, name, Right::read(place, name.as_str())).await),
+        }
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
         match kv::read(&self.connection, name.as_str()).await {
             Ok(found) => self.value(name, found).await,
-            Err(failure) => Err(self.failed(failure, "read", name).await),
+            Err(failure) => Err(self.failed(failure, "read", name, Right::read(self.place(), name.as_str())).await),
         }
     }
 
@@ -215,6 +257,7 @@ impl Inner {
             (Found::Value(Stored::Text(text)), None) => Value::from(text.as_bytes().to_vec()),
             (Found::Value(Stored::Bytes(bytes)), _) => Value::from(bytes.to_vec()),
             (Found::Missing, _) => {
+                self.check_missing(name, "read").await?;
                 self.mount.check(&self.connection).await?;
                 return Err(StoreError::NotFound);
             }
@@ -267,13 +310,19 @@ impl Inner {
         }
     }
 
+    /// The rights to look whether a name is free, and to create it.
+    fn rights_to_create(&self, name: &Name) -> (Right, Right) {
+        (Right::read(self.place(), name.as_str()), Right::create(self.place(), name.as_str()))
+    }
+
     async fn create_v2(&self, name: &Name, stored: &Stored) -> Result<(), StoreError> {
         // Not for atomicity: with the policy that KES documents, which allows create but not update, a write to a name
         // that is taken gets a 403, as if the token were invalid.
+        let (read, create) = self.rights_to_create(name);
         match kv::read(&self.connection, name.as_str()).await {
-            Ok(Found::Missing) => {}
+            Ok(Found::Missing) => self.check_missing(name, "create").await?,
             Ok(found) => return Err(self.taken(name, &found)),
-            Err(failure) => return Err(self.failed(failure, "create", name).await),
+            Err(failure) => return Err(self.failed(failure, "create", name, read).await),
         }
         let failure = match kv::write(&self.connection, name, stored).await {
             Ok(()) => return Ok(()),
@@ -281,11 +330,11 @@ impl Inner {
         };
         let taken = kv::is_taken(&failure);
         if !taken && !failure.is_denied() && !failure.is_ambiguous() {
-            return Err(self.failed(failure, "create", name).await);
+            return Err(self.failed(failure, "create", name, create).await);
         }
         match kv::read(&self.connection, name.as_str()).await {
             Ok(Found::Value(found)) if failure.is_ambiguous() && found == *stored => Ok(()),
-            Ok(Found::Missing) | Err(_) if !taken => Err(self.failed(failure, "create", name).await),
+            Ok(Found::Missing) | Err(_) if !taken => Err(self.failed(failure, "create", name, create).await),
             Ok(found) => Err(self.taken(name, &found)),
             Err(_) => Err(StoreError::AlreadyExists),
         }
@@ -304,22 +353,17 @@ impl Inner {
                 )));
             }
             match kv::read(connection, name.as_str()).await {
-                Ok(Found::Missing) => {}
+                Ok(Found::Missing) => self.check_missing(name, "create").await?,
                 Ok(found) => return Err(self.taken(name, &found)),
-                Err(failure) => return Err(self.failed(failure, "create", name).await),
+                Err(failure) => return Err(self.failed(failure, "create", name, self.rights_to_create(name).0).await),
             }
             let (id, since) = self.claims.create_id();
             let done = match kv::claim(connection, name, &id).await {
                 Ok(()) => self.create_claimed(name, stored, &id, since, began).await,
-                Err(failure) if failure.is_denied() => {
-                    let path = connection.place.path(".keyway/claims/*");
-                    let doing = format!(
-                        "create a claim at '{}/{path}', which is needed on KV v1 to create",
-                        connection.place.engine
-                    );
-                    Step::Done(Err(self.failed(failure, &doing, name).await))
+                Err(failure) => {
+                    let right = Right::claim(self.place(), "create");
+                    Step::Done(Err(self.failed(failure, "create a claim in order to create", name, right).await))
                 }
-                Err(failure) => Step::Done(Err(self.failed(failure, "create a claim in order to create", name).await)),
             };
             if !matches!(done, Step::Unknown(_))
                 && let Err(failure) = kv::unclaim(connection, name, &id).await
@@ -341,14 +385,16 @@ impl Inner {
     /// What happens while the claim exists.
     async fn create_claimed(&self, name: &Name, stored: &Stored, id: &str, since: Instant, began: Instant) -> Step {
         let connection = &self.connection;
-        let failed = async |failure| self.failed(failure, "create", name).await;
+        let (read, create) = self.rights_to_create(name);
+        let failed = async |failure, right| self.failed(failure, "create", name, right).await;
+        let claim = |capability| Right::claim(self.place(), capability);
         loop {
             if began.elapsed() > BEGIN_WITHIN {
                 return Step::Again;
             }
             let listed = match kv::list_claims(connection, name).await {
                 Ok(listed) => listed,
-                Err(failure) => return Step::Done(Err(failed(failure).await)),
+                Err(failure) => return Step::Done(Err(failed(failure, claim("list")).await)),
             };
             match self.claims.evaluate(name, id, &listed) {
                 Verdict::Only => break,
@@ -356,7 +402,7 @@ impl Inner {
                 Verdict::Withdraw => return Step::Again,
                 Verdict::Remove(other) => {
                     if let Err(failure) = kv::unclaim(connection, name, &other).await {
-                        return Step::Done(Err(failed(failure).await));
+                        return Step::Done(Err(failed(failure, claim("delete")).await));
                     }
                 }
             }
@@ -364,7 +410,7 @@ impl Inner {
         match kv::read(connection, name.as_str()).await {
             Ok(Found::Missing) => {}
             Ok(found) => return Step::Done(Err(self.taken(name, &found))),
-            Err(failure) => return Step::Done(Err(failed(failure).await)),
+            Err(failure) => return Step::Done(Err(failed(failure, read).await)),
         }
         if since.elapsed() > WRITE_WITHIN {
             return Step::Again;
@@ -384,8 +430,9 @@ impl Inner {
             )))),
             // The policy may allow create but not update, and a program without claims was faster.
             (_, Ok(found)) if found != Found::Missing => Step::Done(Err(self.taken(name, &found))),
-            (Err(failure), _) if failure.is_ambiguous() => Step::Unknown(failed(failure).await),
-            (Err(failure), _) | (Ok(()), Err(failure)) => Step::Done(Err(failed(failure).await)),
+            (Err(failure), _) if failure.is_ambiguous() => Step::Unknown(failed(failure, create).await),
+            (Err(failure), _) => Step::Done(Err(failed(failure, create).await)),
+            (Ok(()), Err(failure)) => Step::Done(Err(failed(failure, read).await)),
             (Ok(()), Ok(_)) => Step::Done(Err(StoreError::AlreadyExists)),
         }
     }
@@ -393,13 +440,16 @@ impl Inner {
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         match kv::read(&self.connection, name.as_str()).await {
             Ok(Found::Missing) => {
+                self.check_missing(name, "delete").await?;
                 self.mount.check(&self.connection).await?;
                 return Err(StoreError::NotFound);
             }
             Ok(found @ Found::Foreign(_)) => return Err(self.not_a_value(name, &found)),
             // Deleted and destroyed versions, too: a delete is permanent.
             Ok(_) => {}
-            Err(failure) => return Err(self.failed(failure, "delete", name).await),
+            Err(failure) => {
+                return Err(self.failed(failure, "delete", name, Right::read(self.place(), name.as_str())).await);
+            }
         }
         let failure = match kv::remove(&self.connection, name).await {
             Ok(()) => return Ok(()),
@@ -411,7 +461,7 @@ impl Inner {
         {
             return Ok(());
         }
-        Err(self.failed(failure, "delete", name).await)
+        Err(self.failed(failure, "delete", name, Right::delete(self.place(), name.as_str())).await)
     }
 
     async fn list(&self) -> Result<Vec<String>, StoreError> {
@@ -421,22 +471,28 @@ impl Inner {
                 Ok(listed)
             }
             Ok(listed) => Ok(listed),
+            Err(failure) if failure.is_denied() => {
+                let doing = format!("list keys, which needs {},", Right::list(self.place()));
+                Err(self.connection.explain(failure, &doing).await)
+            }
             Err(failure) => Err(self.connection.explain(failure, "list keys").await),
         }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let read = async {
-            match kv::read(&self.connection, PING).await {
-                Ok(Found::Missing) => self.mount.check(&self.connection).await,
-                Ok(_) => Ok(()),
-                Err(failure) => Err(self.connection.explain(failure, "read keys").await),
-            }
-        };
-        match &self.connection.place.transit {
-            Some(transit) => tokio::try_join!(read, transit::check(&self.connection, transit)).map(drop),
-            None => read.await,
+        let connection = &self.connection;
+        let read =
+            async { if self.probe.run(connection).await? { Ok(()) } else { self.mount.check(connection).await } };
+        match &connection.place.transit {
+            Some(transit) => tokio::try_join!(read, transit::check(connection, transit)).map(drop)?,
+            None => read.await?,
         }
+        // The operator may have granted them by now.
+        if self.missing_rights.lock().is_some() {
+            let missing = self.probe.missing_rights(connection).await;
+            *self.missing_rights.lock() = missing;
+        }
+        Ok(())
     }
 }
 
@@ -450,7 +506,7 @@ enum Step {
     Again,
 }
 
-fn is_loopback(place: &config::Place) -> bool {
+fn is_loopback(place: &Place) -> bool {
     place.address.host_str().is_some_and(|host| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -68,6 +68,8 @@ pub struct Config {
     pub keys: Vec<Name>,
     /// `keystore`: where keys are stored. Required, exactly one.
     pub keystore: BackendConfig,
+    /// The files whose contents are values of the config (`${file:PATH}`).
+    pub included: Vec<PathBuf>,
     /// Settings that are valid but probably not intended.
     pub warnings: Vec<Warning>,
 }
@@ -150,10 +152,19 @@ pub enum Startup {
 pub struct Log {
     /// `error`: the lowest level of the server's log. Default on.
     pub error: Level,
-    /// `audit`: one event per request; success is INFO, a rejected request WARN, a failure ERROR. Default off.
-    pub audit: Level,
+    /// `audit`: the audit events that are shown. Default the changes, as in KES.
+    pub audit: Audit,
     /// `format`: the format of both. Default text. Not in KES.
     pub format: Format,
+}
+
+/// `log.audit`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// `changes`: keys that were created, imported or deleted.
+    Changes,
+    /// A [`Level`]: one event per request from this level on; success is INFO, a rejected request WARN, a failure ERROR.
+    From(Level),
 }
 
 /// `log.format`
@@ -213,7 +224,7 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { error: Level::ON, audit: Level::Off, format: Format::Text }
+        Self { error: Level::ON, audit: Audit::Changes, format: Format::Text }
     }
 }
 
@@ -276,7 +287,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn parse_with(file: &Path, text: &str, overrides: &Overrides, env: field::Env<'_>) -> Result<Config, ConfigError> {
-    let (mut config, warnings) = tree(file, text, env, |root| sections::config(root, overrides))?;
+    let (mut config, warnings) = tree(file, text, env, |root| {
+        let included = root.included_files();
+        sections::config(root, overrides).map(|config| Config { included, ..config })
+    })?;
     config.warnings = warnings;
     Ok(config)
 }

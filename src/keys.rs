@@ -284,6 +284,11 @@ impl Keys {
         ping.await
     }
 
+    /// Which rights the store lacks although keys can be read, see [`Store::missing_rights`].
+    pub fn missing_rights(&self) -> Option<String> {
+        self.0.store.missing_rights()
+    }
+
     /// Marks the store as one that could not be opened yet; its first answer ends that.
     pub fn set_pending(&self) {
         self.0.health.set_pending();

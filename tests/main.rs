@@ -25,6 +25,7 @@ mod gateways;
 mod interop;
 mod keys;
 mod layers;
+mod readme;
 mod server;
 mod state;
 mod tls;

@@ -6,6 +6,8 @@
 //! | `kv.rs` | what is stored in KV: the format, versions, other content, and the engine itself |
 //! | `transit.rs` | values that are encrypted under a transit key |
 //! | `start.rs` | what prevents a start |
+//! | `rights.rs` | policies that allow less than everything |
+//! | `version.rs` | a `version` that is not that of the engine |
 //! | `login.rs`, `session.rs` | the ways to log in; tokens: renewed, replaced, revoked |
 //! | `outage.rs` | a server that is sealed, stopped, frozen, or reached through a faulty network |
 //! | `secrecy.rs` | no secret is logged or part of an error |
@@ -36,11 +38,13 @@ macro_rules! on_both {
 mod kv;
 mod login;
 mod outage;
+mod rights;
 mod secrecy;
 mod session;
 mod start;
 mod suite;
 mod transit;
+mod version;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()

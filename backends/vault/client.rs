@@ -36,7 +36,7 @@ use vaultrs::error::ClientError;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::vault::config::{Place, Tls};
-use crate::vault::error::Failure;
+use crate::vault::error::{Failure, Health};
 use crate::{Secret, StoreError, chain};
 
 /// The time limit for connecting, including the TLS handshake.
@@ -254,14 +254,22 @@ pub(super) async fn quiet<T>(call: impl Future<Output = Result<T, ClientError>>)
 
 /// A GET request that vaultrs has no function for; returns the whole JSON of the response.
 pub(super) async fn get(client: &VaultClient, path: String) -> Result<Json, Failure> {
-    quiet(vaultrs::api::exec_with_no_result(client, Get { path })).await
+    quiet(vaultrs::api::exec_with_no_result(client, Request { path, body: None })).await
 }
 
-struct Get {
+/// A POST request that vaultrs has no function for; returns the whole JSON of the response.
+pub(super) async fn post(client: &VaultClient, path: String, body: &Json) -> Result<Json, Failure> {
+    let body = Some(body.to_string().into_bytes());
+    quiet(vaultrs::api::exec_with_no_result(client, Request { path, body })).await
+}
+
+struct Request {
     path: String,
+    /// That of a POST request; without one it is a GET request.
+    body: Option<Vec<u8>>,
 }
 
-impl Endpoint for Get {
+impl Endpoint for Request {
     type Response = Json;
     const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
     const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
@@ -271,21 +279,17 @@ impl Endpoint for Get {
     }
 
     fn method(&self) -> RequestMethod {
-        RequestMethod::GET
+        if self.body.is_some() { RequestMethod::POST } else { RequestMethod::GET }
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, rustify::errors::ClientError> {
+        Ok(self.body.clone())
     }
 }
 
 /// The health that the server reports, if it explains a failure.
 /// Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
-pub(super) async fn health(session: &Arc<Session>) -> Option<String> {
+pub(super) async fn health(session: &Arc<Session>) -> Option<Health> {
     let failure = get(&session.keys, "sys/health".to_owned()).await.err()?;
-    let state = match failure.code()? {
-        429 => "the server is a standby",
-        472 => "the server is a disaster recovery secondary",
-        473 => "the server is a performance standby",
-        501 => "the server is not initialized",
-        503 => "the server is sealed",
-        _ => return None,
-    };
-    Some(state.to_owned())
+    Health::of(failure.code()?)
 }

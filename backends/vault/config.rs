@@ -44,10 +44,12 @@ impl Config {
 
     /// Whether both lead to the same folder of the same engine, as far as the settings show.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        fn place(config: &Config) -> [&str; 4] {
-            // Every field is named here, so that a new one has to be judged.
-            let Config { endpoint, engine, namespace, prefix, version: _, transit: _, login: _, tls: _ } = config;
-            [endpoint, engine, namespace.as_deref().unwrap_or_default(), prefix].map(|text| text.trim_matches('/'))
+        fn place(config: &Config) -> ([&str; 4], KvVersion) {
+            // Every field is named here, so that a new one has to be judged. With another version than that of the
+            // engine, keys are in another folder.
+            let Config { endpoint, engine, namespace, prefix, version, transit: _, login: _, tls: _ } = config;
+            let texts = [endpoint, engine, namespace.as_deref().unwrap_or_default(), prefix];
+            (texts.map(|text| text.trim_matches('/')), *version)
         }
         place(self) == place(other)
     }
@@ -216,6 +218,9 @@ pub struct Tls {
     pub ca: Option<PathBuf>,
 }
 
+/// The folder of an engine of version 2 that has the values, in the paths of the API.
+const DATA: &str = "data";
+
 /// A checked [`Config`]: slashes trimmed, the address parsed, namespaces resolved.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -223,6 +228,8 @@ pub(super) struct Place {
     pub(super) engine: String,
     pub(super) version: KvVersion,
     pub(super) prefix: String,
+    /// Whether values are written as KES does with `version: v2` on an engine of version 1, see [`Place::on_v1`].
+    pub(super) nested: bool,
     /// `None`: the root namespace.
     pub(super) namespace: Option<String>,
     /// That of the login, and so of the token.
@@ -263,10 +270,37 @@ impl Place {
             engine,
             version: config.version,
             prefix: path("prefix", &config.prefix)?,
+            nested: false,
             namespace: some(namespace),
             login_namespace: some(login_namespace),
             transit,
         })
+    }
+
+    /// The same settings when the engine has version 1 although `version: v2` is configured: an engine of version 1 takes
+    /// the requests for version 2 as well, so that KES's keys are in a folder `data`, each with the body of its request
+    /// around it.
+    pub(super) fn on_v1(&mut self) {
+        self.prefix = self.path_of_v2("");
+        self.version = KvVersion::V1;
+        self.nested = true;
+    }
+
+    /// Where in the engine `leaf` is when requests for version 2 were sent to an engine of version 1.
+    pub(super) fn path_of_v2(&self, leaf: &str) -> String {
+        format!("{DATA}/{}", self.path(leaf)).trim_end_matches('/').to_owned()
+    }
+
+    /// The place next to ours where KES put keys when `version` did not have the value of the engine; with the settings
+    /// that lead there.
+    pub(super) fn other_path(&self, leaf: &str) -> (String, String) {
+        if self.nested {
+            let prefix = self.prefix.strip_prefix(DATA).unwrap_or_default().trim_start_matches('/');
+            let path = if prefix.is_empty() { leaf.to_owned() } else { format!("{prefix}/{leaf}") };
+            (path, "version: v1".to_owned())
+        } else {
+            (self.path_of_v2(leaf), format!("prefix: {}", self.path_of_v2("")))
+        }
     }
 
     /// The path of `leaf` within the engine.

@@ -111,29 +111,19 @@ impl Failure {
             }
             Self::Status { .. } if self.says("namespace not found") => "correct the namespace",
             Self::Status { .. } if self.says("versioned K/V") => "the engine is KV v2: set version: v2",
-            Self::Status { code, .. } => match code {
-                400 => "correct the problem that the message describes",
-                403 => "allow this in the token's policy, or renew the token",
-                404 => "check the engine, its version and the namespace",
-                413 => "the value is too large for Vault's storage",
-                429 => {
-                    "it is a standby that does not forward requests, or limits requests: configure the active node, \
-                     or raise the limit"
-                }
-                472 => "it is a disaster recovery secondary: configure the primary",
-                473 => "it is a performance standby that does not forward requests: configure the active node",
-                501 => "it is not initialized: run `vault operator init`",
-                503 => "it is sealed or in maintenance: unseal it with `vault operator unseal`",
-                _ => "check the server's log",
-            },
+            Self::Status { code, .. } => advice_of(*code),
         }
     }
 
     /// The only place where a failure becomes an error of a store. `doing` is the operation with the name of the key;
-    /// `health` is the state that the server reports.
-    pub(super) fn into_error(self, doing: &str, place: &Place, health: Option<String>) -> StoreError {
-        let health = health.map(|health| format!(" ({health})")).unwrap_or_default();
-        let reason = format!("cannot {doing} in {place}: {}{health}; {}", self.text(), self.advice());
+    pub(super) fn into_error(self, doing: &str, place: &Place, health: Option<Health>) -> StoreError {
+        let (text, advice) = match health {
+            // To a request, a server that is not initialized responds that it is sealed.
+            Some(Health::NotInitialized) => (Health::NotInitialized.text().to_owned(), advice_of(501)),
+            Some(health) => (format!("{} ({})", self.text(), health.text()), self.advice()),
+            None => (self.text(), self.advice()),
+        };
+        let reason = format!("cannot {doing} in {place}: {text}; {advice}");
         match self {
             Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut => StoreError::unreachable(reason),
             // Not initialized, sealed. Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
@@ -141,6 +131,60 @@ impl Failure {
             Self::Status { .. } | Self::Tls(_) | Self::Unexpected(_) | Self::NoToken(_) => {
                 StoreError::unavailable(reason)
             }
+        }
+    }
+}
+
+/// What to do about a status.
+fn advice_of(code: u16) -> &'static str {
+    match code {
+        400 => "correct the problem that the message describes",
+        403 => "allow this in the token's policy, or renew the token",
+        404 => "check the engine, its version and the namespace",
+        413 => "the value is too large for Vault's storage",
+        429 => {
+            "it is a standby that does not forward requests, or limits requests: configure the active node, or raise the \
+             limit"
+        }
+        472 => "it is a disaster recovery secondary: configure the primary",
+        473 => "it is a performance standby that does not forward requests: configure the active node",
+        501 => "initialize it with `vault operator init`",
+        503 => "it is sealed or in maintenance: unseal it with `vault operator unseal`",
+        _ => "check the server's log",
+    }
+}
+
+/// A state of the server that explains a failure.
+/// Source: <https://developer.hashicorp.com/vault/api-docs/system/health>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Standby,
+    RecoverySecondary,
+    PerformanceStandby,
+    NotInitialized,
+    Sealed,
+}
+
+impl Health {
+    /// The state that a status of `sys/health` reports.
+    pub(super) fn of(code: u16) -> Option<Self> {
+        match code {
+            429 => Some(Self::Standby),
+            472 => Some(Self::RecoverySecondary),
+            473 => Some(Self::PerformanceStandby),
+            501 => Some(Self::NotInitialized),
+            503 => Some(Self::Sealed),
+            _ => None,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Standby => "the server is a standby",
+            Self::RecoverySecondary => "the server is a disaster recovery secondary",
+            Self::PerformanceStandby => "the server is a performance standby",
+            Self::NotInitialized => "the server is not initialized",
+            Self::Sealed => "the server is sealed",
         }
     }
 }

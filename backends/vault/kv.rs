@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
+use tracing::warn;
 use vaultrs::api::kv2::requests::SetSecretRequestOptions;
 use vaultrs::{kv1, kv2};
 use zeroize::{Zeroize, Zeroizing};
@@ -16,6 +17,7 @@ use crate::vault::auth::Connection;
 use crate::vault::client::{get, quiet};
 use crate::vault::config::KvVersion;
 use crate::vault::error::{Failure, Version};
+use crate::vault::rights::CLAIMS;
 use crate::{Name, StoreError, Value};
 
 /// What is under a path.
@@ -55,8 +57,12 @@ impl Stored {
         }
     }
 
+    /// Finds the field of that name, also where an engine of version 1 took a request for version 2 as it is, as from
+    /// KES with the wrong `version`: `{"data": {NAME: ...}, "options": ...}`.
     fn find(mut data: Json, name: &str) -> Found {
-        let field = data.get_mut(name).map(Json::take);
+        let is_nested = data.get("data").is_some_and(|inner| inner.get(name).is_some());
+        let fields = if is_nested { data.get_mut("data") } else { Some(&mut data) };
+        let field = fields.and_then(|fields| fields.get_mut(name)).map(Json::take);
         wipe(&mut data);
         match field {
             Some(Json::String(text)) => Found::Value(Self::Text(Zeroizing::new(text))),
@@ -83,10 +89,14 @@ fn wipe(json: &mut Json) {
     }
 }
 
-/// Reads the newest version of what is under `path`, whose field is `name`.
+/// Reads the newest version of the value of that name.
 pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, Failure> {
+    read_at(connection, name, connection.place.path(name)).await
+}
+
+/// Reads the newest version of what is under `path`, whose field is `name`.
+pub(super) async fn read_at(connection: &Connection, name: &str, path: String) -> Result<Found, Failure> {
     let place = &connection.place;
-    let path = place.path(name);
     let read = match place.version {
         KvVersion::V1 => {
             let read = connection.read(async |session| {
@@ -112,7 +122,11 @@ pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, F
 pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored) -> Result<(), Failure> {
     let place = &connection.place;
     let path = place.path(name.as_str());
-    let data = HashMap::from([(name.as_str(), stored.json())]);
+    let data = if place.nested {
+        HashMap::from([("data", json!({name.as_str(): stored.json()})), ("options", json!({"cas": 0}))])
+    } else {
+        HashMap::from([(name.as_str(), stored.json())])
+    };
     let written = match place.version {
         KvVersion::V1 => {
             connection.write(async |session| quiet(kv1::set(&session.keys, &place.engine, &path, &data)).await).await
@@ -176,7 +190,7 @@ async fn list_v1(connection: &Connection, folder: &str) -> Result<Vec<String>, F
 
 /// The claims of `claim.rs` on KV v1.
 fn claims(connection: &Connection, name: &Name) -> String {
-    connection.place.path(&format!(".keyway/claims/{name}"))
+    connection.place.path(&format!("{CLAIMS}/{name}"))
 }
 
 pub(super) async fn claim(connection: &Connection, name: &Name, id: &str) -> Result<(), Failure> {
@@ -204,8 +218,9 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Reads the mount for the first time.
-    pub(super) async fn find(connection: &Connection) -> Result<Self, StoreError> {
+    /// Reads the mount for the first time. If it turns out that the engine has version 1 although version 2 is
+    /// configured, the keys are looked for where KES puts them then.
+    pub(super) async fn find(connection: &mut Connection) -> Result<Self, StoreError> {
         let place = &connection.place;
         let data = match read_mount(connection).await {
             Ok(data) => data,
@@ -220,11 +235,20 @@ impl Mount {
                 "{place}: the engine has the type '{kind}' and is not a KV engine; configure another one"
             )));
         }
-        let version = if is_v2(&data) { KvVersion::V2 } else { KvVersion::V1 };
-        if version != place.version {
-            return Err(StoreError::unavailable(format!(
-                "{place}: the engine is KV {version}; set version: {version}"
-            )));
+        match (place.version, is_v2(&data)) {
+            (KvVersion::V1, true) => {
+                return Err(StoreError::unavailable(format!("{place}: the engine is KV v2; set version: v2")));
+            }
+            (KvVersion::V2, false) => {
+                connection.place.on_v1();
+                let (place, engine, prefix) = (&connection.place, &connection.place.engine, &connection.place.prefix);
+                warn!(
+                    "{place}: version: v2 is configured, but the engine is KV v1; keys are read and created in its folder \
+                     '{engine}/{prefix}', as by KES with this config. Set version: v1 and prefix: {prefix}, which \
+                     leads to the same keys; without that prefix, they would not be found"
+                );
+            }
+            (KvVersion::V1, false) | (KvVersion::V2, true) => {}
         }
         Ok(Self { uuid: uuid(&data) })
     }
@@ -277,6 +301,20 @@ mod tests {
         let text = Stored::Text(Zeroizing::new("CmEK".to_owned()));
         assert_eq!(text.json(), json!("CmEK"));
         assert!(Stored::find(json!({"k": "CmEK"}), "k") == Found::Value(text));
+    }
+
+    #[test]
+    fn a_value_is_also_found_within_a_request_for_version_2() {
+        for name in ["k", "data", "options", "base64"] {
+            let text = || Found::Value(Stored::Text(Zeroizing::new("CmEK".to_owned())));
+            assert!(Stored::find(json!({"data": {name: "CmEK"}, "options": {"cas": 0}}), name) == text(), "{name}");
+            assert!(Stored::find(json!({name: "CmEK"}), name) == text(), "{name}");
+            let bytes = || Found::Value(Stored::Bytes(Zeroizing::new(vec![0xff, 0, 1])));
+            assert!(Stored::find(json!({"data": {name: {"base64": "/wAB"}}}), name) == bytes(), "{name}");
+            if name != "base64" {
+                assert!(Stored::find(json!({name: {"base64": "/wAB"}}), name) == bytes(), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `GET /v1/ready` (alias `/ready`): whether keys can be served.
 
 use axum::response::Response;
+use serde_json::json;
 
-use super::{Call, done};
+use super::{Call, done, reply};
 use crate::api::error::ApiError;
 use crate::state::State;
 
 /// Pings the keystore: 200 if it could serve a key. A client that was authorized by its policy also gets the reason of
-/// a failure.
+/// a failure, and with 200 the rights that are missing to create or delete keys, as `{"message": "..."}`.
 ///
 /// # Errors
 /// [`ApiError::Stopping`]: 503 while the server stops. [`ApiError::NotReady`]: 504 if the keystore is unreachable, 503 if it
@@ -29,5 +30,8 @@ pub async fn is_ready(state: &State, with_reason: bool) -> Result<Response, ApiE
         with_reason,
         is_starting: state.keys.is_pending(),
     })?;
-    Ok(done())
+    match state.keys.missing_rights() {
+        Some(missing) if with_reason => reply(&json!({"message": missing})),
+        _ => Ok(done()),
+    }
 }

@@ -17,6 +17,12 @@ use crate::identity::api_key::ApiKey;
 /// The default address of a development server.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7373);
 
+/// The file with the keys.
+const DATABASE: &str = "keys.db";
+
+/// The file with the admin's API key.
+const API_KEY: &str = "admin.api-key";
+
 /// The data directory of a development server, and its admin.
 pub(super) struct Dev {
     directory: PathBuf,
@@ -43,6 +49,10 @@ impl Dev {
             (temporary.path().to_owned(), Some(temporary))
         };
         let directory = directory.canonicalize()?;
+        let database = directory.join(DATABASE);
+        if !directory.join(API_KEY).exists() && !database.exists() {
+            write_private(&database, b"")?; // else the store would warn that its database is a new one
+        }
         let admin = admin(&directory)?;
         server_certificate(&directory, address.ip())?;
         Ok(Self { directory, temporary, address, admin })
@@ -70,7 +80,8 @@ impl Dev {
             startup: config::Startup::Fail,
             log: config::Log::default(),
             keys: Vec::new(),
-            keystore: backends::BackendConfig::Sqlite { path: self.directory.join("keys.db") },
+            keystore: backends::BackendConfig::Sqlite { path: self.directory.join(DATABASE) },
+            included: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -86,7 +97,7 @@ impl Dev {
         };
         println!(
             "\nKeyway {version}, a development server on https://{host}\n\
-             Keys: {directory}/keys.db ({retention})\n\
+             Keys: {directory}/{DATABASE} ({retention})\n\
              Admin identity: {identity}\n{api_key_line}\
              \n\
              To connect with a KES client or with keyway (keyway key create my-key):\n\
@@ -109,7 +120,7 @@ impl Dev {
 
 /// The admin's API key from an earlier start, or a new one.
 fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
-    let file = directory.join("admin.api-key");
+    let file = directory.join(API_KEY);
     if file.exists() {
         let text = zeroize::Zeroizing::new(fs::read_to_string(&file)?);
         return ApiKey::parse(text.trim()).with_context(|| {

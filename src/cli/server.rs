@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::dev::Dev;
 use super::signals;
 use crate::config::duration::GoDuration;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Format};
 use crate::server::listen::listen;
 use crate::server::reload::{self, Reloader};
 use crate::server::watch::Watch;
@@ -128,18 +128,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     code
 }
 
+/// Sets up the outputs of a server, and runs it.
 async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyhow::Result<ExitCode> {
     let (audit_counters, error_counters) = (StreamCounters::new("audit")?, StreamCounters::new("error")?);
     let errors = error_counters.broadcast();
     let (log_console, _flush_log) = log::console(io::stderr());
     let (audit_console, _flush_audit) = log::console(io::stdout());
-    let log = log::init(log_console, config.log.error, config.log.format, errors.clone());
-    for warning in &sources.warnings {
-        warn!("{warning}");
-    }
-    process::harden();
-
-    let running = Arc::new(Running {
+    let format = config.log.format;
+    let log = log::init(log_console, config.log.error, format, errors.clone());
+    let running = Running {
         metrics: Metrics::new(&audit_counters, &error_counters)?,
         audit: audit_counters.broadcast(),
         audit_console,
@@ -149,7 +146,28 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
         worker_threads,
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
-    });
+    };
+    match start(config, sources, Arc::new(running), log).await {
+        // Who reads a log of JSON cannot read the text that the program prints otherwise.
+        Err(error) if format == Format::Json => {
+            error!(reason = format!("{error:#}"), "the server cannot start");
+            Ok(super::exit::code(&error))
+        }
+        ended => ended,
+    }
+}
+
+/// Starts a server, and waits for its end.
+async fn start(
+    config: Config,
+    sources: &Sources,
+    running: Arc<Running>,
+    log: log::Control,
+) -> anyhow::Result<ExitCode> {
+    for warning in &sources.warnings {
+        warn!("{warning}");
+    }
+    process::harden();
     let state = reload::build(config, &running, None).await?;
     state.keys.take_over(None);
     let (address, probe) = (state.config.address, state.config.probe);

@@ -14,7 +14,7 @@ use super::values::{
 };
 use super::yaml::field::{Field, Text};
 use super::yaml::section::Section;
-use super::{ApiOptions, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Startup, Tls, address};
+use super::{ApiOptions, Audit, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Startup, Tls, address};
 use crate::identity::Identity;
 use crate::routes::{self, Access, Api, ROUTES};
 
@@ -63,6 +63,7 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
         log,
         keys,
         keystore: keystore?,
+        included: Vec::new(),
         warnings: Vec::new(),
     })
 }
@@ -256,6 +257,12 @@ fn log(top: &Section<'_>) -> Log {
     let default = Log::default();
     let log = top.section("log", &LOG);
     let level = |key: &str| log.as_ref()?.parse(key, parsed::<Level>);
+    let audit = log.as_ref().and_then(|log| {
+        log.parse("audit", |text| match text.as_str() {
+            "changes" => Ok(Audit::Changes),
+            _ => parsed(text).map(Audit::From).map_err(|error| format!("{error}; or changes")),
+        })
+    });
     let format = log.as_ref().and_then(|log| {
         log.parse("format", |text| match text.as_str() {
             "text" => Ok(Format::Text),
@@ -265,7 +272,7 @@ fn log(top: &Section<'_>) -> Log {
     });
     Log {
         error: level("error").unwrap_or(default.error),
-        audit: level("audit").unwrap_or(default.audit),
+        audit: audit.unwrap_or(default.audit),
         format: format.unwrap_or(default.format),
     }
 }

@@ -59,7 +59,7 @@ fn a_config_without_options_has_the_defaults() {
     assert_eq!(config.cache.any, Duration::from_mins(5));
     assert_eq!(config.cache.unused, Duration::from_secs(30));
     assert_eq!(config.cache.offline, Duration::ZERO);
-    assert_eq!(config.log, Log { error: Level::At(0), audit: Level::Off, format: Format::Text });
+    assert_eq!(config.log, Log { error: Level::At(0), audit: Audit::Changes, format: Format::Text });
     assert!(config.keys.is_empty());
     assert_eq!(config.keystore, BackendConfig::Memory);
     assert_eq!(config.warnings, []);
@@ -93,7 +93,7 @@ fn every_key_is_read() {
     let (any, unused, offline) = (Duration::from_secs(90), Duration::ZERO, Duration::from_hours(1));
     let cache = Cache { any, unused, offline, max_entries: 100_000 };
     assert_eq!(config.cache, cache);
-    assert_eq!(config.log, Log { error: Level::At(4), audit: Level::At(0), format: Format::Json });
+    assert_eq!(config.log, Log { error: Level::At(4), audit: Audit::From(Level::At(0)), format: Format::Json });
     assert_eq!(config.keys, ["one", "02"].map(|name| Name::parse(name).unwrap()));
     assert_eq!(config.keystore, BackendConfig::Fs { path: "/keys".into() });
     assert_eq!(config.warnings.len(), 1, "offline has no effect without a cache");

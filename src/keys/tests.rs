@@ -94,6 +94,10 @@ impl Store for Gated {
         self.changes.as_ref().map(broadcast::Sender::subscribe)
     }
 
+    fn missing_rights(&self) -> Option<String> {
+        None
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

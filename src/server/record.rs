@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 use super::access::Client;
 use crate::api::error::{ApiError, Reason};
 use crate::identity::Identity;
-use crate::routes;
+use crate::routes::{self, Route};
 use crate::state::State;
 use crate::state::limits::{Permit, Reservation};
 use crate::telemetry::audit;
@@ -108,7 +108,8 @@ impl Record {
         let (time, ip) = (self.start.elapsed(), self.client.ip);
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
-        self.state.audit.record(code, || audit::Event {
+        let changes = || routes::of(path).is_some_and(Route::mutates);
+        self.state.audit.record(code, changes, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip, path, identity },
             response: audit::Response { code, time },

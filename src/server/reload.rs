@@ -224,6 +224,7 @@ impl Reloader {
         let mut files = vec![file.to_owned()];
         files.extend(tls.into_iter().flatten().cloned());
         files.extend(config.keystore.files());
+        files.extend(config.included.iter().cloned());
         files
     }
 
@@ -308,7 +309,8 @@ impl Reloader {
         }
         state.running.metrics.reloaded(reason.is_none());
         let (code, time) = (if reason.is_none() { 200 } else { 500 }, start.elapsed());
-        state.audit.record(code, || audit::Event {
+        let changes = || false; // of keys
+        state.audit.record(code, changes, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), path: AUDIT_PATH, identity: "" },
             response: audit::Response { code, time },

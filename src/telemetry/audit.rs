@@ -56,21 +56,25 @@ pub struct Response {
 pub struct Audit {
     events: Broadcast,
     console: Console,
-    threshold: config::Level,
+    shown: config::Audit,
     format: config::Format,
 }
 
 impl Audit {
-    /// Writes events from `threshold` on to `console`; success is INFO, 4xx WARN, 5xx ERROR.
-    pub fn new(events: Broadcast, console: Console, threshold: config::Level, format: config::Format) -> Self {
-        Self { events, console, threshold, format }
+    /// Writes the events that are to be `shown` to `console`.
+    pub fn new(events: Broadcast, console: Console, shown: config::Audit, format: config::Format) -> Self {
+        Self { events, console, shown, format }
     }
 
-    /// Publishes an event with this status; it is created only if there is a reader. Never blocks: slow subscribers and
-    /// a slow console lose lines instead.
-    pub fn record<'a>(&self, code: u16, event: impl Fn() -> Event<'a>) {
+    /// Publishes an event with this status; it is created only if there is a reader. `changes` says whether such a
+    /// request changes keys. Never blocks: slow subscribers and a slow console lose lines instead.
+    pub fn record<'a>(&self, code: u16, changes: impl Fn() -> bool, event: impl Fn() -> Event<'a>) {
         self.events.send(|| line(&event()));
-        if !self.threshold.shows(level(code)) {
+        let is_shown = match self.shown {
+            config::Audit::Changes => code == 200 && changes(),
+            config::Audit::From(threshold) => threshold.shows(level(code)),
+        };
+        if !is_shown {
             return;
         }
         let line = match self.format {

@@ -94,6 +94,19 @@ fn it_prints_its_address_and_admin_identity() {
 }
 
 #[test]
+fn a_new_development_server_starts_without_a_warning_and_one_that_lost_its_keys_with_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for data in [None, Some(dir.path())] {
+        let dev = Dev::start(data);
+        assert!(!dev.program.stderr().contains("WARN"), "{}", dev.program.stderr());
+        dev.stop();
+    }
+    std::fs::remove_file(dir.path().join("keys.db")).unwrap();
+    let dev = Dev::start(Some(dir.path()));
+    assert!(dev.program.stderr().contains("WARN created a new, empty key database"), "{}", dev.program.stderr());
+}
+
+#[test]
 fn the_same_directory_keeps_api_key_certificate_and_keys() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("a").join("data");

@@ -161,3 +161,37 @@ async fn a_log_in_json_is_one_object_a_line() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()), "{line}");
     }
 }
+
+#[test]
+fn a_start_that_fails_is_a_line_of_json_if_the_log_is() {
+    let server = Server::with(Setup { extra: "log: {format: json}\n".to_owned(), ..Setup::default() });
+    let (file, address) = (server.dir.path().join("config.yml"), server.address.to_string());
+    let ended = run(["server".as_ref(), "--config".as_ref(), file.as_os_str(), "--addr".as_ref(), address.as_ref()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    let lines: Vec<serde_json::Value> =
+        ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"the server cannot start".into()));
+    assert!(last["reason"].as_str().is_some_and(|reason| reason.contains(&address)), "{last}");
+}
+
+#[tokio::test]
+async fn a_value_in_a_file_is_used_and_a_change_of_the_file_reloads_the_config() {
+    let values = tempfile::tempdir().unwrap();
+    let file = values.path().join("level");
+    std::fs::write(&file, "DEBUG\n").unwrap();
+    let extra = format!("log:\n  error: ${{file:{}}}\n", file.display());
+    let server = Server::with(Setup { extra, ..Setup::default() });
+    server.get("/v1/key/describe/none").await;
+    server.logged("DEBUG").await;
+    std::fs::write(&file, "INFO\n").unwrap();
+    server.logged("config reloaded").await;
+
+    std::fs::remove_file(&file).unwrap();
+    let config = server.dir.path().join("config.yml");
+    let ended = run(["check".as_ref(), config.as_os_str()]);
+    assert_eq!(ended.code, Some(1));
+    for part in ["config.yml:", "log.error", "cannot be read", &file.display().to_string()] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+}

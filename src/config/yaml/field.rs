@@ -1,15 +1,15 @@
-//! A value of the tree with its position: its type, its entries or items, its text with `${NAME}` expanded. Problems go
-//! to the [`Report`]. `section.rs` checks which keys are present, and `sections.rs` defines them.
+//! A value of the tree with its position: its type, its entries or items, its text with `${NAME}` and `${file:PATH}`
+//! expanded (`expand.rs`). Problems go to the [`Report`]. `section.rs` checks which keys are present, and `sections.rs` defines them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+pub(crate) use super::expand::Env;
+use super::expand::{self, Source, variable};
 use super::node::{Node, Value};
 use super::report::{Report, Spot};
-
-/// Looks up an environment variable.
-pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The merge key of YAML 1.1, which copies the entries of other mappings.
 const MERGE: &str = "<<";
@@ -22,9 +22,10 @@ pub(crate) struct Field<'a> {
     spot: Spot<'a>,
 }
 
-/// The text of a scalar after `${NAME}` is expanded.
+/// The text of a scalar after `${NAME}` or `${file:PATH}` is expanded.
 pub(crate) struct Text {
     value: Zeroizing<String>,
+    /// What is between the braces.
     variable: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Text {
         self.value
     }
 
-    /// Whether the value may be a secret: it comes from the environment or looks like an API key.
+    /// Whether the value may be a secret: it comes from the environment or a file, or looks like an API key.
     pub(crate) fn is_private(&self) -> bool {
         self.variable.is_some() || is_api_key(&self.value)
     }
@@ -97,6 +98,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The files whose contents are values in this tree.
+    pub(crate) fn included_files(&self) -> Vec<PathBuf> {
+        expand::files(self.spot.node)
+    }
+
     /// The number of errors in the file so far.
     pub(crate) fn errors(&self) -> usize {
         self.report.errors()
@@ -104,8 +110,7 @@ impl<'a> Field<'a> {
 
     /// Replaces the quoted values of environment variables that this value uses with `${NAME}`.
     pub(crate) fn redact(&self, message: String) -> String {
-        let env = |name: &str| (self.env)(name).map(Zeroizing::new);
-        redact(self.spot.node, &env, message)
+        redact(self.spot.node, self.env, message)
     }
 
     /// The key path.
@@ -128,7 +133,7 @@ impl<'a> Field<'a> {
         match &self.spot.node.value {
             Value::Null => true,
             Value::Text(text) => match variable(text) {
-                Some(name) => (self.env)(name).map(Zeroizing::new).is_some_and(|value| value.is_empty()),
+                Some(name) => Source::of(name).value(self.env).is_ok_and(|value| value.is_empty()),
                 None => text.is_empty(),
             },
             Value::List(_) | Value::Map(_) => false,
@@ -173,18 +178,11 @@ impl<'a> Field<'a> {
         let Some(name) = variable(text) else {
             return Ok(Some(Text { value: text.clone(), variable: None }).filter(|text| !text.value.is_empty()));
         };
-        let is_valid = |c: char| c == '_' || c.is_ascii_alphanumeric();
-        if name.is_empty() || !name.chars().all(is_valid) {
-            self.error("has no valid variable name between ${ and }; use letters, digits and _, as in ${NAME}");
-            return Err(Reported);
-        }
-        let Some(value) = (self.env)(name) else {
-            self.error(format!(
-                "the environment variable {name} is not set; set it, or replace ${{{name}}} with the value"
-            ));
-            return Err(Reported);
-        };
-        Ok(Some(Text { value: value.into(), variable: Some(name.to_owned()) }).filter(|text| !text.value.is_empty()))
+        let value = Source::of(name).value(self.env).map_err(|problem| {
+            self.error(problem);
+            Reported
+        })?;
+        Ok(Some(Text { value, variable: Some(name.to_owned()) }).filter(|text| !text.value.is_empty()))
     }
 
     /// Parses the text with `read`, which returns the problem and what to do; `None` if the text is empty.
@@ -193,7 +191,7 @@ impl<'a> Field<'a> {
         if text.variable.is_none() && text.value.contains("${") {
             self.error(
                 "contains a ${NAME} that is not the whole value, and is therefore not expanded; \
-                 put the whole value into the variable",
+                 put the whole value into the variable or file",
             );
             return None;
         }
@@ -273,18 +271,14 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The `NAME` in `${NAME}`.
-fn variable(text: &str) -> Option<&str> {
-    text.strip_prefix("${")?.strip_suffix('}')
-}
-
-fn redact(node: &Node, env: &dyn Fn(&str) -> Option<Zeroizing<String>>, message: String) -> String {
+fn redact(node: &Node, env: Env<'_>, message: String) -> String {
     match &node.value {
         Value::Null => message,
         Value::List(items) => items.iter().fold(message, |message, item| redact(item, env, message)),
         Value::Map(entries) => entries.iter().fold(message, |message, (_, node)| redact(node, env, message)),
         Value::Text(text) => {
-            let Some((name, value)) = variable(text).and_then(|name| Some((name, env(name)?))) else { return message };
+            let Some(name) = variable(text) else { return message };
+            let Ok(value) = Source::of(name).value(env) else { return message };
             // Unchanged, escaped, and without the slashes around paths.
             let forms = [value.as_str(), value.trim_matches('/')];
             forms.into_iter().fold(message, |message, form| {

@@ -1,11 +1,12 @@
 //! `GET /v1/log/audit`
 
+use rustix::process::Signal;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api::{Session, assert_none, base64, not_an_error};
-use crate::support::server::send;
+use crate::support::server::{Setup, send};
 use crate::support::{Events, Raw, Server};
 
 #[tokio::test]
@@ -76,6 +77,42 @@ async fn every_request_is_one_audit_event_whatever_became_of_it() {
         assert!((1..20_000_000).contains(&micros), "{event}");
     }
     assert_none(&failures);
+}
+
+#[tokio::test]
+async fn standard_output_shows_what_log_audit_says_and_the_changes_by_default() {
+    for (audit, created, deleted, imported, refused, read) in [
+        ("", 1, 1, 1, 0, 0),
+        ("log:\n  error: on\n", 1, 1, 1, 0, 0),
+        ("log:\n  audit: changes\n", 1, 1, 1, 0, 0),
+        ("log:\n  audit: on\n", 1, 1, 1, 2, 1),
+        ("log:\n  audit: WARN\n", 0, 0, 0, 2, 0),
+        ("log:\n  audit: off\n", 0, 0, 0, 0, 0),
+    ] {
+        let mut server = Server::with(Setup { extra: audit.to_owned(), ..Setup::default() });
+        let admin = Session::admin(&server);
+        admin.create("key").await;
+        let body = json!({ "key": base64(b"a secret that is 32 bytes long.."), "cipher": "AES256" });
+        assert_eq!(admin.put("/v1/key/import/own", Some(body)).await.status, 200);
+        admin.data_key("key").await;
+        assert_eq!(admin.put("/v1/key/create/key", None).await.status, 400);
+        let request = server.http(Some(&server.app)).delete(server.url("/v1/key/delete/key"));
+        assert_eq!(send(request, None).await.unwrap().status, 403);
+        assert_eq!(send(admin.http.delete(server.url("/v1/key/delete/key")), None).await.unwrap().status, 200);
+        drop(admin);
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        let output = server.output();
+        let count = |code: u16, path: &str| {
+            output.lines().filter(|line| line.contains(&format!(" AUDIT {code} {path:?} by "))).count()
+        };
+        assert_eq!(count(200, "/v1/key/create/key"), created, "{audit:?}:\n{output}");
+        assert_eq!(count(200, "/v1/key/import/own"), imported, "{audit:?}:\n{output}");
+        assert_eq!(count(200, "/v1/key/delete/key"), deleted, "{audit:?}:\n{output}");
+        assert_eq!(count(200, "/v1/key/generate/key"), read, "{audit:?}:\n{output}");
+        let refusals = count(400, "/v1/key/create/key") + count(403, "/v1/key/delete/key");
+        assert_eq!(refusals, refused, "{audit:?}:\n{output}");
+    }
 }
 
 #[tokio::test]
