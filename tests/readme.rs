@@ -74,7 +74,7 @@ fn the_steps_of_the_guides_of_kes_lead_to_a_server_that_creates_a_key() {
     let exports = shell(
         directory,
         "",
-        "./kes identity new --ip \"127.0.0.1\" localhost
+        "./kes identity new --key private.key --cert public.crt --ip \"127.0.0.1\" localhost
          ./kes identity new --key=client.key --cert=client.crt MyApp
          export APP_IDENTITY=$(./kes identity of client.crt)",
     );
