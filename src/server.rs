@@ -9,7 +9,7 @@
 //! | `access.rs` | identifies the client and decides about access |
 //! | `body.rs` | the deadline, and the body |
 //!
-//! In addition, `reload.rs` builds the state for a config and replaces it, `watch.rs` polls files for changes,
+//! In addition, `reload.rs` builds the state for a config (`keystore.rs` opens its keystore) and replaces it, `watch.rs` polls files for changes,
 //! `probe.rs` answers probes over plain HTTP, and `systemd.rs` notifies the service manager.
 
 #[macro_use]
@@ -19,6 +19,7 @@ mod activity;
 mod body;
 mod connection;
 mod header_deadline;
+mod keystore;
 pub mod listen;
 pub mod probe;
 mod read_ahead;

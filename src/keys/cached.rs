@@ -90,9 +90,14 @@ impl Cached {
         self.age(now) >= self.lifetime(settings)
     }
 
-    /// Whether the key has not been used for as long as an unused key may be cached.
+    /// Whether the key has not been used for as long as an unused key may be served.
     pub(super) fn is_idle(&self, settings: &Settings, now: Instant) -> bool {
-        now.saturating_duration_since(self.last_use()) >= settings.unused
+        !self.was_used_within(settings.unused, now)
+    }
+
+    /// Whether the key was used within this time, also by the requests it was loaded for.
+    pub(super) fn was_used_within(&self, time: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_use()) < time
     }
 
     /// Whether the key has been used since it was loaded, except by the requests it was loaded for.

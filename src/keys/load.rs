@@ -40,6 +40,13 @@ impl Keys {
         let Some(cached) = cached.filter(|cached| inner.may_be_stale(cached, now)) else {
             return self.fetch(name).await;
         };
+        // A key that nobody has used for a while is not served while the keystore is only slow.
+        if cached.is_idle(&inner.settings_now(), now) {
+            return match self.fetch(name).await {
+                Err(failure @ (KeysError::Store(_) | KeysError::Down(_))) => inner.stale(name).await.ok_or(failure),
+                answer => answer,
+            };
+        }
         // An expired key is available. The load continues if this request ends first.
         if !inner.loads.is_in_progress(name) {
             tokio::spawn(self.load(name));

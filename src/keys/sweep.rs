@@ -1,5 +1,6 @@
 //! Maintains the cache independently of requests: keys in use are refreshed before they expire, others are wiped on
-//! time.
+//! time. With `offline`, a key that was used within that time stays for an outage; while the keystore is up, it is read
+//! again before it is used.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -43,10 +44,22 @@ fn pause(settings: &Settings, duration: Duration) -> Duration {
     pause.max(duration.saturating_mul(PAUSE_FACTOR).min(LONGEST_PAUSE))
 }
 
+/// What becomes of a cached key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is in use.
+    InUse,
+    /// It stays in case that the keystore fails.
+    ForOutage,
+    /// It is wiped.
+    Wiped,
+}
+
 /// Visits every key once. Returns how long that took, without the time spent in other tasks.
 async fn sweep(keys: &Keys) -> Duration {
     let inner = &keys.0;
     let (mut duration, mut start) = (Duration::ZERO, Instant::now());
+    let mut for_outage = 0;
     for (index, (name, cached)) in inner.cache.iter().enumerate() {
         if index % BATCH == BATCH - 1 {
             duration += start.elapsed();
@@ -54,10 +67,10 @@ async fn sweep(keys: &Keys) -> Duration {
             start = Instant::now();
         }
         let now = Instant::now();
-        if should_stay(inner, &name, &cached, now) {
-            keys.refresh_if_due(&name, &cached, now);
-        } else {
-            inner.remove(&name, &cached).await;
+        match fate(inner, &name, &cached, now) {
+            Fate::InUse => keys.refresh_if_due(&name, &cached, now),
+            Fate::ForOutage => for_outage += 1,
+            Fate::Wiped => inner.remove(&name, &cached).await,
         }
     }
     inner.cache.run_pending_tasks().await;
@@ -65,20 +78,27 @@ async fn sweep(keys: &Keys) -> Duration {
     duration += start.elapsed();
     if inner.health.is_published() {
         inner.metrics.entries.set(i64::try_from(inner.cache.entry_count()).unwrap_or(i64::MAX));
+        inner.metrics.entries_for_outage.set(for_outage);
     }
     duration
 }
 
-/// Whether a key may still be needed: it has not expired, or it may be served although expired and a read may fail.
-fn should_stay(inner: &Inner, name: &backends::Name, cached: &Arc<Cached>, now: Instant) -> bool {
+/// Whether a key is in use: it may be served without asking, or is being read again; or whether it may be served if a
+/// read fails.
+fn fate(inner: &Inner, name: &backends::Name, cached: &Arc<Cached>, now: Instant) -> Fate {
     let settings = inner.settings_now();
     let is_idle = cached.is_idle(&settings, now);
-    if !cached.is_expired(&settings, now) && !is_idle {
-        return true;
+    if !is_idle && !cached.is_expired(&settings, now) {
+        return Fate::InUse;
     }
-    let is_refreshed = cached.was_used() && !is_idle;
-    let may_fail = inner.health.outage().is_some() || inner.loads.is_in_progress(name) || is_refreshed;
-    may_fail && inner.may_be_stale(cached, now)
+    if !inner.may_be_stale(cached, now) {
+        return Fate::Wiped;
+    }
+    if cached.was_used() && !is_idle {
+        return Fate::InUse;
+    }
+    let may_fail = inner.health.outage().is_some() || inner.loads.is_in_progress(name);
+    if may_fail || cached.was_used_within(settings.offline, now) { Fate::ForOutage } else { Fate::Wiped }
 }
 
 #[cfg(test)]

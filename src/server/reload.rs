@@ -4,21 +4,20 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use backends::{BackendConfig, Name, Operation, StoreError, chain, open, open_later};
+use backends::chain;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::keystore::{self, KeystoreError};
 use super::systemd;
 use super::watch::Watch;
-use crate::config::{self, Config, ConfigError, Startup};
-use crate::keys::{Deadlines, Keys, KeysError, Settings};
+use crate::config::{self, Config, ConfigError};
 use crate::policy::Policies;
-use crate::routes::ROUTES;
 use crate::state::{Current, Running, State};
 use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::log;
@@ -26,12 +25,6 @@ use crate::tls::{self, TlsError};
 
 /// The path of reloads in the audit log. It is not an API.
 const AUDIT_PATH: &str = "/config/reload";
-
-/// The maximum deadline of a keystore operation; shorter if the config has shorter timeouts for requests.
-const MAX_STORE_DEADLINE: Duration = Duration::from_secs(12);
-
-/// The pause between two attempts to create the keys of the config in a keystore that is not ready.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a config cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -52,22 +45,9 @@ pub enum SetupError {
     /// The TLS files have errors.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The keystore cannot be opened.
-    #[error("cannot open the keystore ({kind}): {source}")]
-    Keystore {
-        /// Its kind.
-        kind: &'static str,
-        /// The error.
-        source: StoreError,
-    },
-    /// A key in the section `keys` does not exist and cannot be created.
-    #[error("cannot create key '{name}', which the config lists in 'keys': {failure}")]
-    Key {
-        /// The key.
-        name: Name,
-        /// The error.
-        failure: KeysError,
-    },
+    /// The keystore cannot be used.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
     /// Reading files panicked, which is a bug.
     #[error("internal error while reading the files of the config")]
     Read,
@@ -90,40 +70,15 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
     }
     let same_store =
         current.filter(|current| current.config.keystore == config.keystore && current.store_files == store_files);
-    let mut is_pending = false;
-    let keys = if let Some(current) = same_store {
-        current.keys.clone()
-    } else {
-        let kind = config.keystore.kind();
-        // A reload does not wait: the current keystore is still there.
-        let waits = current.is_none() && config.startup == Startup::Wait;
-        let store = match open(&config.keystore).await {
-            Ok(store) => store,
-            Err(error) if waits && error.is_worth_waiting() => {
-                warn!(kind, reason = chain(&error), "the keystore is not ready; starting anyway and retrying");
-                is_pending = true;
-                open_later(config.keystore.clone(), error)
-            }
-            Err(source) => return Err(SetupError::Keystore { kind, source }),
-        };
-        if config.keystore == BackendConfig::Memory {
-            warn!("keystore.memory: ALL KEYS ARE LOST when the server stops, and all data encrypted with them");
+    let keys = match (same_store, current) {
+        (Some(same), _) => {
+            let added: Vec<_> = config.keys.iter().filter(|name| !same.config.keys.contains(name)).cloned().collect();
+            keystore::create_missing(&same.keys, &added, config.admin.as_str()).await?;
+            same.keys.clone()
         }
-        Keys::new(store, settings(&config), running.metrics.keystore.clone())
+        (None, Some(current)) => keystore::open_at_reload(&config, running, &current.config.keystore).await?,
+        (None, None) => keystore::open_at_start(&config, running).await?,
     };
-    let named = |name: &Name| same_store.is_some_and(|current| current.config.keys.contains(name));
-    let absent: Vec<_> = config.keys.iter().filter(|name| !named(name)).cloned().collect();
-    if is_pending {
-        keys.set_pending();
-        let _ = keys.ping().await; // it is known to be down from the start
-        let created = create_missing_later(keys.clone(), absent, config.admin.to_string());
-        tokio::spawn(running.stopping.clone().run_until_cancelled_owned(created));
-    } else if let Err(failure) = create_missing(&keys, &absent, config.admin.as_str()).await {
-        if same_store.is_none() {
-            keys.close().await;
-        }
-        return Err(failure);
-    }
     let idle = CancellationToken::new();
     Ok(Arc::new(State {
         keys,
@@ -141,54 +96,6 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
         idle,
         config,
     }))
-}
-
-/// The settings of the cache and the keystore in this config.
-fn settings(config: &Config) -> Settings {
-    // The shortest timeout of the requests that use the operation, minus a margin for the response.
-    let deadline = |operation: Operation| {
-        let timeouts = ROUTES.iter().filter(|route| route.operation == Some(operation));
-        let timeouts = timeouts.map(|route| config.timeout_of(route));
-        let shortest = timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or(MAX_STORE_DEADLINE);
-        (shortest * 4 / 5).min(MAX_STORE_DEADLINE)
-    };
-    Settings {
-        any: config.cache.any,
-        unused: config.cache.unused,
-        offline: config.cache.offline,
-        max_entries: config.cache.max_entries,
-        deadlines: Deadlines {
-            create: deadline(Operation::Create),
-            read: deadline(Operation::Read),
-            delete: deadline(Operation::Delete),
-            list: deadline(Operation::List),
-        },
-    }
-}
-
-/// Creates the keys in the section `keys` that do not exist.
-async fn create_missing(keys: &Keys, names: &[Name], created_by: &str) -> Result<(), SetupError> {
-    for name in names {
-        match keys.create(name, created_by).await {
-            Ok(()) => info!(key = %name, "created key"),
-            Err(KeysError::AlreadyExists) => {}
-            Err(failure) => {
-                error!(key = %name, error = %failure, "cannot create key");
-                return Err(SetupError::Key { name: name.clone(), failure });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// As [`create_missing`], once the keystore is ready.
-async fn create_missing_later(keys: Keys, names: Vec<Name>, created_by: String) {
-    while !names.is_empty() {
-        if keys.ping().await.is_ok() && create_missing(&keys, &names, &created_by).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
 }
 
 /// A digest of the contents of files; an unreadable file counts as empty.
@@ -264,7 +171,7 @@ impl Reloader {
         let new = build(config, &current.running, Some(&current)).await?;
         self.log.set(new.config.log.error, new.config.log.format);
         if new.keys.is_same_as(&current.keys) {
-            new.keys.set(settings(&new.config));
+            new.keys.set(keystore::settings(&new.config));
             self.current.replace(new);
             return Ok(());
         }

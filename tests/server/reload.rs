@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::support::program::run;
 use crate::support::server::{PATIENCE, send};
 use crate::support::{Client, Events, Raw, Server, Setup, heavy, until};
 
@@ -163,40 +164,90 @@ async fn a_config_behind_a_link_that_kubernetes_swaps_is_read_again() {
     assert_eq!(server.request(&server.app, reqwest::Method::GET, "/v1/metrics", None).await.status, 200);
 }
 
+/// The config with another keystore.
+fn with_keystore(config: &str, keystore: &str) -> String {
+    let (head, _) = config.split_once("keystore:").unwrap();
+    format!("{head}keystore:\n  {keystore}\n")
+}
+
+/// Copies all keys of a server to another keystore.
+fn migrate(server: &Server, keystore: &str) {
+    let (from, to) = (server.dir.path().join("config.yml"), server.dir.path().join("new.yml"));
+    fs::write(&to, with_keystore(&fs::read_to_string(&from).unwrap(), keystore)).unwrap();
+    let ended = run(["migrate".as_ref(), "--from".as_ref(), from.as_os_str(), "--to".as_ref(), to.as_os_str()]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_keystore_takes_over_for_new_requests() {
     let server = Server::start();
+    let dir = server.dir.path().display();
     assert_eq!(server.put("/v1/key/create/old", None).await.status, 200);
-    reload(&server, "success", |config| {
-        let (head, _) = config.split_once("keystore:").unwrap();
-        format!("{head}keystore:\n  sqlite:\n    path: {}/keys.db\nkeys:\n- name: named\n", server.dir.path().display())
-    })
-    .await;
-    assert_eq!(server.put("/v1/key/generate/old", None).await.status, 404);
-    assert_eq!(server.put("/v1/key/generate/named", None).await.status, 200);
-    server.logged("closed the previous keystore").await;
-    reload(&server, "success", |config| {
-        let (head, _) = config.split_once("keystore:").unwrap();
-        format!("{head}keystore:\n  fs:\n    path: {}/keys\n", server.dir.path().display())
-    })
-    .await;
+    let sqlite = format!("sqlite: {{path: {dir}/keys.db}}\nkeys:\n- name: old");
+    migrate(&server, &sqlite);
+    reload(&server, "success", |config| with_keystore(&config, &sqlite)).await;
     assert_eq!(server.put("/v1/key/generate/old", None).await.status, 200);
+    assert_eq!(server.put("/v1/key/create/new", None).await.status, 200);
+    server.logged("closed the previous keystore").await;
+    reload(&server, "success", |config| with_keystore(&config, &format!("fs: {{path: {dir}/keys}}"))).await;
+    assert_eq!(server.put("/v1/key/generate/old", None).await.status, 200);
+    assert_eq!(server.put("/v1/key/generate/new", None).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_creates_no_keystore_changes_to_no_empty_one_and_creates_no_keys_in_another_one() {
+    let server = Server::start();
+    let dir = server.dir.path().display().to_string();
+    assert_eq!(server.put("/v1/key/create/key", None).await.status, 200);
+    let other = server.dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::create_dir(server.dir.path().join("empty")).unwrap();
+    fs::copy(server.dir.path().join("keys/key"), other.join("another")).unwrap();
+    let before: Vec<_> = entries(server.dir.path());
+    for (keystore, words) in [
+        (format!("fs: {{path: {dir}/kyes}}"), format!("'{dir}/kyes' does not exist, and a reload creates none")),
+        (format!("sqlite: {{path: {dir}/keys.db}}"), format!("'{dir}/keys.db' does not exist")),
+        (format!("sqlite: {{path: {dir}/no/keys.db}}"), format!("'{dir}/no/keys.db' does not exist")),
+        (format!("fs: {{path: {dir}/empty}}"), format!("'{dir}/empty' contains no keys")),
+        ("memory: {}".to_owned(), "contains no keys".to_owned()),
+        (format!("fs: {{path: {dir}/other}}\nkeys: [{{name: key}}]"), "key 'key', which the config lists".to_owned()),
+    ] {
+        reload(&server, "failure", |config| with_keystore(&config, &keystore)).await;
+        server.logged(&words).await;
+        assert_eq!(server.put("/v1/key/generate/key", None).await.status, 200, "{keystore}");
+        assert_eq!(server.put("/v1/key/create/key", None).await.message(), "key already exists", "{keystore}");
+    }
+    assert_eq!(entries(server.dir.path()), before, "nothing is created");
+    // And what is there is used.
+    reload(&server, "success", |config| with_keystore(&config, &format!("fs: {{path: {dir}/other}}"))).await;
+    assert_eq!(server.put("/v1/key/generate/another", None).await.status, 200);
+}
+
+/// All files and directories in a directory, but for the logs that the server writes.
+fn entries(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for entry in entries.clone() {
+        if entry.is_dir() {
+            entries.extend(self::entries(&entry));
+        }
+    }
+    entries.sort();
+    entries
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_keystore_is_closed_when_the_last_request_that_uses_it_is_done() {
     let server = Server::start();
+    assert_eq!(server.put("/v1/key/create/kept", None).await.status, 200);
+    let sqlite = format!("sqlite: {{path: {}/keys.db}}", server.dir.path().display());
+    migrate(&server, &sqlite);
     assert_eq!(server.put("/v1/key/create/old", None).await.status, 200);
     let mut open = Raw::connect(&server, &server.admin).await;
     let body = br#"{"plaintext":"aGVsbG8="}"#;
     let head = format!("PUT /v1/key/encrypt/old HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
     open.send([head.as_bytes(), &body[..9]].concat()).await;
     server.until_active(1).await;
-    reload(&server, "success", |config| {
-        let (head, _) = config.split_once("keystore:").unwrap();
-        format!("{head}keystore:\n  memory: {{}}\n")
-    })
-    .await;
+    reload(&server, "success", |config| with_keystore(&config, &sqlite)).await;
     assert_eq!(server.put("/v1/key/generate/old", None).await.status, 404, "new requests use the new one");
     tokio::time::sleep(Duration::from_millis(300)).await; // nothing is closed
     assert!(!server.log().contains("is closed"), "{}", server.log());

@@ -145,6 +145,44 @@ async fn keys_are_served_for_the_duration_of_offline_after_the_last_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_was_used_within_offline_is_there_in_an_outage_and_wiped_later() {
+    let (store, keys) = with_key(OFFLINE).await;
+    let key = Arc::downgrade(&keys.get(&name("key")).await.unwrap());
+    pass(Duration::from_secs(50)).await;
+    assert_eq!((store.gets(), keys.0.metrics.entries_for_outage.get()), (1, 1), "not refreshed, but kept");
+    store.set(Fault::Unreachable);
+    let served = use_until_failure(&keys, 3 * MINUTE).await.unwrap();
+    assert!((50..=61).contains(&served.as_secs()), "{served:?}");
+    pass(Duration::from_secs(3)).await;
+    assert!(key.upgrade().is_none(), "the key is still in memory");
+
+    let (store, keys) = with_key(OFFLINE).await;
+    let key = Arc::downgrade(&keys.get(&name("key")).await.unwrap());
+    pass(MINUTE + Duration::from_secs(3)).await;
+    assert!(key.upgrade().is_none(), "the key is still in memory");
+    assert_eq!(keys.0.metrics.entries_for_outage.get(), 0);
+    store.set(Fault::Unreachable);
+    assert!(keys.get(&name("key")).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_kept_for_an_outage_is_not_served_without_asking() {
+    let (store, keys) = with_key(OFFLINE).await;
+    for fault in [Fault::None, Fault::Slow(2 * MAX_STALE_WAIT)] {
+        keys.get(&name("key")).await.unwrap();
+        pass(Duration::from_secs(50)).await;
+        store.set(fault.clone());
+        let key = store.within().get(&name("key")).await.unwrap();
+        store.within().delete(&name("key")).await.unwrap();
+        let answer = keys.get(&name("key")).await;
+        assert!(matches!(answer, Err(KeysError::NotFound)), "{fault:?}");
+        store.within().create(&name("key"), &key).await.unwrap();
+        store.set(Fault::None);
+        pass(Duration::from_secs(2)).await; // longer than "not found" is cached
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_offline_an_expired_key_is_not_served() {
     let (store, keys) = with_key(Settings { any: Duration::from_secs(5), ..LONG }).await;
     keys.get(&name("key")).await.unwrap();

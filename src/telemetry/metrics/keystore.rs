@@ -42,6 +42,8 @@ pub struct KeystoreMetrics {
     pub stale: IntCounter,
     /// Keys in the cache.
     pub entries: IntGauge,
+    /// Those of them that are kept only for an outage of the keystore.
+    pub entries_for_outage: IntGauge,
 }
 
 /// The metrics of one operation. Their names differ, instead of one name with labels: the official SDK rejects the
@@ -103,6 +105,8 @@ impl KeystoreMetrics {
                 "Requests that were served an expired key, because the keystore could not be read.",
             )?,
             entries: registrar.gauge("keyway_cache_entries", "Keys in the cache.")?,
+            entries_for_outage: registrar
+                .gauge("keyway_cache_entries_for_outage", "Keys in the cache that are kept only for an outage.")?,
         };
         metrics.up.set(1);
         Ok(metrics)
