@@ -164,7 +164,10 @@ fn refusal(report: &Report, options: &Options) -> Option<String> {
         ));
     }
     if report.count(Outcome::Failed) > 0 {
-        reasons.push(format!("{} could not be read", keys(Outcome::Failed)));
+        reasons.push(format!(
+            "{} could not be read; check the keystores, then run the command again",
+            keys(Outcome::Failed)
+        ));
     }
     if report.count(Outcome::Damaged) > 0 && !options.skip_damaged {
         reasons.push(format!(
