@@ -130,10 +130,10 @@ impl Args {
 
     /// Where the only backup goes.
     fn destination(&self) -> Destination {
-        match self.is_stdout() {
-            true => Destination::Stdout,
-            false => Destination::File { path: self.out.clone(), replaces: self.force },
+        if self.is_stdout() {
+            return Destination::Stdout;
         }
+        Destination::File { path: self.out.clone(), replaces: self.force }
     }
 
     /// Checks that the files can be written.

@@ -74,7 +74,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = read_keystore(&args.config)?;
     let is_stdin = args.input == Path::new(STANDARD);
     if is_stdin && args.passphrase.is_on_stdin() {
-        bail!(Usage("--in and --passphrase-file cannot both read standard input; use a file for one of them".to_owned()));
+        bail!(Usage(
+            "--in and --passphrase-file cannot both read standard input; use a file for one of them".to_owned()
+        ));
     }
     if is_stdin && io::stdin().is_terminal() {
         bail!(Usage("a backup is binary and is not read from a terminal; redirect standard input".to_owned()));
@@ -83,11 +85,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(passphrase) => Key::Passphrase(passphrase),
         None => Key::Identities(read_identities(&args.identity)?),
     };
-    let file = match is_stdin {
-        true => BackupFile::spool(io::stdin().lock(), key)?,
-        false => BackupFile::open(&args.input, key)?,
+    let (file, from) = if is_stdin {
+        (BackupFile::spool(io::stdin().lock(), key)?, Path::new("standard input"))
+    } else {
+        (BackupFile::open(&args.input, key)?, &*args.input)
     };
-    let (file, from) = (Arc::new(file), if is_stdin { Path::new("standard input") } else { &args.input });
+    let file = Arc::new(file);
     let options = Options { pattern: args.pattern.clone(), merge: args.merge, dry_run: args.dry_run };
     prepared.run(&args.bulk, async |workers| {
         let checked = Arc::clone(&file);
@@ -102,7 +105,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let action = if args.dry_run { "dry run, nothing written" } else { "restore" };
         let (from, keys) = (from.display(), contents.len());
         let created = contents.created.format(&Rfc3339)?;
-        let heading = format!("{action}: {from}, created {created} with {keys} keys -> {target}, keys {}", args.pattern);
+        let heading =
+            format!("{action}: {from}, created {created} with {keys} keys -> {target}, keys {}", args.pattern);
         Ok((heading, report?))
     })
 }

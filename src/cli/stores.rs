@@ -125,9 +125,10 @@ pub(super) fn print(
     bulk: &BulkArgs,
     channel: Channel,
 ) -> anyhow::Result<()> {
-    let text = match bulk.json {
-        true => format!("{}\n", report.json()?),
-        false => format!("{heading}, in {:.1} s\n{report}", duration.as_secs_f64()),
+    let text = if bulk.json {
+        format!("{}\n", report.json()?)
+    } else {
+        format!("{heading}, in {:.1} s\n{report}", duration.as_secs_f64())
     };
     let write = |output: &mut dyn io::Write| output.write_all(text.as_bytes()).and_then(|()| output.flush());
     let written = match channel {

@@ -210,9 +210,8 @@ fn an_empty_value_is_a_usage_error_that_names_its_option() {
         "--in" => vec!["restore", "--config", &a, "--identity", "none"],
         _ => vec!["restore", "--config", &a, "--in", &out],
     };
-    let empty = |mut line: Vec<&str>, option: &str| {
-        line.extend([option, ""]);
-        let ended = run(&line);
+    let empty = |line: Vec<&str>, option: &str| {
+        let ended = run(line.into_iter().chain([option, ""]));
         ended.assert_ended(2, &[&format!("'{option} <"), "it is empty", "shell variable"]);
     };
     for option in ["--config", "--out", "--recipient", "--recipients-file", "--passphrase-file", "--metrics-file"] {

@@ -269,7 +269,8 @@ fn keys_that_match_are_deleted_only_when_confirmed() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), "test-1\ntest-2\n"), "{ended:?}");
     assert!(ended.stderr.contains("no key was deleted") && ended.stderr.contains("--yes"), "{ended:?}");
     let question = "Delete 2 keys that match 'test-?'? Data encrypted under these keys can never";
-    let ended = shell.terminal(&["key", "rm", "--match", "test-?"], &[("test-1", ""), ("test-2", ""), (question, "n\r")]);
+    let ended =
+        shell.terminal(&["key", "rm", "--match", "test-?"], &[("test-1", ""), ("test-2", ""), (question, "n\r")]);
     assert!(ended.code == Some(1) && ended.stdout.contains("no key was deleted"), "{ended:?}");
     assert_eq!(shell.done(&["key", "ls"]), all);
     let ended = shell.terminal(&["key", "rm", "--match", "test-?"], &[(question, "y\r")]);

@@ -37,20 +37,20 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    args.connection.with_client(async |client| match &args.pattern {
-        Some(pattern) => delete_matching(client, pattern, args.yes).await,
-        None => {
-            let names = args.names.iter().map(|name| format!("'{}'", printable(name))).collect::<Vec<_>>().join(", ");
-            let question = format!("Delete {names}? {}", warning(args.names.len()));
-            if !args.yes && terminal::confirm(&question)? == Some(false) {
-                bail!("cancelled; no key was deleted");
-            }
-            for_each(&args.names, async |name| {
-                delete(client, name).await?;
-                Ok(confirm_done(&format!("deleted {}", printable(name)))?)
-            })
-            .await
+    args.connection.with_client(async |client| {
+        if let Some(pattern) = &args.pattern {
+            return delete_matching(client, pattern, args.yes).await;
         }
+        let names = args.names.iter().map(|name| format!("'{}'", printable(name))).collect::<Vec<_>>().join(", ");
+        let question = format!("Delete {names}? {}", warning(args.names.len()));
+        if !args.yes && terminal::confirm(&question)? == Some(false) {
+            bail!("cancelled; no key was deleted");
+        }
+        for_each(&args.names, async |name| {
+            delete(client, name).await?;
+            Ok(confirm_done(&format!("deleted {}", printable(name)))?)
+        })
+        .await
     })
 }
 

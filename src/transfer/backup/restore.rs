@@ -237,13 +237,7 @@ async fn write(
 }
 
 /// Writes a batch of keys.
-async fn put(
-    keys: Vec<(Name, Value)>,
-    target: &Keystore,
-    options: &Options,
-    workers: &Workers,
-    report: &mut Report,
-) {
+async fn put(keys: Vec<(Name, Value)>, target: &Keystore, options: &Options, workers: &Workers, report: &mut Report) {
     let mut untried: BTreeSet<Name> = keys.iter().map(|(name, _)| name.clone()).collect();
     let write = |(name, value): (Name, Value)| {
         let store = target.store().cloned();
