@@ -162,6 +162,9 @@ impl Args {
                 bail!(Usage(format!("'{}' belongs to the keystore itself; choose another path", file.display())));
             }
         }
+        if self.metrics_file.as_ref() == Some(&self.out) {
+            bail!(Usage("--metrics-file and --out are the same file; choose two files".to_owned()));
+        }
         if !self.is_stdout() {
             Destination::File { path: out, replaces: self.force }.open()?;
         }

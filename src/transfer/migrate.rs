@@ -144,7 +144,7 @@ async fn plan(
     for name in untried {
         report.add(Outcome::NotTried, name, "");
     }
-    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written"));
+    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written; run the command again"));
     // Write in the order of the names, so that progress can be followed.
     steps.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     steps

@@ -323,5 +323,15 @@ fn the_metrics_file_tells_time_and_size_of_the_last_complete_backup() {
     let line = format!("backup --config {a} --recipient {recipient} --out {}", bench.text("four"));
     keyway(&format!("{line} --metrics-file {}", bench.text("none/keyway.prom"))).assert_failed(&["none/keyway.prom"]);
     keyway(&format!("{line} --metrics-file {}", bench.text("a/metrics"))).assert_ended(2, &["belongs to the keystore"]);
+    // A file that would be lost.
+    let config = fs::read_to_string(&a).unwrap();
+    keyway(&format!("{line} --metrics-file {a}")).assert_ended(2, &["does not contain metrics", &a]);
+    assert_eq!(fs::read_to_string(&a).unwrap(), config);
+    keyway(&format!("{line} --metrics-file {}", bench.text("four"))).assert_ended(2, &["the same file"]);
     assert!(!bench.path("four").exists());
+    fs::remove_file(bench.path("a/empty")).unwrap();
+    let other_path = bench.path("./x/../four").display().to_string();
+    fs::create_dir(bench.path("x")).unwrap();
+    keyway(&format!("{line} --metrics-file {other_path}")).assert_failed(&["the backup is complete, but its metrics"]);
+    assert!(fs::read(bench.path("four")).unwrap().starts_with(b"age-encryption.org/v1\n"));
 }

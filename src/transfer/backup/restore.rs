@@ -179,7 +179,7 @@ async fn survey(
     for name in untried {
         report.add(Outcome::NotTried, name, "");
     }
-    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written"));
+    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written; run the command again"));
     absent
 }
 

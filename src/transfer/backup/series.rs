@@ -112,12 +112,12 @@ mod tests {
         let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         let expected = [
+            "keys.age",
             "keyway-20250101T000000Z.age",
             "keyway-20260101T000000Z.age.old",
             "keyway-20260104T000000Z.age",
             "keyway-20260105T000000Z.age",
             "keyway-20260106T000000Z.age",
-            "keys.age",
         ];
         assert_eq!(left, expected);
         assert_eq!(prune(dir.path(), latest, NonZeroUsize::MIN).unwrap(), 1);

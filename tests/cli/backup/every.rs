@@ -94,7 +94,7 @@ fn a_failed_backup_deletes_nothing_and_the_next_one_follows() {
 }
 
 #[test]
-fn a_backup_without_damaged_keys_replaces_no_older_one() {
+fn a_backup_that_lacks_damaged_keys_deletes_no_older_one() {
     let bench = Bench::new();
     let a = bench.keys("a", "key-", 3);
     bench.put("a", "empty", b"");
