@@ -8,6 +8,7 @@ mod completion;
 mod connection;
 mod dev;
 mod exit;
+mod given;
 mod identity;
 mod kes;
 mod key;
@@ -25,6 +26,7 @@ mod status;
 mod stores;
 mod terminal;
 mod verify;
+mod whole_file;
 
 use std::path::Path;
 use std::process::ExitCode;

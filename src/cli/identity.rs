@@ -4,7 +4,6 @@ mod info;
 mod ls;
 pub(super) mod new;
 pub(super) mod of;
-mod whole_file;
 
 use std::process::ExitCode;
 

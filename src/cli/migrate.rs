@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::given;
 use super::stores::{BulkArgs, prepare, read_keystore};
 use crate::transfer::Keystore;
 use crate::transfer::glob::Glob;
@@ -26,10 +27,10 @@ Example: keyway migrate --from kes.yml --to keyway.yml 'app-*'";
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
     /// Config file of the source; only its `keystore` section is used.
-    #[arg(long, value_name = "CONFIG")]
+    #[arg(long, value_name = "CONFIG", value_parser = given::path())]
     from: PathBuf,
     /// Config file of the target; only its `keystore` section is used.
-    #[arg(long, value_name = "CONFIG")]
+    #[arg(long, value_name = "CONFIG", value_parser = given::path())]
     to: PathBuf,
     /// Report what would be done, without writing anything.
     #[arg(long)]

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{exit, print_error};
-use crate::client::responses::Names;
+use crate::client::responses::{Identities, Names};
 use crate::client::{Client, ClientError, path};
+use crate::transfer::glob::Glob;
 use crate::wire::CONTINUE;
 
 /// Runs an action for each name. A failure is printed and the next name follows, unless no server is available. The
@@ -57,13 +58,44 @@ pub(super) async fn list(
     }
 }
 
-/// Fetches all names from a list API.
-pub(super) async fn list_all(client: &Client, api: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
+/// Fetches all names that match a pattern from a list API, page by page. The server selects by the literal prefix of the
+/// pattern.
+pub(super) async fn list_matching(
+    client: &Client,
+    api: &str,
+    pattern: &Glob,
+    mut page: impl FnMut(Vec<String>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    list(client, api, pattern.prefix(), |mut names| {
+        names.retain(|name| pattern.matches(name));
+        page(names)
+    })
+    .await
+}
+
+/// Fetches all names that match a pattern from a list API.
+pub(super) async fn list_all(client: &Client, api: &str, pattern: &Glob) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
-    list(client, api, prefix, |names| {
+    list_matching(client, api, pattern, |names| {
         all.extend(names);
         Ok(())
     })
     .await?;
     Ok(all)
+}
+
+/// Fetches all identities that match a pattern.
+pub(super) async fn list_identities(client: &Client, pattern: &Glob) -> anyhow::Result<Vec<String>> {
+    let response: Identities = client.get(&path("/v1/identity/list/", pattern.prefix())).await?;
+    let mut identities = response.identities.unwrap_or_default();
+    identities.retain(|identity| pattern.matches(identity));
+    Ok(identities)
+}
+
+/// Explains an empty list: a pattern without a wildcard is a whole name, not the beginning of one.
+#[expect(clippy::print_stderr, reason = "a note belongs on standard error")]
+pub(super) fn note_exact_pattern(pattern: &Glob) {
+    if pattern.is_exact() {
+        eprintln!("note: nothing is named '{pattern}'; use '{pattern}*' for all names that begin with it");
+    }
 }

@@ -1,10 +1,10 @@
 //! What the commands that access keystores directly share: the config, signals, the report and the exit code.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use backends::BackendConfig;
@@ -35,6 +35,15 @@ impl Default for BulkArgs {
     }
 }
 
+/// Where a report goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// Standard output.
+    Stdout,
+    /// Standard error, if standard output is for data.
+    Stderr,
+}
+
 /// Proof that the process is ready to hold secrets.
 pub(super) struct Prepared(Progress);
 
@@ -50,32 +59,51 @@ pub(super) fn prepare() -> Prepared {
 }
 
 impl Prepared {
-    /// Runs a command. The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends it after the keys in progress, the second one
-    /// immediately.
+    /// Runs a command and prints its report to standard output.
     pub(super) fn run(
         self,
         bulk: &BulkArgs,
         command: impl AsyncFnOnce(Workers) -> anyhow::Result<(String, Report)>,
     ) -> anyhow::Result<ExitCode> {
+        self.run_reporting(bulk, Channel::Stdout, command)
+    }
+
+    /// Runs a command and prints its report.
+    pub(super) fn run_reporting(
+        self,
+        bulk: &BulkArgs,
+        channel: Channel,
+        command: impl AsyncFnOnce(Workers) -> anyhow::Result<(String, Report)>,
+    ) -> anyhow::Result<ExitCode> {
+        self.start(bulk, async |workers| {
+            let (stop, start) = (workers.stop.clone(), Instant::now());
+            let (heading, report) = Box::pin(command(workers)).await?;
+            print(&heading, start.elapsed(), &report, bulk, channel)?;
+            match report.problem() {
+                None => Ok(ExitCode::SUCCESS),
+                Some(problem) if stop.is_cancelled() => {
+                    super::print_error(&anyhow!(problem));
+                    Ok(ExitCode::from(exit::INTERRUPTED))
+                }
+                Some(problem) => Err(anyhow!(problem)),
+            }
+        })
+    }
+
+    /// Runs a command that prints its own reports. The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends it after the keys
+    /// in progress, the second one immediately.
+    pub(super) fn start(
+        self,
+        bulk: &BulkArgs,
+        command: impl AsyncFnOnce(Workers) -> anyhow::Result<ExitCode>,
+    ) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let concurrency = NonZeroUsize::new(bulk.concurrency.into()).unwrap_or(NonZeroUsize::MIN);
         let workers = Workers { concurrency, stop: CancellationToken::new(), progress: self.0 };
-        let stop = workers.stop.clone();
-        let start = Instant::now();
-        let (heading, report) = runtime.block_on(async {
-            handle_signals(stop.clone(), workers.progress.clone())?;
+        runtime.block_on(async {
+            handle_signals(workers.stop.clone(), workers.progress.clone())?;
             Box::pin(command(workers)).await
-        })?;
-        print(&format!("{heading}, in {:.1} s", start.elapsed().as_secs_f64()), &report, bulk.json)?;
-        if report.is_complete() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let problem = report.cut_short.unwrap_or_else(|| "some keys need attention; see the report above".to_owned());
-        if stop.is_cancelled() {
-            super::print_error(&anyhow!(problem));
-            return Ok(ExitCode::from(exit::INTERRUPTED));
-        }
-        Err(anyhow!(problem))
+        })
     }
 }
 
@@ -90,10 +118,24 @@ pub(super) fn read_keystore(file: &Path) -> anyhow::Result<BackendConfig> {
 }
 
 /// Prints the report. A closed pipe is not an error: it changes neither the result nor the exit code.
-fn print(heading: &str, report: &Report, json: bool) -> anyhow::Result<()> {
-    let text = if json { format!("{}\n", report.json()?) } else { format!("{heading}\n{report}") };
-    let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+pub(super) fn print(
+    heading: &str,
+    duration: Duration,
+    report: &Report,
+    bulk: &BulkArgs,
+    channel: Channel,
+) -> anyhow::Result<()> {
+    let text = if bulk.json {
+        format!("{}\n", report.json()?)
+    } else {
+        format!("{heading}, in {:.1} s\n{report}", duration.as_secs_f64())
+    };
+    let write = |output: &mut dyn io::Write| output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    let written = match channel {
+        Channel::Stdout => write(&mut io::stdout().lock()),
+        Channel::Stderr => write(&mut io::stderr().lock()),
+    };
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot print the report"),
         _ => Ok(()),
     }

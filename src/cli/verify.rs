@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::given;
 use super::stores::{BulkArgs, prepare, read_keystore};
 use crate::transfer::Keystore;
 use crate::transfer::glob::Glob;
@@ -20,10 +21,10 @@ invalid command line, 130 interrupted.";
 #[command(after_help = HELP)]
 pub(super) struct Args {
     /// Config file of the first keystore; only its `keystore` section is used.
-    #[arg(long, value_name = "CONFIG")]
+    #[arg(long, value_name = "CONFIG", value_parser = given::path())]
     from: PathBuf,
     /// Config file of the second keystore; only its `keystore` section is used.
-    #[arg(long, value_name = "CONFIG")]
+    #[arg(long, value_name = "CONFIG", value_parser = given::path())]
     to: PathBuf,
     /// Keys to compare: a name, or a pattern with * for any characters and ? for one character.
     #[arg(default_value = "*")]

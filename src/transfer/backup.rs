@@ -5,6 +5,7 @@
 //! | [`format`](mod@format) | the text inside the file: keys with checksums; writing and reading it |
 //! | [`lock`] | what decrypts the file: age identities, or a passphrase |
 //! | [`file`](mod@file) | the file itself: written to a temporary name, then renamed; opened and read |
+//! | [`series`](mod@series) | several files in one directory, of which the newest are kept |
 //! | [`write`](mod@write) | from a keystore to a file |
 //! | [`restore`](mod@restore) | from a file to a keystore |
 //!
@@ -12,7 +13,8 @@
 //! program, and its content can be read and used by hand.
 //!
 //! # Invariants
-//! - A backup appears at its path complete and durable, or not at all.
+//! - A backup appears at its path complete and durable, or not at all. One on standard output that is not complete lacks
+//!   its end, which `restore` and `age -d` detect.
 //! - Before anything is written to a store, the file is read to its end and every checksum in it is verified.
 //! - No key in a store is overwritten.
 //!
@@ -24,4 +26,5 @@ pub mod file;
 pub mod format;
 pub mod lock;
 pub mod restore;
+pub mod series;
 pub mod write;

@@ -3,17 +3,23 @@
 use std::fmt;
 use std::str::FromStr;
 
-use backends::Name;
-
-/// A pattern for key names, as accepted by `kes migrate`: `*` matches any number of characters, `?` exactly one. A
-/// pattern without either matches only the key of that name.
+/// A pattern for names, the same in every command: `*` matches any number of characters, `?` exactly one. A pattern
+/// without either matches only that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
-/// A text that is not a valid [`Glob`].
+/// Why a text is not a valid [`Glob`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a valid key pattern; use 0-9 A-Z a-z _ -, * for any number of characters and ? for exactly one")]
-pub struct InvalidGlob(String);
+pub enum InvalidGlob {
+    /// More likely an unset shell variable than a request for all keys.
+    #[error("the pattern is empty; use * for all names")]
+    Empty,
+    /// No name can match it.
+    #[error(
+        "'{0}' is not a valid key pattern; use 0-9 A-Z a-z _ -, * for any number of characters and ? for exactly one"
+    )]
+    Invalid(String),
+}
 
 impl Glob {
     /// The pattern that matches every name.
@@ -26,9 +32,14 @@ impl Glob {
         self.0.split(['*', '?']).next().unwrap_or_default()
     }
 
+    /// Whether only one name can match.
+    pub fn is_exact(&self) -> bool {
+        self.prefix() == self.0
+    }
+
     /// Whether `name` matches.
-    pub fn matches(&self, name: &Name) -> bool {
-        matches(self.0.as_bytes(), name.as_str().as_bytes())
+    pub fn matches(&self, name: &str) -> bool {
+        matches(self.0.as_bytes(), name.as_bytes())
     }
 }
 
@@ -38,9 +49,11 @@ impl FromStr for Glob {
     fn from_str(text: &str) -> Result<Self, InvalidGlob> {
         let pattern = Self(text.to_owned());
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-*?".contains(&byte);
-        // An empty pattern is more likely an unset shell variable than a request for all keys.
-        if text.is_empty() || !text.bytes().all(is_allowed) || !backends::is_valid_prefix(pattern.prefix()) {
-            return Err(InvalidGlob(text.to_owned()));
+        if text.is_empty() {
+            return Err(InvalidGlob::Empty);
+        }
+        if !text.bytes().all(is_allowed) || !backends::is_valid_prefix(pattern.prefix()) {
+            return Err(InvalidGlob::Invalid(text.to_owned()));
         }
         Ok(pattern)
     }
@@ -94,11 +107,12 @@ mod tests {
         ] {
             let pattern: Glob = pattern.parse().unwrap();
             assert_eq!(pattern.prefix(), prefix, "{pattern}");
+            assert_eq!(pattern.is_exact(), !pattern.0.contains(['*', '?']), "{pattern}");
             for name in matching {
-                assert!(matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
+                assert!(pattern.matches(name), "{pattern} {name}");
             }
             for name in others {
-                assert!(!matches(pattern.0.as_bytes(), name.as_bytes()), "{pattern} {name}");
+                assert!(!pattern.matches(name), "{pattern} {name}");
             }
         }
     }

@@ -141,7 +141,7 @@ impl Keystore {
             let page = retrying(|| store.list(pattern.prefix(), last.as_ref(), size)).await.map_err(failed)?;
             let is_last = page.len() < size; // the contract of `Store::list`
             last = page.last().cloned();
-            names.extend(page.into_iter().filter(|name| pattern.matches(name)));
+            names.extend(page.into_iter().filter(|name| pattern.matches(name.as_str())));
             if is_last {
                 return Ok(names);
             }

@@ -144,7 +144,7 @@ async fn plan(
     for name in untried {
         report.add(Outcome::NotTried, name, "");
     }
-    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written"));
+    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written; run the command again"));
     // Write in the order of the names, so that progress can be followed.
     steps.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     steps
@@ -164,7 +164,10 @@ fn refusal(report: &Report, options: &Options) -> Option<String> {
         ));
     }
     if report.count(Outcome::Failed) > 0 {
-        reasons.push(format!("{} could not be read", keys(Outcome::Failed)));
+        reasons.push(format!(
+            "{} could not be read; check the keystores, then run the command again",
+            keys(Outcome::Failed)
+        ));
     }
     if report.count(Outcome::Damaged) > 0 && !options.skip_damaged {
         reasons.push(format!(

@@ -56,10 +56,8 @@ impl Progress {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(1),
             Shown::Lines(lines) => {
-                lines.done += 1;
-                if lines.printed.elapsed() >= LINE_INTERVAL {
-                    lines.printed = Instant::now();
-                    let _ = writeln!(io::stderr(), "{}", lines.text(lines.started.elapsed()));
+                if let Some(line) = lines.advance(Instant::now()) {
+                    let _ = writeln!(io::stderr(), "{line}");
                 }
             }
         }
@@ -103,6 +101,16 @@ impl Write for Progress {
 }
 
 impl Lines {
+    /// Counts one more finished key; a line if the last one was long enough ago.
+    fn advance(&mut self, now: Instant) -> Option<String> {
+        self.done += 1;
+        if now.saturating_duration_since(self.printed) < LINE_INTERVAL {
+            return None;
+        }
+        self.printed = now;
+        Some(self.text(now.saturating_duration_since(self.started)))
+    }
+
     /// `copying: 12000 of 50000 keys (24 %), 1200 keys/s, 32 s left`.
     fn text(&self, elapsed: Duration) -> String {
         let (percent, rate, left) = figures(self.done, self.total, elapsed);
@@ -151,6 +159,22 @@ fn bar(phase: &'static str, total: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_terminal_there_is_a_line_at_most_every_ten_seconds() {
+        let start = Instant::now();
+        let mut lines = Lines { phase: "copying", done: 0, total: 500, started: start, printed: start };
+        let printed: Vec<_> =
+            (1..=500).filter_map(|key| lines.advance(start + Duration::from_millis(100) * key)).collect();
+        let expected = [
+            "copying: 100 of 500 keys (20 %), 10 keys/s, 40 s left",
+            "copying: 200 of 500 keys (40 %), 10 keys/s, 30 s left",
+            "copying: 300 of 500 keys (60 %), 10 keys/s, 20 s left",
+            "copying: 400 of 500 keys (80 %), 10 keys/s, 10 s left",
+            "copying: 500 of 500 keys (100 %), 10 keys/s, 0 s left",
+        ];
+        assert_eq!(printed, expected);
+    }
 
     #[test]
     fn a_line_has_count_rate_and_remaining_time() {

@@ -19,6 +19,8 @@ pub enum Outcome {
     AlreadyThere,
     /// The target has a different value, which was kept as requested.
     Kept,
+    /// In the source, but not selected by the pattern.
+    NotSelected,
     /// The different value in the target was replaced with that of the source.
     Replaced,
     /// Deleted from the source during the run.
@@ -42,10 +44,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Copied,
         Self::AlreadyThere,
         Self::Kept,
+        Self::NotSelected,
         Self::Replaced,
         Self::Gone,
         Self::TooLate,
@@ -65,7 +68,7 @@ impl Outcome {
 
     /// Whether the report lists the names.
     fn is_listed(self) -> bool {
-        !matches!(self, Self::Copied | Self::AlreadyThere | Self::NotTried)
+        !matches!(self, Self::Copied | Self::AlreadyThere | Self::NotSelected | Self::NotTried)
     }
 }
 
@@ -104,6 +107,12 @@ impl Report {
         }
     }
 
+    /// Adds keys with an outcome whose names are not listed.
+    pub(crate) fn add_count(&mut self, outcome: Outcome, count: usize) {
+        debug_assert!(!outcome.is_listed(), "{outcome:?} needs names");
+        *self.counts.entry(outcome).or_default() += count;
+    }
+
     /// The number of keys with this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.counts.get(&outcome).copied().unwrap_or_default()
@@ -122,6 +131,17 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         self.cut_short.is_none()
             && !Outcome::ALL.into_iter().any(|outcome| outcome.is_failure() && self.count(outcome) > 0)
+    }
+
+    /// What is wrong and what to do about it, in one line; `None` if the report is complete.
+    pub fn problem(&self) -> Option<String> {
+        if self.is_complete() {
+            return None;
+        }
+        Some(self.cut_short.clone().unwrap_or_else(|| {
+            let advice = Outcome::ALL.into_iter().filter(|outcome| self.count(*outcome) > 0).filter_map(advice);
+            format!("some keys need attention; see the report above: {}", advice.collect::<Vec<_>>().join("; "))
+        }))
     }
 
     /// The report as JSON, with all names.
@@ -172,6 +192,7 @@ fn default_label(outcome: Outcome) -> &'static str {
         Outcome::Copied => "copied",
         Outcome::AlreadyThere => "already present",
         Outcome::Kept => "kept, different in the target",
+        Outcome::NotSelected => "left out by the pattern",
         Outcome::Replaced => "replaced",
         Outcome::Gone => "deleted from the source in the meantime",
         Outcome::TooLate => "created in the meantime, not in the backup",
@@ -182,6 +203,26 @@ fn default_label(outcome: Outcome) -> &'static str {
         Outcome::Failed => "failed",
         Outcome::Missing => "missing from the target",
         Outcome::NotTried => "not tried",
+    }
+}
+
+/// What to do about keys with a failure.
+fn advice(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Differs => Some("compare the different keys, then keep one value of each"),
+        Outcome::Damaged => Some("repair or delete the damaged keys"),
+        Outcome::Failed => Some("check the keystore, then run the command again for the failed keys"),
+        Outcome::Missing => Some("copy the missing keys with `keyway migrate`"),
+        Outcome::NotTried => Some("run the command again for the keys that were not tried"),
+        Outcome::Copied
+        | Outcome::AlreadyThere
+        | Outcome::Kept
+        | Outcome::NotSelected
+        | Outcome::Replaced
+        | Outcome::Gone
+        | Outcome::TooLate
+        | Outcome::OnlyInTarget
+        | Outcome::LeftOver => None,
     }
 }
 
@@ -200,6 +241,8 @@ mod tests {
             report.add(Outcome::Copied, &name("other"), "");
             report.add(outcome, &name("k"), "reason");
             assert_eq!(report.is_complete(), !outcome.is_failure(), "{outcome:?}");
+            assert_eq!(advice(outcome).is_some(), outcome.is_failure(), "{outcome:?}");
+            assert_eq!(report.problem().is_some(), outcome.is_failure(), "{outcome:?}");
         }
         let cut_short = Report { cut_short: Some("stopped".into()), ..Report::default() };
         assert!(!cut_short.is_complete());

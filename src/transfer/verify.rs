@@ -61,6 +61,6 @@ pub async fn verify(
     for name in others.iter().filter(|name| !known.contains(name)) {
         report.add(Outcome::OnlyInTarget, name, "");
     }
-    report.cut_short = done.cut_short.map(|why| why.to_string());
+    report.cut_short = done.cut_short.map(|why| format!("{why}; run the command again"));
     Ok(report)
 }

@@ -10,7 +10,7 @@ fn it_lists_keys_policies_and_identities() {
     let list = shell.done(&["ls"]);
     assert!(list.starts_with("key\tapp-1\nkey\tb\npolicy\tapp\npolicy\tops\nidentity\t"), "{list}");
     assert_eq!(list.lines().count(), 7);
-    assert_eq!(shell.done(&["ls", "app"]), "key\tapp-1\npolicy\tapp");
+    assert_eq!(shell.done(&["ls", "app*"]), "key\tapp-1\npolicy\tapp");
 }
 
 #[test]

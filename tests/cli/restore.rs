@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use super::backup::identity;
-use crate::support::bench::{keyway, stored, words};
+use crate::support::bench::{keyway, piped, reported, stored, words};
 use crate::support::server::program;
-use crate::support::{Bench, Program, heavy};
+use crate::support::{Bench, Program, Shell, heavy};
 
 /// A backup of a directory of keys; the path of the file, and of the identity that opens it.
 fn backup(bench: &Bench, keys: usize) -> (String, String) {
@@ -214,4 +214,123 @@ fn a_restore_resumes_after_a_kill_or_an_interruption() {
     let ended = keyway(&line);
     assert_eq!(ended.assert_done().reported("already present"), there);
     assert_eq!(bench.content("a"), bench.content("b"));
+}
+
+#[test]
+fn only_the_keys_that_match_are_restored() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 30);
+    let b = bench.fs("b");
+    let line = format!("restore --config {b} --in {file} --identity {id}");
+    keyway(&format!("{line} zzz*")).assert_failed(&["no key that matches 'zzz*'", "use *"]);
+    assert_eq!(bench.count("b"), 0);
+    let dry = keyway(&format!("{line} --dry-run key-0001?"));
+    assert_eq!((dry.assert_done().reported("to restore"), dry.reported("left out by the pattern")), (10, 20));
+    for (pattern, restored, total) in [("key-00007", 1, 1), ("key-0001?", 10, 11), ("*9", 2, 13), ("*", 17, 30)] {
+        let ended = keyway(&format!("{line} {pattern}"));
+        assert_eq!(ended.assert_done().reported("restored"), restored, "{pattern}");
+        assert_eq!(bench.count("b"), total, "{pattern}");
+    }
+    bench.assert_same("a", "b");
+    let invalid = keyway(&format!("{line} a/b"));
+    invalid.assert_ended(2, &["a/b", "valid key pattern"]);
+    // The whole file is checked, whichever keys are wanted.
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let c = bench.fs("c");
+    keyway(&format!("restore --config {c} --in {file} --identity {id} key-00000")).assert_failed(&["not an intact"]);
+    assert!(!bench.path("c").exists());
+}
+
+#[test]
+fn merge_keeps_different_keys_and_restores_the_rest() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 50);
+    let b = bench.keys("b", "key-", 2);
+    bench.put("b", "theirs", &stored());
+    let before = bench.content("b");
+    let line = format!("restore --merge --config {b} --in {file} --identity {id}");
+    let dry = keyway(&format!("{line} --dry-run"));
+    assert_eq!(dry.assert_done().reported("to restore"), 48);
+    assert_eq!(bench.content("b"), before);
+    let ended = keyway(&line);
+    assert_eq!(ended.assert_done().reported("restored"), 48);
+    assert_eq!(ended.reported("kept, different in the target"), 2);
+    assert!(ended.stdout.contains("  key-00000\n  key-00001\n"), "{}", ended.stdout);
+    let mut expected = bench.content("a");
+    expected.extend(before);
+    assert_eq!(bench.content("b"), expected);
+    let again = keyway(&line);
+    assert_eq!(again.assert_done().reported("already present"), 48);
+    assert_eq!(bench.content("b"), expected);
+}
+
+#[test]
+fn a_damaged_key_in_the_target_is_named_and_does_not_hold_up_a_merge() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 10);
+    let b = bench.keys("b", "key-", 0);
+    bench.put("b", "key-00003", b"");
+    let line = format!("restore --config {b} --in {file} --identity {id}");
+    keyway(&line).assert_failed(&["key-00003: in the target: it is empty", "nothing was written", "--merge"]);
+    assert_eq!(bench.count("b"), 1);
+    let merged = keyway(&format!("{line} --merge"));
+    merged.assert_failed(&["key-00003: in the target: it is empty", "repair or delete"]);
+    assert_eq!((merged.reported("restored"), merged.reported("damaged")), (9, 1));
+    assert_eq!(bench.content("b")["key-00003"], b"", "nothing is overwritten");
+    fs::remove_file(bench.path("b").join("key-00003")).unwrap();
+    keyway(&line).assert_done();
+    bench.assert_same("a", "b");
+}
+
+#[test]
+fn a_backup_on_standard_input_is_restored_and_nothing_of_it_remains() {
+    let bench = Bench::new();
+    let (file, id) = backup(&bench, 1500);
+    let (b, c) = (bench.fs("b"), bench.fs("c"));
+    let whole = fs::read(&file).unwrap();
+    let line = |config: &str| format!("restore --config {config} --in - --identity {id}");
+    for length in [1, 21, whole.len() / 2, whole.len() - 1] {
+        piped(&line(&b), &whole[..length]).1.assert_failed(&["standard input"]);
+        assert!(!bench.path("b").exists(), "{length} of {} bytes", whole.len());
+    }
+    piped(&line(&b), b"").1.assert_failed(&["standard input is empty"]);
+    piped(&format!("{} --passphrase-file -", line(&b).replace(&format!("--identity {id}"), "")), &whole)
+        .1
+        .assert_ended(2, &["cannot both read standard input"]);
+    assert!(!bench.path("b").exists());
+    fs::create_dir(bench.path("tmp")).unwrap();
+    let (report, ended) = piped(&line(&b), &whole);
+    ended.assert_done();
+    let report = String::from_utf8(report).unwrap();
+    assert!(report.starts_with("restore: standard input, created "), "{report}");
+    assert_eq!(reported(&report, "restored"), 1500);
+    bench.assert_same("a", "b");
+    // From one keystore to another, without a file in between; temporary files have no name.
+    let (program, tmp, (recipient, id)) = (program().display().to_string(), bench.text("tmp"), identity(&bench, "two"));
+    let pipe = format!(
+        "set -o pipefail; export TMPDIR={tmp}; {program} backup --config {b} --out - --recipient {recipient} | {program} \
+         restore --config {c} --in - --identity {id} && ls -A {tmp}"
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &pipe]);
+    let ended = Program::spawn(command).end();
+    assert_eq!(ended.assert_done().reported("restored"), 1500);
+    assert_eq!(fs::read_dir(bench.path("tmp")).unwrap().count(), 0);
+    bench.assert_same("a", "c");
+}
+
+#[test]
+fn the_passphrase_of_a_backup_on_standard_input_is_typed_at_the_terminal() {
+    let _turn = heavy();
+    let bench = Bench::new();
+    let (a, b, out) = (bench.keys("a", "key-", 5), bench.fs("b"), bench.text("backup"));
+    fs::write(bench.path("pass"), "correct horse\n").unwrap();
+    keyway(&format!("backup --config {a} --out {out} --passphrase-file {}", bench.text("pass"))).assert_done();
+    // The shell that starts the program on the terminal puts each argument into quotes: this one leaves them.
+    let input = format!("-' < '{out}");
+    let dialog = [("Passphrase of the backup", "correct horse\r")];
+    let ended = Shell::new().terminal(&["restore", "--config", &b, "--passphrase", "--in", &input], &dialog);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    bench.assert_same("a", "b");
 }

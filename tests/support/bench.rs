@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use keyway::crypto::key::{Algorithm, Key};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use super::program::{Ended, run};
+use super::server::{assert_no_panic, program};
 
 /// A directory with configs and keystores.
 pub struct Bench {
@@ -114,6 +116,28 @@ pub fn keyway(line: &str) -> Ended {
     run(words(line))
 }
 
+/// Runs `keyway` with these words on an input. Its standard output need not be text, and is apart.
+pub fn piped(line: &str, input: &[u8]) -> (Vec<u8>, Ended) {
+    let mut command = Command::new(program());
+    command.args(words(line)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input)); // it may end without reading
+        child.wait_with_output().unwrap()
+    });
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_no_panic(&stderr);
+    (output.stdout, Ended { code: output.status.code(), stdout: String::new(), stderr })
+}
+
+/// The count that a report has in the line that begins with these words.
+pub fn reported(report: &str, words: &str) -> usize {
+    let line = report.lines().find_map(|line| line.trim_start().strip_prefix(words)?.strip_prefix("  "));
+    let count = line.and_then(|line| line.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("no line '{words}' in\n{report}"))
+}
+
 impl Ended {
     /// Asserts that it was done.
     pub fn assert_done(&self) -> &Self {
@@ -139,8 +163,6 @@ impl Ended {
 
     /// The count that a report has in the line that begins with these words.
     pub fn reported(&self, words: &str) -> usize {
-        let line = self.stdout.lines().find_map(|line| line.trim_start().strip_prefix(words)?.strip_prefix("  "));
-        let count = line.and_then(|line| line.trim().parse().ok());
-        count.unwrap_or_else(|| panic!("no line '{words}' in\n{}", self.stdout))
+        reported(&self.stdout, words)
     }
 }

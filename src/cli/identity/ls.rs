@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use crate::cli::connection::Query;
+use crate::cli::names::{list_identities, note_exact_pattern};
 use crate::cli::terminal::output::{Form, printable};
-use crate::client::responses::{Identities, IdentityInfo};
+use crate::client::responses::IdentityInfo;
 use crate::client::{Client, path};
+use crate::transfer::glob::Glob;
 
 /// The arguments of `keyway identity ls`.
 #[derive(Debug, clap::Args)]
@@ -14,17 +16,19 @@ use crate::client::{Client, path};
     mut_arg("json", |json| json.help("Print an array of identities"))
 )]
 pub(super) struct Args {
-    /// List only identities with this prefix.
-    #[arg(default_value = "", hide_default_value = true)]
-    prefix: String,
+    /// Identities to list: a whole one, or a pattern with * for any characters and ? for one character.
+    #[arg(default_value = "*", hide_default_value = true)]
+    pattern: Glob,
     #[command(flatten)]
     query: Query,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.query.run(async |client, output| {
-        let response: Identities = client.get(&path("/v1/identity/list/", &args.prefix)).await?;
-        let identities = response.identities.unwrap_or_default();
+        let identities = list_identities(client, &args.pattern).await?;
+        if identities.is_empty() {
+            note_exact_pattern(&args.pattern);
+        }
         match output.form {
             Form::Json => output.json(&identities)?,
             Form::Plain => identities.iter().try_for_each(|identity| output.line(printable(identity)))?,

@@ -13,10 +13,10 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, K
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
-use super::whole_file::{PRIVATE, PUBLIC, WholeFile, exists};
 use crate::cli::exit::Usage;
 use crate::cli::terminal;
 use crate::cli::terminal::output::{BOLD, Form, Output};
+use crate::cli::whole_file::{PRIVATE, PUBLIC, WholeFile, exists};
 use crate::config::duration::GoDuration;
 use crate::identity::api_key::ApiKey;
 

@@ -3,21 +3,22 @@
 use std::process::ExitCode;
 
 use crate::cli::connection::Query;
-use crate::cli::names::list;
+use crate::cli::names::{list_matching, note_exact_pattern};
 use crate::cli::terminal::output::{DIM, Form, printable, second, time};
 use crate::client::responses::Description;
 use crate::client::{ClientError, path};
+use crate::transfer::glob::Glob;
 
 /// The arguments of `keyway key ls`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  keyway key ls my-",
+    after_help = "Example:\n  keyway key ls 'my-*'",
     mut_arg("json", |json| json.help("Print an array of names, or of objects with --long"))
 )]
 pub(super) struct Args {
-    /// List only names with this prefix; a trailing * is ignored.
-    #[arg(default_value = "", hide_default_value = true)]
-    prefix: String,
+    /// Keys to list: a name, or a pattern with * for any characters and ? for one character.
+    #[arg(default_value = "*", hide_default_value = true)]
+    pattern: Glob,
     /// Show the properties of each key; sends one request per key.
     #[arg(short, long)]
     long: bool,
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut all = Vec::new();
         let streams = !args.long && output.form != Form::Json;
         let mut count = 0;
-        list(client, "/v1/key/list/", &args.prefix, |names| {
+        list_matching(client, "/v1/key/list/", &args.pattern, |names| {
             count += names.len();
             if streams {
                 let mut lines = String::new();
@@ -44,6 +45,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok(())
         })
         .await?;
+        if count == 0 {
+            note_exact_pattern(&args.pattern);
+        }
         if args.long {
             let mut keys = Vec::with_capacity(all.len());
             for name in &all {

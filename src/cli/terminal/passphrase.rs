@@ -9,6 +9,8 @@ use backends::Secret;
 use zeroize::Zeroizing;
 
 use super::prompt_secret;
+use crate::cli::exit::Usage;
+use crate::cli::given::{self, STANDARD};
 
 /// Holds the passphrase for unattended backups.
 const VARIABLE: &str = "KEYWAY_BACKUP_PASSPHRASE";
@@ -23,11 +25,16 @@ pub(crate) struct Passphrase {
     #[arg(long, group = "lock")]
     passphrase: bool,
     /// Use the passphrase in the first line of this file; - is standard input.
-    #[arg(long, value_name = "FILE", group = "lock", conflicts_with = "passphrase")]
+    #[arg(long, value_name = "FILE", group = "lock", conflicts_with = "passphrase", value_parser = given::path())]
     passphrase_file: Option<PathBuf>,
 }
 
 impl Passphrase {
+    /// Whether it is read from standard input.
+    pub(crate) fn is_on_stdin(&self) -> bool {
+        self.passphrase_file.as_deref() == Some(Path::new(STANDARD))
+    }
+
     /// The passphrase for a new file, with a prompt to repeat it; `None` if no passphrase is to be used.
     pub(crate) fn for_new_file(&self) -> anyhow::Result<Option<Secret>> {
         self.read(true)
@@ -40,7 +47,7 @@ impl Passphrase {
 
     fn read(&self, is_new: bool) -> anyhow::Result<Option<Secret>> {
         let passphrase = match &self.passphrase_file {
-            Some(file) if file == Path::new("-") => {
+            Some(_) if self.is_on_stdin() => {
                 first_line(io::stdin().lock()).context("cannot read the passphrase from standard input")?
             }
             Some(file) => {
@@ -56,16 +63,16 @@ impl Passphrase {
             },
         };
         if passphrase.expose().is_empty() {
-            bail!("the passphrase is empty");
+            bail!("the passphrase is empty; check its source, and choose one that is not empty");
         }
         Ok(Some(passphrase))
     }
 }
 
 fn prompt(is_new: bool) -> anyhow::Result<Secret> {
-    let read = |text| {
-        prompt_secret(text)?.with_context(|| {
-            format!("no terminal to prompt for the passphrase; use --passphrase-file or set {VARIABLE}")
+    let read = |text| -> anyhow::Result<Secret> {
+        prompt_secret(text)?.ok_or_else(|| {
+            Usage(format!("no terminal to prompt for the passphrase; use --passphrase-file or set {VARIABLE}")).into()
         })
     };
     let passphrase = read("Passphrase of the backup (not shown): ")?;

@@ -1,8 +1,9 @@
 //! The backup file: written under a temporary name in the same directory, then renamed; opened so that it can be read
-//! twice.
+//! twice. Standard output and standard input can take its place.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,9 @@ use tempfile::NamedTempFile;
 
 use super::format::{FormatError, Reader};
 use super::lock::{Key, LockError};
+
+/// The bytes of standard input that are read at a time.
+const SPOOL_CHUNK: usize = 256 << 10;
 
 /// Why a file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum FileError {
         /// What to do about it, beginning with `; `.
         advice: &'static str,
     },
+    /// Nothing arrived on standard input.
+    #[error("standard input is empty, so there is no backup to restore; check the command that writes to it")]
+    NoInput,
     /// It cannot be decrypted.
     #[error("cannot decrypt '{path}': {error}")]
     Locked {
@@ -42,13 +49,99 @@ pub enum FileError {
         error: LockError,
     },
     /// It is incomplete or damaged.
-    #[error("'{path}' is not an intact backup: {error}; nothing was written")]
+    #[error("'{path}' is not an intact backup: {error}; nothing was written; use another copy or an earlier backup")]
     NotIntact {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         error: FormatError,
     },
+}
+
+/// Where a backup goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it may replace an existing file.
+        replaces: bool,
+    },
+    /// Standard output.
+    Stdout,
+}
+
+impl Destination {
+    /// Opens it for writing. An existing file stays as it is until [`Sink::complete`].
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn open(&self) -> Result<Sink, FileError> {
+        match self {
+            Self::File { path, replaces } => NewFile::create(path, *replaces).map(Sink::File),
+            Self::Stdout => {
+                let owned = io::stdout().as_fd().try_clone_to_owned();
+                owned.map(|owned| Sink::Stdout(File::from(owned))).map_err(stdout_failure)
+            }
+        }
+    }
+
+    /// Whether it would replace an existing file.
+    pub fn replaces_existing(&self) -> bool {
+        match self {
+            Self::File { path, replaces } => *replaces && path.symlink_metadata().is_ok(),
+            Self::Stdout => false,
+        }
+    }
+}
+
+/// A backup being written.
+#[derive(Debug)]
+pub enum Sink {
+    /// To a file, which does not have its name yet.
+    File(NewFile),
+    /// To standard output.
+    Stdout(File),
+}
+
+impl Sink {
+    /// A writer to it.
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn writer(&self) -> Result<BufWriter<File>, FileError> {
+        match self {
+            Self::File(file) => file.writer(),
+            Self::Stdout(file) => file.try_clone().map(BufWriter::new).map_err(stdout_failure),
+        }
+    }
+
+    /// Makes the backup durable, and gives a file its name. A pipe has no durability: its reader is responsible.
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn complete(self) -> Result<(), FileError> {
+        match self {
+            Self::File(file) => file.publish(),
+            Self::Stdout(file) => {
+                let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                if is_file { file.sync_all().map_err(stdout_failure) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// A write error that names the destination.
+    pub fn failure(&self, error: io::Error) -> FileError {
+        match self {
+            Self::File(file) => file.failure(error),
+            Self::Stdout(_) => stdout_failure(error),
+        }
+    }
+}
+
+fn stdout_failure(error: io::Error) -> FileError {
+    failure("write", Path::new("standard output"), error)
 }
 
 /// A file being written. If dropped before [`NewFile::publish`], it leaves nothing behind.
@@ -134,6 +227,33 @@ impl BackupFile {
         Ok(Self { file, path: path.to_owned(), key })
     }
 
+    /// Reads standard input to its end into a temporary file without a name, mode 0600, because a backup is read twice.
+    /// The file holds what arrives, which is encrypted; it may exceed the memory, and is gone when this process ends.
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn spool(mut input: impl Read, key: Key) -> Result<Self, FileError> {
+        let path = PathBuf::from("standard input");
+        let directory = tempfile::env::temp_dir();
+        let failed = |error: io::Error| {
+            let advice = "; free some space there, or set TMPDIR to another directory";
+            FileError::Io { operation: "write a temporary file in", path: directory.clone(), error, advice }
+        };
+        let mut file = tempfile::tempfile_in(&directory).map_err(failed)?;
+        let mut chunk = vec![0; SPOOL_CHUNK];
+        let mut is_empty = true;
+        loop {
+            let len = match input.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| failure("read", &path, error))?,
+            };
+            let Some(bytes) = chunk.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+            file.write_all(bytes).map_err(failed)?;
+            is_empty = false;
+        }
+        if is_empty { Err(FileError::NoInput) } else { Ok(Self { file, path, key }) }
+    }
+
     /// A reader from the beginning of the file.
     ///
     /// # Errors
@@ -167,12 +287,15 @@ pub fn flush(mut writer: BufWriter<File>) -> io::Result<()> {
     writer.flush()
 }
 
-fn failure(operation: &'static str, path: &Path, error: io::Error) -> FileError {
+/// An error of the operating system, with advice.
+pub(super) fn failure(operation: &'static str, path: &Path, error: io::Error) -> FileError {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull => "; free some disk space",
         io::ErrorKind::QuotaExceeded => "; raise the quota or free some space",
         io::ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f)",
         io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => "; check the owner and the mode of the file and its directory",
+        io::ErrorKind::BrokenPipe => "; its reader ended early, so the backup is incomplete",
         _ => "",
     };
     FileError::Io { operation, path: path.to_owned(), error, advice }

@@ -55,7 +55,7 @@ pub enum InvalidLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// It is not an age file.
-    #[error("it is not an age file, or its header is damaged")]
+    #[error("it is not an age file, or its header is damaged; check the path, or use another copy")]
     NotAge,
     /// It needs a passphrase, not an identity.
     #[error("it is encrypted with a passphrase; use --passphrase or --passphrase-file instead of --identity")]
@@ -64,13 +64,15 @@ pub enum LockError {
     #[error("it is encrypted to recipients; use --identity instead of a passphrase")]
     NeedsIdentity,
     /// No identity matches.
-    #[error("none of the identities matches, or its header is damaged")]
+    #[error("none of the identities matches, or its header is damaged; use the secret key of one of its recipients")]
     NoMatch,
     /// The passphrase is wrong.
-    #[error("the passphrase is wrong, or its header is damaged")]
+    #[error(
+        "the passphrase is wrong, or its header is damaged; use the passphrase it was created with, or another copy"
+    )]
     WrongPassphrase,
     /// The header was modified.
-    #[error("its header was modified")]
+    #[error("its header was modified; use another copy")]
     Altered,
     /// The scrypt work factor is too high.
     #[error(

@@ -12,11 +12,26 @@ use backends::{Name, Value};
 use time::OffsetDateTime;
 
 use super::file::{BackupFile, FileError};
+use crate::transfer::glob::Glob;
 use crate::transfer::report::{Outcome, Report};
 use crate::transfer::{Delivered, Finding, Keystore, Undelivered, Workers, check_target, checksum, create};
 
 /// The number of keys in memory at a time.
 const BATCH: usize = 1000;
+
+/// The options of a restore.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which keys of the backup to restore.
+    pub pattern: Glob,
+    /// Keep keys that have a different value in the target, and restore the rest, instead of writing nothing.
+    pub merge: bool,
+    /// Write nothing, and report what would be done.
+    pub dry_run: bool,
+}
+
+/// A key of the backup, and its checksum.
+type Expected<'a> = (&'a Name, &'a [u8; 32]);
 
 /// The contents of an intact backup.
 #[derive(Debug)]
@@ -48,8 +63,14 @@ pub enum RestoreError {
     #[error("reading the backup was aborted")]
     Task(#[from] tokio::task::JoinError),
     /// The file changed between the two passes.
-    #[error("the backup changed while it was read; the keys restored before that are intact")]
+    #[error(
+        "the backup changed while it was read; the keys restored before that are intact; make sure that no other \
+         program writes the file, then run the command again"
+    )]
     Changed,
+    /// No key of the backup matches the pattern.
+    #[error("the backup has no key that matches '{0}'; check the pattern, or use * for all keys")]
+    NoMatch(Glob),
 }
 
 /// Reads a backup to its end and verifies it. Writes nothing.
@@ -66,8 +87,8 @@ pub fn check(file: &BackupFile) -> Result<Contents, FileError> {
     Ok(Contents { created: reader.created(), checksums })
 }
 
-/// Writes the keys of a verified backup to a keystore. Nothing is overwritten; and nothing is written at all in a dry
-/// run, or if the target has a different value for any of the keys.
+/// Writes the keys of a verified backup that match the pattern to a keystore. Nothing is overwritten; and nothing is
+/// written at all in a dry run, or if the target has a different value for any of the keys, unless these are to be kept.
 ///
 /// # Errors
 /// [`RestoreError`]; the outcomes of the keys are in the report.
@@ -75,54 +96,82 @@ pub async fn restore(
     file: Arc<BackupFile>,
     contents: &Contents,
     target: &Keystore,
-    dry_run: bool,
+    options: &Options,
     workers: &Workers,
 ) -> Result<Report, RestoreError> {
-    let copied = if dry_run { "to restore" } else { "restored" };
-    let mut report = Report::new(&[(Outcome::Copied, copied), (Outcome::AlreadyThere, "already present")]);
-    let absent = survey(contents, target, workers, &mut report).await;
-    if report.cut_short.is_none() && !report.is_complete() {
-        report.cut_short = Some(
-            "nothing was written: the target has different values for keys of the backup, or cannot be read; restore \
-             to an empty keystore, then run `keyway migrate` from it with --merge, or with --force and a key name"
-                .to_owned(),
-        );
+    let selected: Vec<Expected<'_>> =
+        contents.checksums.iter().filter(|(name, _)| options.pattern.matches(name.as_str())).collect();
+    if selected.is_empty() && !contents.is_empty() {
+        return Err(RestoreError::NoMatch(options.pattern.clone()));
     }
-    if dry_run || report.cut_short.is_some() {
+    let copied = if options.dry_run { "to restore" } else { "restored" };
+    let mut report = Report::new(&[(Outcome::Copied, copied), (Outcome::AlreadyThere, "already present")]);
+    report.add_count(Outcome::NotSelected, contents.len() - selected.len());
+    let absent = survey(&selected, target, options, workers, &mut report).await;
+    if report.cut_short.is_none() {
+        report.cut_short = refusal(&report, options);
+    }
+    if options.dry_run || report.cut_short.is_some() {
         for name in absent.keys() {
-            report.add(if dry_run { Outcome::Copied } else { Outcome::NotTried }, name, "");
+            report.add(if options.dry_run { Outcome::Copied } else { Outcome::NotTried }, name, "");
         }
         return Ok(report);
     }
-    write(file, absent, target, workers, &mut report).await?;
+    write(file, absent, target, options, workers, &mut report).await?;
     Ok(report)
+}
+
+/// Why the restore is refused, if it is, and what to do.
+fn refusal(report: &Report, options: &Options) -> Option<String> {
+    let mut reasons = Vec::new();
+    if report.count(Outcome::Differs) > 0 {
+        reasons.push(
+            "the target has different values for keys of the backup; keep them with --merge, or restore to an empty \
+             keystore and replace single keys from it with `keyway migrate --force` and their names",
+        );
+    }
+    // With --merge the other keys are restored all the same: these must not hold them up after a disaster.
+    if report.count(Outcome::Damaged) > 0 && !options.merge {
+        reasons.push(
+            "the target has damaged keys with names of the backup; delete them to restore these keys, or leave them \
+             with --merge",
+        );
+    }
+    if report.count(Outcome::Failed) > 0 {
+        reasons.push("the target cannot be read; check the keystore, then run the command again");
+    }
+    (!reasons.is_empty()).then(|| format!("nothing was written: {}", reasons.join("; ")))
 }
 
 /// Determines which keys are not in the target yet, and reports the rest.
 async fn survey(
-    contents: &Contents,
+    selected: &[Expected<'_>],
     target: &Keystore,
+    options: &Options,
     workers: &Workers,
     report: &mut Report,
 ) -> BTreeMap<Name, [u8; 32]> {
-    workers.progress.begin("checking", contents.len());
-    let check = |(name, expected): (&Name, &[u8; 32])| {
+    workers.progress.begin("checking", selected.len());
+    let check = |(name, expected): Expected<'_>| {
         let (target, name, expected) = (target.clone(), name.clone(), *expected);
         async move {
             let finding = check_target(&target, &name, |found| checksum(&name, found) == expected).await;
             (name, expected, finding)
         }
     };
-    let done = workers.run(&contents.checksums, check, |(.., finding)| finding.outage()).await;
+    let done = workers.run(selected.iter().copied(), check, |(.., finding)| finding.outage()).await;
     workers.progress.end();
-    let mut untried: BTreeSet<&Name> = contents.checksums.keys().collect();
+    let mut untried: BTreeSet<&Name> = selected.iter().map(|(name, _)| *name).collect();
     let mut absent = BTreeMap::new();
     for (name, expected, finding) in done.results {
         untried.remove(&name);
         match finding {
             Finding::Absent => drop(absent.insert(name, expected)),
             Finding::Equal => report.add(Outcome::AlreadyThere, &name, ""),
-            Finding::Differs { .. } | Finding::Gone => report.add(Outcome::Differs, &name, ""),
+            Finding::Differs { damage: Some(damage), .. } => {
+                report.add(Outcome::Damaged, &name, format!("in the target: {damage}"));
+            }
+            Finding::Differs { damage: None, .. } | Finding::Gone => report.add(different(options), &name, ""),
             Finding::Unusable(reason) => report.add(Outcome::Damaged, &name, reason),
             Finding::Failed { reason, .. } => report.add(Outcome::Failed, &name, reason),
         }
@@ -130,8 +179,13 @@ async fn survey(
     for name in untried {
         report.add(Outcome::NotTried, name, "");
     }
-    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written"));
+    report.cut_short = done.cut_short.map(|why| format!("{why}; nothing was written; run the command again"));
     absent
+}
+
+/// The outcome for a key that has a different value in the target.
+fn different(options: &Options) -> Outcome {
+    if options.merge { Outcome::Kept } else { Outcome::Differs }
 }
 
 /// Reads the backup again and writes the keys that are absent from the target.
@@ -139,6 +193,7 @@ async fn write(
     file: Arc<BackupFile>,
     mut absent: BTreeMap<Name, [u8; 32]>,
     target: &Keystore,
+    options: &Options,
     workers: &Workers,
     report: &mut Report,
 ) -> Result<(), RestoreError> {
@@ -172,7 +227,7 @@ async fn write(
                 None => {}
             }
         }
-        put(keys, target, workers, report).await;
+        put(keys, target, options, workers, report).await;
     }
     workers.progress.end();
     for name in absent.keys() {
@@ -182,7 +237,7 @@ async fn write(
 }
 
 /// Writes a batch of keys.
-async fn put(keys: Vec<(Name, Value)>, target: &Keystore, workers: &Workers, report: &mut Report) {
+async fn put(keys: Vec<(Name, Value)>, target: &Keystore, options: &Options, workers: &Workers, report: &mut Report) {
     let mut untried: BTreeSet<Name> = keys.iter().map(|(name, _)| name.clone()).collect();
     let write = |(name, value): (Name, Value)| {
         let store = target.store().cloned();
@@ -203,7 +258,7 @@ async fn put(keys: Vec<(Name, Value)>, target: &Keystore, workers: &Workers, rep
         match result {
             Ok(Delivered::Created) => report.add(Outcome::Copied, &name, ""),
             Ok(Delivered::Present) => report.add(Outcome::AlreadyThere, &name, ""),
-            Err(error @ Undelivered::Differs) => report.add(Outcome::Differs, &name, error.to_string()),
+            Err(error @ Undelivered::Differs) => report.add(different(options), &name, error.to_string()),
             Err(error) => report.add(Outcome::Failed, &name, error.to_string()),
         }
     }

@@ -1,13 +1,13 @@
-//! Backs up a keystore to a file.
+//! Backs up a keystore to a file or to standard output.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use backends::{Name, StoreError, Value};
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::file::{FileError, NewFile, flush};
+use super::file::{Destination, FileError, Sink, flush};
 use super::format::Writer;
 use super::lock::Lock;
 use crate::crypto::key::Key;
@@ -21,11 +21,9 @@ const AHEAD: usize = 256;
 /// The options of a backup.
 #[derive(Debug)]
 pub struct Options<'a> {
-    /// The file to create.
-    pub out: &'a Path,
-    /// Whether it may replace an existing file.
-    pub replaces: bool,
-    /// Skip damaged keys instead of creating no file.
+    /// Where the backup goes.
+    pub destination: &'a Destination,
+    /// Skip damaged keys instead of creating no backup.
     pub skip_damaged: bool,
 }
 
@@ -46,47 +44,44 @@ pub enum BackupError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Reads all keys and writes the file. The file is created only if the report is complete, except for damaged keys that
+/// What the writer receives.
+enum Message {
+    /// The next key.
+    Key(Name, Value),
+    /// There are no more keys, and the backup is to be ended as complete. If the channel is closed before this arrives,
+    /// the backup stays without its end, and is discarded if it is a file.
+    Complete,
+}
+
+/// Reads all keys and writes the backup. It is completed only if the report is complete, except for damaged keys that
 /// may be skipped.
 ///
 /// # Errors
-/// [`BackupError`]; then no file was created. Keys that could not be read are in the report.
+/// [`BackupError`]; then there is no complete backup. Keys that could not be read are in the report.
 pub async fn backup(
     source: &Keystore,
-    lock: Lock,
+    lock: Arc<Lock>,
     options: &Options<'_>,
     workers: &Workers,
 ) -> Result<Report, BackupError> {
     let names = source.some_names(&Glob::all()).await?;
-    let file = NewFile::create(options.out, options.replaces)?;
+    let sink = options.destination.open()?;
     // About a second of CPU time, with a passphrase.
     let encryptor = tokio::task::spawn_blocking(move || lock.encryptor()).await??;
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let writer = tokio::task::spawn_blocking(move || write(file, encryptor, receiver));
+    let writer = tokio::task::spawn_blocking(move || write(sink, encryptor, receiver));
     let mut report = Report::new(&[(Outcome::Copied, "in the backup")]);
     workers.progress.begin("reading", names.len());
-    collect(source, &names, sender, workers, &mut report).await;
+    collect(source, &names, &sender, workers, &mut report).await;
     workers.progress.end();
-    let file = writer.await??;
-    let unusable = report.count(Outcome::Damaged) > 0 && !options.skip_damaged;
-    if unusable {
-        report.cut_short = Some(
-            "no backup was created: some keys cannot be used; repair or delete them, or skip them with --skip-damaged"
-                .to_owned(),
-        );
-    } else if report.count(Outcome::Failed) > 0 {
-        report.cut_short = Some("no backup was created: some keys could not be read".to_owned());
-    } else if report.count(Outcome::Damaged) > 0 && options.replaces && options.out.symlink_metadata().is_ok() {
-        report.cut_short = Some(
-            "the existing backup was kept: the new one would lack damaged keys, which the old one may contain; choose \
-             another file"
-                .to_owned(),
-        );
-    }
+    report.cut_short = refusal(workers, &report, options);
     if report.cut_short.is_none() {
-        tokio::task::spawn_blocking(|| file.publish()).await??;
+        let _ = sender.send(Message::Complete).await; // a writer that failed returns the error itself
     }
-    for name in source.names(&Glob::all()).await? {
+    drop(sender);
+    writer.await??;
+    // For information only: whether this succeeds or not, the backup has all keys that existed at its start.
+    for name in source.names(&Glob::all()).await.unwrap_or_default() {
         if names.binary_search(&name).is_err() {
             report.add(Outcome::TooLate, &name, "");
         }
@@ -94,11 +89,35 @@ pub async fn backup(
     Ok(report)
 }
 
+/// Why the backup is not completed, if so, and what to do.
+fn refusal(workers: &Workers, report: &Report, options: &Options<'_>) -> Option<String> {
+    let consequence = match options.destination {
+        Destination::File { .. } => "no backup was created",
+        Destination::Stdout => "the backup on standard output is incomplete and cannot be restored",
+    };
+    if workers.stop.is_cancelled() && report.count(Outcome::NotTried) > 0 {
+        Some(format!("stopped by a signal; {consequence}; run the command again"))
+    } else if report.count(Outcome::Failed) > 0 {
+        Some(format!("{consequence}: some keys could not be read; check the keystore, then run the command again"))
+    } else if report.count(Outcome::Damaged) > 0 && !options.skip_damaged {
+        let advice = "repair or delete them, or skip them with --skip-damaged";
+        Some(format!("{consequence}: some keys cannot be used; {advice}"))
+    } else if report.count(Outcome::Damaged) > 0 && options.destination.replaces_existing() {
+        Some(
+            "the existing backup was kept: the new one would lack damaged keys, which the old one may contain; choose \
+             another file"
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}
+
 /// Reads the keys, a bounded number at a time, and passes them on in order.
 async fn collect(
     source: &Keystore,
     names: &[Name],
-    sender: mpsc::Sender<(Name, Value)>,
+    sender: &mpsc::Sender<Message>,
     workers: &Workers,
     report: &mut Report,
 ) {
@@ -113,12 +132,14 @@ async fn collect(
         }
     };
     let mut reads = futures_util::stream::iter(names).map(read).buffered(workers.concurrency.get());
+    let mut position = 0;
     while let Some((name, read)) = reads.next().await {
         workers.progress.advance();
         if workers.stop.is_cancelled() {
-            report.cut_short = Some("stopped by a signal; no backup was created".to_owned());
+            report.add_count(Outcome::NotTried, names.len() - position);
             return;
         }
+        position += 1;
         let value = match read {
             Ok(Ok(value)) => value,
             Ok(Err(StoreError::NotFound)) => {
@@ -137,27 +158,28 @@ async fn collect(
             continue;
         }
         report.add(Outcome::Copied, &name, "");
-        if sender.send((name, value)).await.is_err() {
+        if sender.send(Message::Key(name, value)).await.is_err() {
             return; // the writer failed and returns the error itself
         }
     }
 }
 
-/// Encrypts and writes the keys that arrive. The file is then ready to be published.
-fn write(
-    file: NewFile,
-    encryptor: age::Encryptor,
-    mut keys: mpsc::Receiver<(Name, Value)>,
-) -> Result<NewFile, BackupError> {
-    let failed = |error| file.failure(error);
+/// Encrypts and writes the keys that arrive. Without [`Message::Complete`], neither the last line of the backup nor the
+/// final chunk of age is written, so what is on standard output cannot be mistaken for a complete backup.
+fn write(sink: Sink, encryptor: age::Encryptor, mut messages: mpsc::Receiver<Message>) -> Result<(), BackupError> {
+    let failed = |error| sink.failure(error);
     let now = OffsetDateTime::now_utc();
     let now = now.replace_nanosecond(0).unwrap_or(now);
-    let output = encryptor.wrap_output(file.writer()?).map_err(failed)?;
+    let output = encryptor.wrap_output(sink.writer()?).map_err(failed)?;
     let mut writer = Writer::new(output, now).map_err(failed)?;
-    while let Some((name, value)) = keys.blocking_recv() {
-        writer.add(&name, &value).map_err(failed)?;
+    loop {
+        match messages.blocking_recv() {
+            Some(Message::Key(name, value)) => writer.add(&name, &value).map_err(failed)?,
+            Some(Message::Complete) => break,
+            None => return Ok(()),
+        }
     }
     let (output, _) = writer.finish().map_err(failed)?;
     output.finish().and_then(flush).map_err(failed)?;
-    Ok(file)
+    Ok(sink.complete()?)
 }
