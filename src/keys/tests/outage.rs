@@ -146,7 +146,8 @@ async fn keys_are_served_for_the_duration_of_offline_after_the_last_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_used_within_offline_is_there_in_an_outage_and_wiped_later() {
-    let (store, keys) = with_key(OFFLINE).await;
+    let settings = Settings { any: Duration::from_secs(10), ..OFFLINE };
+    let (store, keys) = with_key(settings).await;
     let key = Arc::downgrade(&keys.get(&name("key")).await.unwrap());
     pass(Duration::from_secs(50)).await;
     assert_eq!((store.gets(), keys.0.metrics.entries_for_outage.get()), (1, 1), "not refreshed, but kept");
@@ -156,7 +157,7 @@ async fn a_key_that_was_used_within_offline_is_there_in_an_outage_and_wiped_late
     pass(Duration::from_secs(3)).await;
     assert!(key.upgrade().is_none(), "the key is still in memory");
 
-    let (store, keys) = with_key(OFFLINE).await;
+    let (store, keys) = with_key(settings).await;
     let key = Arc::downgrade(&keys.get(&name("key")).await.unwrap());
     pass(MINUTE + Duration::from_secs(3)).await;
     assert!(key.upgrade().is_none(), "the key is still in memory");
