@@ -20,7 +20,7 @@ fn a_new_api_key_is_known_to_a_server_by_the_identity_that_comes_with_it() {
     let shell =
         Shell::of(&server, &server.admin).unset("KES_CLIENT_KEY").unset("KES_CLIENT_CERT").set("KES_API_KEY", api_key);
     shell.done(&["key", "create", "a"]);
-    shell.fails(3, &["key", "rm", "a"]);
+    shell.fails(3, &["key", "rm", "a", "--yes"]);
     let info = shell.done(&["identity", "info"]);
     assert!(info.contains(&format!("Identity: {identity}")) && info.contains("Policy: new"), "{info}");
     let plain = shell.done(&["identity", "new"]);

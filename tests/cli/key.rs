@@ -30,7 +30,7 @@ fn keys_are_created_shown_listed_and_deleted() {
     let rows: Vec<Vec<_>> = long.lines().map(|line| line.split('\t').collect()).collect();
     assert!(rows.len() == 3 && rows.iter().all(|row| row.len() == 4 && row[3] == identity.as_str()), "{long}");
     assert_eq!(json(&shell.done(&["key", "ls", "--long", "--json"]))[2]["name"], "b");
-    assert_eq!(shell.done(&["key", "rm", "b", "a-1"]), "");
+    assert_eq!(shell.done(&["key", "rm", "b", "a-1", "-y"]), "");
     assert_eq!(shell.done(&["key", "ls"]), "a-2");
 }
 
@@ -43,7 +43,7 @@ fn every_name_is_tried_and_the_first_failure_determines_the_exit_code() {
     assert!(said.contains("key already exists") && said.contains("/v1/key/create/a)"), "{said}");
     assert!(said.contains("'c/d' is empty, too long or contains invalid characters"), "{said}");
     assert_eq!(shell.done(&["key", "ls"]), "a\nb\ne");
-    let said = shell.fails(4, &["key", "rm", "x", "a"]);
+    let said = shell.fails(4, &["key", "rm", "x", "a", "--yes"]);
     assert!(said.contains("key does not exist") && said.contains("/x)"), "{said}");
     assert_eq!(shell.done(&["key", "ls"]), "b\ne");
     for command in [&["key", "info", "x"][..], &["key", "dek", "x"], &["key", "hmac", "x", "--file", "/dev/null"]] {
@@ -227,6 +227,19 @@ fn deleting_a_key_on_a_terminal_needs_confirmation() {
     let ended = shell.terminal(&["key", "rm", "b", "--yes"], &[]);
     assert!(ended.code == Some(0) && ended.stdout.contains("deleted b"), "{ended:?}");
     assert_eq!(shell.done(&["key", "ls"]), "");
+}
+
+#[test]
+fn without_a_terminal_a_key_is_deleted_only_with_yes() {
+    let server = Server::start();
+    let shell = admin(&server);
+    shell.done(&["key", "create", "a"]);
+    for answer in ["", "n\n", "y\n"] {
+        let ended = shell.run_with(&["key", "rm", "a"], answer.as_bytes());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.stderr.contains("no key was deleted") && ended.stderr.contains("--yes"), "{ended:?}");
+        assert_eq!(shell.done(&["key", "ls"]), "a");
+    }
 }
 
 #[test]

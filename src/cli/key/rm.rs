@@ -16,9 +16,9 @@ use crate::transfer::glob::Glob;
 /// The arguments of `keyway key rm`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Data encrypted under a deleted key can never be decrypted again. On a terminal the command prompts \
-                  for confirmation. With --match, the matching keys are listed first, and deleted only after a \
-                  confirmation or with --yes; without a terminal and --yes they are only listed.\n\n\
+    after_help = "Data encrypted under a deleted key can never be decrypted again. The command prompts for \
+                  confirmation; without a terminal it deletes only with --yes. With --match, the matching keys are \
+                  listed first.\n\n\
                   Examples:\n  keyway key rm my-key\n  keyway key rm --match 'test-*'",
     group = clap::ArgGroup::new("which").required(true)
 )]
@@ -43,8 +43,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let names = args.names.iter().map(|name| format!("'{}'", printable(name))).collect::<Vec<_>>().join(", ");
         let question = format!("Delete {names}? {}", warning(args.names.len()));
-        if !args.yes && terminal::confirm(&question)? == Some(false) {
-            bail!("cancelled; no key was deleted");
+        if !args.yes {
+            confirm(&question, args.names.len())?;
         }
         for_each(&args.names, async |name| {
             delete(client, name).await?;
@@ -57,7 +57,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Deletes the keys that match when they are listed here: a key that is created later was not confirmed.
 async fn delete_matching(client: &Client, pattern: &Glob, yes: bool) -> anyhow::Result<ExitCode> {
     let names = list_all(client, "/v1/key/list/", pattern).await?;
-    let keys = if names.len() == 1 { "key" } else { "keys" };
     if names.is_empty() {
         print_error(&anyhow!("no key matches '{pattern}'; list the keys with `keyway key ls`"));
         return Ok(ExitCode::from(exit::NOT_FOUND));
@@ -65,21 +64,27 @@ async fn delete_matching(client: &Client, pattern: &Glob, yes: bool) -> anyhow::
     let mut output = Output::new(false);
     if !yes {
         names.iter().try_for_each(|name| output.line(printable(name)))?;
+        let keys = if names.len() == 1 { "key" } else { "keys" };
         let question = format!("Delete {} {keys} that match '{pattern}'? {}", names.len(), warning(names.len()));
-        match terminal::confirm(&question)? {
-            Some(true) => {}
-            Some(false) => bail!("cancelled; no key was deleted"),
-            None => bail!(Usage(format!(
-                "no key was deleted: there is no terminal to confirm that {} {keys} are to be deleted; use --yes",
-                names.len()
-            ))),
-        }
+        confirm(&question, names.len())?;
     }
     for_each(&names, async |name| {
         delete(client, name).await?;
         Ok(Output::new(false).line(format!("deleted {}", printable(name)))?)
     })
     .await
+}
+
+/// Asks on the terminal. Without one, nobody has agreed: what a pipe says is not an answer.
+fn confirm(question: &str, count: usize) -> anyhow::Result<()> {
+    match terminal::confirm(question)? {
+        Some(true) => Ok(()),
+        Some(false) => bail!("cancelled; no key was deleted"),
+        None => bail!(Usage(format!(
+            "no key was deleted: there is no terminal to confirm that {count} {} to be deleted; use --yes",
+            if count == 1 { "key is" } else { "keys are" }
+        ))),
+    }
 }
 
 async fn delete(client: &Client, name: &str) -> anyhow::Result<()> {
