@@ -72,6 +72,7 @@ impl Dev {
             keys: Vec::new(),
             keystore: backends::BackendConfig::Sqlite { path: self.directory.join("keys.db") },
             warnings: Vec::new(),
+            source: config::Source::default(),
         }
     }
 

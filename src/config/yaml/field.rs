@@ -97,6 +97,18 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Makes the position of this value, and of everything in it except items of lists, available after the file is
+    /// read.
+    pub(crate) fn note(&self) {
+        if self.errors() > 0 {
+            return; // positions are then not needed, and reading a mapping again would report its errors again
+        }
+        self.report.note(&self.spot());
+        if self.is_mapping() {
+            self.entries().iter().for_each(|(_, field)| field.note());
+        }
+    }
+
     /// The number of errors in the file so far.
     pub(crate) fn errors(&self) -> usize {
         self.report.errors()
