@@ -204,8 +204,12 @@ fn with_name(name: &str, text: &str) -> String {
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
 fn print_error(error: &anyhow::Error) {
     if let Some(config) = error.downcast_ref::<ConfigError>() {
-        config.warnings().iter().for_each(|warning| print_problem("warning", &warning.to_string()));
-        config.problems().iter().for_each(|problem| print_problem("error", &problem.to_string()));
+        for warning in config.warnings() {
+            print_problem("warning", &warning.to_string());
+        }
+        for problem in config.problems() {
+            print_problem("error", &problem.to_string());
+        }
         return;
     }
     let show = |text: &str| with_name(program_name(), &terminal::output::printable_lines(text));

@@ -26,7 +26,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::{self, ConfigError, Problem, Source};
 use certificates::{CertificateError, load_certificates};
 use pair::PairProblem;
-use private_key::{PrivateKeyError, PrivateKeyProblem};
+use private_key::PrivateKeyError;
 
 /// Maximum number of sessions that can be resumed without a full handshake, about 1 KiB each.
 const SESSIONS: usize = 10_000;
@@ -109,7 +109,6 @@ impl TlsError {
     /// The setting to change.
     pub fn key(&self) -> &'static str {
         match self {
-            Self::Key(PrivateKeyError { problem: PrivateKeyProblem::WrongPassword, .. }) => "tls.password",
             Self::Key(_) | Self::NotAPair { .. } => "tls.key",
             Self::Certificates(key, _) => key,
             Self::Directory { .. } | Self::EmptyDirectory(_) => "tls.ca",

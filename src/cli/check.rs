@@ -57,9 +57,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         report.make_warnings_errors();
     }
     if args.json {
-        report.print_json(&name)?
+        report.print_json(&name)?;
     } else {
-        report.print(&name)?
+        report.print(&name)?;
     }
     Ok(report.exit_code())
 }

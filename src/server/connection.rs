@@ -243,6 +243,11 @@ fn explain(error: &io::Error) -> String {
         Some(Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         )) => "the client's certificate is not valid yet; check both clocks, or create it again",
+        Some(Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        )) => {
+            "tls.auth is on and the client's certificate is not for clients; create one with extendedKeyUsage=clientAuth"
+        }
         Some(Error::AlertReceived(AlertDescription::UnknownCA)) => {
             "the client does not trust tls.cert; give it the CA that signed tls.cert"
         }

@@ -25,7 +25,7 @@ const UNPRIVILEGED: u16 = 1024;
 fn remedy(error: io::ErrorKind, port: u16) -> &'static str {
     match error {
         io::ErrorKind::AddrInUse => {
-            "another process, such as another server, is using it: stop that process, or choose another port"
+            "another process is using it, such as another server: stop that process, or choose another port"
         }
         io::ErrorKind::AddrNotAvailable => {
             "this machine does not have this address: use one that it has, or 0.0.0.0 for all of them"

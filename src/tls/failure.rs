@@ -39,9 +39,7 @@ pub fn certificate_text(problem: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => {
             format!("the certificate is for {}, not for {}", names(presented), expected.to_str())
         }
-        CertificateError::InvalidPurposeContext { .. } => {
-            "the certificate is for another purpose (extendedKeyUsage)".to_owned()
-        }
+        CertificateError::InvalidPurposeContext { .. } => format!("the {problem}"), // in words already
         CertificateError::Other(other) => format!("the certificate is not valid ({})", words(&other.0)),
         other => format!("the certificate is not valid ({})", words(other)),
     }
@@ -72,7 +70,7 @@ pub fn alert_name(alert: AlertDescription) -> String {
 /// The words in the name of a variant: `NoCipherSuitesInCommon` is "no cipher suites in common".
 fn words(variant: &impl Debug) -> String {
     let name = format!("{variant:?}");
-    let name: Vec<char> = name.chars().take_while(|char| char.is_ascii_alphanumeric()).collect();
+    let name: Vec<char> = name.chars().take_while(char::is_ascii_alphanumeric).collect();
     let mut text = String::with_capacity(name.len() + 8);
     for (at, char) in name.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|at| name.get(at));
@@ -103,7 +101,7 @@ mod tests {
 
     #[test]
     fn no_text_contains_the_name_of_a_type() {
-        let (now, other) = (UnixTime::now(), UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_580_688_000)));
+        let (now, other) = (UnixTime::now(), UnixTime::since_unix_epoch(std::time::Duration::from_hours(439_080)));
         let expected = ServerName::try_from("127.0.0.1").unwrap();
         let presented = vec!["DnsName(\"kes.test\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()];
         for (error, expected) in [

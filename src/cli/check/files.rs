@@ -31,7 +31,7 @@ use Finding::{Error, Warning};
 
 /// Checks the files of the keystore, and the permissions of the server's private key.
 pub(super) fn check(config: &Config, report: &mut Report) {
-    if let Some(text) = loose(&config.tls.key) {
+    if let Some(text) = loose_private_key(&config.tls.key) {
         report.warn(config, "tls.key", &text);
     }
     let files = config.keystore.files();
@@ -40,7 +40,9 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         Warning(text) => report.warn(config, &key_of(config, key), &text),
     };
     for file in &files {
-        find(file).into_iter().for_each(|finding| add(file.key, finding));
+        for finding in find(file) {
+            add(file.key, finding);
+        }
     }
     let of_kind = |kind| files.iter().find(|file| file.kind == kind);
     if let (Some(certificate), Some(key)) = (of_kind(FileKind::Certificate), of_kind(FileKind::PrivateKey))
@@ -61,7 +63,8 @@ fn find(file: &NamedFile) -> Vec<Finding> {
         FileKind::Database => return database(path),
     };
     let permissions = match file.kind {
-        FileKind::PrivateKey | FileKind::Credential => loose(path),
+        FileKind::PrivateKey => loose_private_key(path),
+        FileKind::Credential => loose(path),
         // Not secret, or with permissions that the operator does not decide.
         FileKind::Authorities
         | FileKind::Certificate
@@ -141,7 +144,7 @@ fn existing(path: &Path) -> Result<Metadata, Finding> {
             "{shown} is a symbolic link to something that does not exist or cannot be accessed; configure another path, \
              or repair the link"
         ))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(absent(path)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(absent(path)),
         Err(error) => Err(Error(format!("{shown} cannot be accessed: {error}; check the path and its permissions"))),
     }
 }
@@ -186,6 +189,13 @@ fn loose(path: &Path) -> Option<String> {
     };
     let path = path.display();
     Some(format!("{path} can be {what} by {who} (mode {mode:04o}); run: chmod go-rwx {path}"))
+}
+
+/// The same for a file that should contain a private key; none if it is a readable file of something else.
+fn loose_private_key(path: &Path) -> Option<String> {
+    let is_private_key = |section: &pem::Pem| section.tag().ends_with("PRIVATE KEY");
+    let has_none = pem_file::read(path).is_ok_and(|sections| !sections.iter().any(is_private_key));
+    if has_none { None } else { loose(path) }
 }
 
 /// The warning about files in a directory of keys.

@@ -83,7 +83,9 @@ impl Report {
     pub(super) fn print(&mut self, name: &Path) -> io::Result<()> {
         for (severity, problems) in [("warning", &mut self.warnings), ("error", &mut self.errors)] {
             Problem::sort(problems);
-            problems.iter().for_each(|problem| print_problem(severity, &problem.to_string()));
+            for problem in problems.iter() {
+                print_problem(severity, &problem.to_string());
+            }
         }
         let mut output = io::stdout().lock();
         match (self.is_ok(), self.answer) {

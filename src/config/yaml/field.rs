@@ -105,7 +105,9 @@ impl<'a> Field<'a> {
         }
         self.report.note(&self.spot());
         if self.is_mapping() {
-            self.entries().iter().for_each(|(_, field)| field.note());
+            for (_, field) in self.entries() {
+                field.note();
+            }
         }
     }
 

@@ -7,6 +7,9 @@ use super::{HEAD, check, dir, with_keystore, write};
 use crate::support::Client;
 use crate::support::program::refusal;
 
+/// A change of a certificate.
+type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+
 #[test]
 fn an_unreadable_key_certificate_and_ca_are_three_errors_with_their_lines() {
     let dir = tempfile::tempdir().unwrap();
@@ -38,7 +41,7 @@ fn a_certificate_that_has_expired_does_not_hide_that_the_key_is_that_of_another(
 fn what_clients_would_reject_is_a_warning_at_the_line_of_the_certificate() {
     let dir = dir();
     let in_days = |days| OffsetDateTime::now_utc() + Duration::days(days) + Duration::hours(1);
-    let cases: [(&dyn Fn(&mut CertificateParams), &str); 5] = [
+    let cases: [(Change<'_>, &str); 5] = [
         (&|params| params.subject_alt_names.clear(), "subjectAltName"),
         (&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth], "serverAuth"),
         (&|params| params.not_after = in_days(-2), "has expired"),
