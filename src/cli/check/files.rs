@@ -145,7 +145,10 @@ fn existing(path: &Path) -> Result<Metadata, Finding> {
              or repair the link"
         ))),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(absent(path)),
-        Err(error) => Err(Error(format!("{shown} cannot be accessed: {error}; check the path and its permissions"))),
+        Err(error) => {
+            let remedy = "check the path, and give the user that runs the server access to it";
+            Err(Error(format!("{shown} cannot be accessed: {error}; {remedy}")))
+        }
     }
 }
 
@@ -206,9 +209,10 @@ fn loose_keys(directory: &Path) -> Option<String> {
     };
     let mut names: Vec<_> = fs::read_dir(directory).ok()?.flatten().filter(is_loose).map(|it| it.file_name()).collect();
     names.sort();
-    let (first, count, directory) = (names.first()?.display(), names.len(), directory.display());
-    Some(format!(
-        "{directory}: {count} key files can be read or changed by other users, such as {first}; run: chmod go-rwx \
-         {directory}/*"
-    ))
+    let (first, directory) = (names.first()?.display(), directory.display());
+    let files = match names.len() {
+        1 => format!("the key file {first}"),
+        count => format!("{count} key files, such as {first},"),
+    };
+    Some(format!("{directory}: {files} can be read or changed by other users; run: chmod go-rwx {directory}/*"))
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{A, check, chmod, dir, with_keystore, write};
 use crate::support::Client;
-use crate::support::program::Ended;
+use crate::support::program::{Ended, Program};
+use crate::support::server::program;
 
 /// Checks a config with this keystore, whose last line is number 8.
 fn check_keystore(dir: &Path, keystore: &str) -> Ended {
@@ -42,6 +44,46 @@ fn a_keystore_of_the_wrong_type_is_an_error_at_its_line() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{keystore}: {ended:?}");
         let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
         assert!(error.contains("config.yml:8:") && error.contains(part), "{keystore}: {ended:?}");
+    }
+}
+
+/// Checks a config as a user who is not the owner of the directory.
+fn check_as_another_user(dir: &Path, keystore: &str) -> Ended {
+    let file = write(dir, &with_keystore(keystore));
+    if !rustix::process::geteuid().is_root() {
+        return check(&file);
+    }
+    // Where another user can reach them.
+    let program_copy = dir.join("keyway");
+    if !program_copy.exists() {
+        fs::copy(program(), &program_copy).unwrap();
+        chmod(&dir.join("server.key"), 0o644);
+        chmod(dir, 0o755);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program_copy).arg("check").arg(&file);
+    Program::spawn(command).end()
+}
+
+#[test]
+fn a_keystore_that_the_user_cannot_read_and_write_is_an_error_at_its_line() {
+    let dir = dir();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("keys")).unwrap();
+    fs::write(path("keys.db"), "").unwrap();
+    chmod(&path("keys"), 0o500);
+    chmod(&path("keys.db"), 0o400);
+    for (keystore, part) in [
+        ("fs: {path: @dir@/keys}", "/keys cannot be read and written by this user: Permission denied"),
+        ("sqlite: {path: @dir@/keys.db}", "/keys.db cannot be read and written by this user: Permission denied"),
+        ("sqlite: {path: @dir@/keys/new/keys.db}", ""),
+        ("fs: {path: @dir@/keys/new}", ""),
+    ] {
+        let ended = check_as_another_user(dir.path(), keystore);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{keystore}: {ended:?}");
+        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+        assert!(error.contains("config.yml:8:") && error.contains(part), "{keystore}: {ended:?}");
+        assert!(error.contains("give the user that runs the server access to it"), "{keystore}: {ended:?}");
     }
 }
 
@@ -97,9 +139,14 @@ fn secrets_that_others_can_read_or_change_are_warnings_with_the_remedy_and_certi
     let path = |name: &str| dir.path().join(name);
     Client::new("client").write(dir.path(), "client");
     fs::create_dir(path("keys")).unwrap();
-    for (name, mode) in
-        [("token", 0o640), ("jwt", 0o644), ("keys.db", 0o602), ("keys/my-key", 0o604), ("keys/.x", 0o666)]
-    {
+    for (name, mode) in [
+        ("token", 0o640),
+        ("jwt", 0o644),
+        ("keys.db", 0o602),
+        ("keys/my-key", 0o604),
+        ("keys/a-key", 0o620),
+        ("keys/.x", 0o666),
+    ] {
         fs::write(path(name), "x").unwrap();
         chmod(&path(name), mode);
     }
@@ -125,7 +172,7 @@ fn secrets_that_others_can_read_or_change_are_warnings_with_the_remedy_and_certi
             &[
                 server,
                 ("keystore.fs.path", "/keys can be read by all users (mode 0755)"),
-                ("keystore.fs.path", "/keys: 1 key files can be read or changed by other users, such as my-key"),
+                ("keystore.fs.path", "/keys: 2 key files, such as a-key, can be read or changed by other users"),
             ],
         ),
         ("sqlite: {path: @dir@/keys.db}", &[server, ("keystore.sqlite.path", "/keys.db can be changed by all users")]),
