@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::pending::Pending;
-use crate::{Store, StoreError, fs, memory, path};
+use crate::{FileKind, NamedFile, Store, StoreError, fs, memory, path};
 
 /// Which store to open, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,19 +68,41 @@ impl BackendConfig {
         }
     }
 
-    /// The files that are read once, when the store is opened. One that changes is used by the next [`open`] only.
-    /// Files that a store reads again by itself, such as tokens to log in with, are not among them.
-    pub fn files(&self) -> Vec<PathBuf> {
+    /// The files and directories that the settings name.
+    pub fn files(&self) -> Vec<NamedFile> {
+        let own = |path: &PathBuf, kind| vec![NamedFile { key: "path", path: path.clone(), kind }];
         match self {
-            Self::Memory | Self::Fs { .. } => Vec::new(),
+            Self::Memory => Vec::new(),
+            Self::Fs { path } => own(path, FileKind::KeyDirectory),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite { .. } => Vec::new(),
+            Self::Sqlite { path } => own(path, FileKind::Database),
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => config.files(),
             #[cfg(feature = "vault")]
             Self::Vault(config) => config.files(),
             #[cfg(feature = "aws")]
             Self::Aws(_) => Vec::new(),
+        }
+    }
+
+    /// The files that are read once, when the store is opened. One that changes is used by the next [`open`] only.
+    /// Files that a store reads again by itself, such as tokens to log in with, are not among them.
+    pub fn files_read_once(&self) -> Vec<PathBuf> {
+        self.files().into_iter().filter(NamedFile::is_read_once).map(|file| file.path).collect()
+    }
+
+    /// What the settings allow although it is dangerous: each setting with the danger and what to do.
+    pub fn dangers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Memory | Self::Fs { .. } => Vec::new(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite { .. } => Vec::new(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Vec::new(),
+            #[cfg(feature = "vault")]
+            Self::Vault(config) => config.dangers(),
+            #[cfg(feature = "aws")]
+            Self::Aws(config) => config.dangers(),
         }
     }
 

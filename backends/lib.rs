@@ -6,6 +6,7 @@
 //! | `error.rs` | why a store failed: [`StoreError`]; and [`chain`], an error with its causes on one line |
 //! | `operation.rs` | the names of the operations, for messages and metrics |
 //! | `name.rs`, `value.rs`, `secret.rs` | what a store is given: a checked [`Name`], an opaque [`Value`], a [`Secret`] |
+//! | `named_file.rs` | the files that the settings of a store name |
 //! | `memory.rs` | keys that end with the process, for tests and temporary servers |
 //! | `fs.rs`, `fs/` | a directory with one file per key, as KES stores it |
 //! | `sqlite.rs`, `sqlite/`, `sqlite.1.sql` | one SQLite database; the numbered files are its schema migrations |
@@ -44,6 +45,7 @@ pub mod faulty;
 mod fs;
 mod memory;
 mod name;
+mod named_file;
 mod operation;
 pub mod path;
 mod pending;
@@ -59,6 +61,7 @@ pub mod vault;
 pub use config::{BackendConfig, open, open_later};
 pub use error::{AbsentStore, StoreError, chain};
 pub use name::{InvalidName, Name, is_valid_prefix};
+pub use named_file::{FileKind, NamedFile};
 pub use operation::Operation;
 pub use secret::Secret;
 pub use value::Value;

@@ -102,8 +102,8 @@ impl Vault {
                 return Err(error);
             }
         };
-        if connection.place.address.scheme() == "http" && !is_loopback(&connection.place) {
-            warn!("keys are sent to {} without TLS; configure an https endpoint", connection.place);
+        if connection.place.is_exposed() {
+            warn!("{}", connection.place.exposure());
         }
         let missing_rights = probe.missing_rights(&connection).await;
         if let Some(missing) = &missing_rights {
@@ -504,11 +504,4 @@ enum Step {
     Unknown(StoreError),
     /// Another creator has a claim: try again.
     Again,
-}
-
-fn is_loopback(place: &Place) -> bool {
-    place.address.host_str().is_some_and(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
 }

@@ -33,6 +33,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::config::ConfigError;
+
 /// A KES-compatible key management gateway.
 #[derive(Debug, Parser)]
 #[command(
@@ -54,7 +56,7 @@ struct Cli {
 enum Command {
     /// Start a key server.
     Server(server::Args),
-    /// Check a config file without starting a server.
+    /// Check a config file, and the files that it names, without starting a server.
     Check(check::Args),
     /// Copy all keys from one keystore to another.
     Migrate(migrate::Args),
@@ -199,9 +201,19 @@ fn with_name(name: &str, text: &str) -> String {
     text.replace(&format!("{NAME} "), &format!("{name} "))
 }
 
-/// Prints an error. Causes that its own text does not include follow on separate lines.
+/// Prints an error: each problem of a config, or the error and, on separate lines, the causes that its own text does not
+/// include.
 #[expect(clippy::print_stderr, reason = "a command's error belongs on standard error")]
 fn print_error(error: &anyhow::Error) {
+    if let Some(config) = error.downcast_ref::<ConfigError>() {
+        for warning in config.warnings() {
+            print_problem("warning", &warning.to_string());
+        }
+        for problem in config.problems() {
+            print_problem("error", &problem.to_string());
+        }
+        return;
+    }
     let show = |text: &str| with_name(program_name(), &terminal::output::printable_lines(text));
     let mut printed = error.to_string();
     eprintln!("error: {}", show(&printed));
@@ -211,6 +223,12 @@ fn print_error(error: &anyhow::Error) {
             printed = cause;
         }
     }
+}
+
+/// Prints a problem of a config on one line. `severity` is `error` or `warning`.
+#[expect(clippy::print_stderr, reason = "problems belong on standard error")]
+fn print_problem(severity: &str, text: &str) {
+    eprintln!("{severity}: {}", with_name(program_name(), &terminal::output::printable(text)));
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //!
 //! `node.rs` parses the text to a tree. `sections.rs`, and for `keystore` also `keystores.rs` and `vault.rs`, read the
 //! tree key by key, with `section.rs`, `field.rs` and the value parsers in `values.rs`. `rules.rs` checks policies
-//! against the API, and `report.rs` collects the errors, with the positions that `locate.rs` finds.
+//! against the API, and `report.rs` collects the errors, with the positions that `locate.rs` finds. `source.rs` keeps the
+//! positions that later checks need.
 
 mod address;
 pub mod duration;
@@ -15,15 +16,16 @@ mod level;
 mod policies;
 mod rules;
 mod sections;
+mod source;
 mod values;
 mod vault;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use backends::{BackendConfig, Name, Secret};
 use zeroize::Zeroizing;
@@ -37,6 +39,7 @@ use yaml::report::Report;
 
 pub use address::{InvalidAddress, parse_address};
 pub use level::Level;
+pub use source::Source;
 pub use yaml::report::{ConfigError, Problem, Warning};
 
 /// The content of a config file. Relative paths are relative to the working directory of the process, as in KES.
@@ -72,6 +75,8 @@ pub struct Config {
     pub included: Vec<PathBuf>,
     /// Settings that are valid but probably not intended.
     pub warnings: Vec<Warning>,
+    /// Where the settings are in the file.
+    pub source: Source,
 }
 
 /// `tls`
@@ -193,6 +198,11 @@ impl Config {
         self.api.get(&route.api).is_some_and(|options| options.skip_auth)
     }
 
+    /// Whether any identity may use keys: the admin, or one with a policy.
+    pub fn has_clients(&self) -> bool {
+        self.admin.can_match() || self.identities.keys().any(Identity::can_match)
+    }
+
     /// Whether this identity is a proxy, which may forward the certificates of other clients.
     pub fn is_proxy(&self, identity: &Identity) -> bool {
         self.tls.proxy.as_ref().is_some_and(|proxy| proxy.identities.contains(identity))
@@ -261,14 +271,31 @@ pub fn read_with(file: &Path, overrides: &Overrides) -> Result<Config, ConfigErr
 /// # Errors
 /// [`ConfigError`] with the errors of `version`, `keystore` and unknown keys, or why the file cannot be read.
 pub fn read_keystore(file: &Path) -> Result<(BackendConfig, Vec<Warning>), ConfigError> {
-    tree(file, &text(file)?, &|name| std::env::var(name).ok(), sections::keystore_only)
+    let (keystore, warnings, _) = tree(file, &text(file)?, &|name| std::env::var(name).ok(), sections::keystore_only)?;
+    Ok((keystore, warnings))
+}
+
+/// As [`read`], but from a stream. `name` stands for the file in messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(name: &Path, mut input: impl io::Read) -> Result<Config, ConfigError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    input
+        .read_to_end(&mut bytes)
+        .map_err(|error| ConfigError::unreadable(name, None, format!("cannot read the config: {error}")))?;
+    parse(name, &decode(name, &bytes)?)
 }
 
 fn text(file: &Path) -> Result<Zeroizing<String>, ConfigError> {
     let bytes = fs::read(file).map(Zeroizing::new).map_err(|error| {
         ConfigError::unreadable(file, None, format!("cannot read the file: {error}; check its path and permissions"))
     })?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    decode(file, &bytes)
+}
+
+fn decode(file: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, ConfigError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let mut lines = before.rsplit(|byte| *byte == b'\n');
         let column = 1 + lines.next().map_or(0, <[u8]>::len);
@@ -287,12 +314,17 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn parse_with(file: &Path, text: &str, overrides: &Overrides, env: field::Env<'_>) -> Result<Config, ConfigError> {
-    let (mut config, warnings) = tree(file, text, env, |root| {
+    let (config, warnings, mut source) = tree(file, text, env, |root| {
         let included = root.included_files();
         sections::config(root, overrides).map(|config| Config { included, ..config })
     })?;
-    config.warnings = warnings;
-    Ok(config)
+    if overrides.tls_key.is_some() {
+        source.forget("tls.key");
+    }
+    if overrides.tls_cert.is_some() {
+        source.forget("tls.cert");
+    }
+    Ok(Config { warnings, source, ..config })
 }
 
 /// Parses the text to a tree, from which `read` takes a value.
@@ -301,12 +333,13 @@ fn tree<T>(
     text: &str,
     env: field::Env<'_>,
     read: impl FnOnce(Field<'_>) -> Option<T>,
-) -> Result<(T, Vec<Warning>), ConfigError> {
+) -> Result<(T, Vec<Warning>, Source), ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark, which some editors add
     let root = node::read(text).map_err(|ParseError(position, text)| ConfigError::unreadable(file, position, text))?;
     let report = Report::new(file, text);
     let value = read(Field::root(&report, env, &root));
-    report.finish(value)
+    let (value, warnings, positions) = report.finish(value)?;
+    Ok((value, warnings, Source::new(file, positions)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! TLS of the server: builds a rustls config from certificates, keys and the settings for client authentication.
 //!
 //! TLS 1.2 and 1.3 with the cipher suites of aws-lc-rs, HTTP/2 and HTTP/1.1. [`peer`] derives the identity of a client;
-//! [`client_auth`] verifies its certificate.
+//! [`client_auth`] verifies its certificate; [`server_certificate`] says why clients will reject that of the server.
 
 pub mod certificates;
 pub mod client_auth;
+pub mod failure;
+pub mod pair;
 pub mod peer;
-mod pem_file;
+pub mod pem_file;
 pub mod private_key;
+pub mod server_certificate;
+pub mod time;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +20,12 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerSessionMemoryCache;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
-use crate::config;
+use crate::config::{self, ConfigError, Problem, Source};
 use certificates::{CertificateError, load_certificates};
+use pair::PairProblem;
 use private_key::PrivateKeyError;
 
 /// Maximum number of sessions that can be resumed without a full handshake, about 1 KiB each.
@@ -31,20 +37,36 @@ pub struct Server {
     /// The config of rustls.
     pub config: Arc<ServerConfig>,
     /// Problems that do not prevent its use, such as an expired certificate.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<TlsWarning>,
+}
+
+/// A setting that can be used, but probably not as intended, or not for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsWarning {
+    /// The setting.
+    pub key: &'static str,
+    /// The problem and what to do; names the file.
+    pub text: String,
+}
+
+impl TlsWarning {
+    /// The warning with its position in the config.
+    pub fn at(&self, source: &Source) -> Problem {
+        source.problem(self.key, &self.text)
+    }
 }
 
 /// A problem with the TLS settings; names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The private key is not usable.
-    #[error("tls.key: {0}")]
-    Key(#[source] PrivateKeyError),
-    /// A file with certificates is not usable.
-    #[error("{0}: {1}")]
+    #[error(transparent)]
+    Key(PrivateKeyError),
+    /// A file with certificates is not usable; with the setting that names it.
+    #[error("{1}")]
     Certificates(&'static str, #[source] CertificateError),
     /// The directory with CAs cannot be read.
-    #[error("tls.ca: {}: {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -52,11 +74,12 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// The directory with CAs contains no certificate.
-    #[error("tls.ca: {}: no file in the directory contains a certificate; add PEM files to it", .0.display())]
+    #[error("{}: no file in the directory contains a certificate; add PEM files to it", .0.display())]
     EmptyDirectory(PathBuf),
     /// The private key does not belong to the certificate.
     #[error(
-        "tls.key: {} does not belong to the first certificate in tls.cert: {}: {reason}",
+        "{} does not belong to the first certificate in tls.cert: {}; configure the key that the certificate was \
+         created for",
         key.display(),
         cert.display()
     )]
@@ -65,15 +88,62 @@ pub enum TlsError {
         key: PathBuf,
         /// The file with the certificate.
         cert: PathBuf,
-        /// The error of rustls.
-        reason: String,
+    },
+    /// The certificate is valid X.509, but not for TLS.
+    #[error("{}: {problem}", cert.display())]
+    Unusable {
+        /// The file with the certificate.
+        cert: PathBuf,
+        /// Why.
+        problem: PairProblem,
     },
     /// rustls rejects the config.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
     /// The verifier of client certificates cannot be created.
-    #[error("tls.auth: cannot verify client certificates: {0}")]
+    #[error("cannot verify client certificates: {0}; set tls.ca to the CAs that issue them")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+impl TlsError {
+    /// The setting to change.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Key(_) | Self::NotAPair { .. } => "tls.key",
+            Self::Certificates(key, _) => key,
+            Self::Directory { .. } | Self::EmptyDirectory(_) => "tls.ca",
+            Self::Unusable { .. } => "tls.cert",
+            Self::Setup(_) => "tls",
+            Self::Verifier(_) => "tls.auth",
+        }
+    }
+}
+
+/// All problems with the TLS settings. `Display` is one line per error.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("{}", .errors.iter().map(|error| format!("{}: {error}", error.key())).collect::<Vec<_>>().join("\n"))]
+pub struct TlsErrors {
+    /// The errors, at least one.
+    pub errors: Vec<TlsError>,
+    /// What else was found.
+    pub warnings: Vec<TlsWarning>,
+}
+
+impl TlsErrors {
+    /// The problems with their positions in the config.
+    pub fn at(&self, source: &Source) -> ConfigError {
+        let errors = self.errors.iter().map(|error| source.problem(error.key(), &error.to_string()));
+        ConfigError::new(errors.collect(), self.warnings.iter().map(|warning| warning.at(source)).collect())
+    }
+
+    /// The value, or `None` after its error was recorded.
+    fn check<T>(&mut self, found: Result<T, TlsError>) -> Option<T> {
+        found.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn warn(&mut self, key: &'static str, text: String) {
+        self.warnings.push(TlsWarning { key, text });
+    }
 }
 
 /// The cryptography provider for all TLS connections of the program.
@@ -88,69 +158,93 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// May take several hundred milliseconds for an encrypted key; do not call it on threads that serve requests.
 ///
 /// # Errors
-/// [`TlsError`], with the setting and the file.
-pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Server, TlsError> {
-    let mut warnings = Vec::new();
-    let password = tls.password.as_ref().map(|password| password.expose().as_bytes());
-    let key = private_key::load(&tls.key, password).map_err(TlsError::Key)?;
-    let certificates = load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error))?;
-    warnings.extend(validity_warning(&tls.cert, &certificates));
-
+/// [`TlsErrors`]: every problem of every file, because one often hides another.
+pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Server, TlsErrors> {
+    let mut found = TlsErrors::default();
     let provider = provider();
-    let pair = CertifiedKey::from_der(certificates, key, &provider).map_err(|error| TlsError::NotAPair {
-        key: tls.key.clone(),
-        cert: tls.cert.clone(),
-        reason: error.to_string(),
-    })?;
+    let password = tls.password.as_ref().map(|password| password.expose().as_bytes());
+    let key = found.check(private_key::load(&tls.key, password).map_err(TlsError::Key));
+    let chain = found.check(load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error)));
+    for text in chain.iter().flat_map(|chain| server_certificate::warnings(chain, time::now())) {
+        found.warn("tls.cert", format!("{}: {text}", tls.cert.display()));
+    }
     // Also read if chains are not verified: a wrong path should fail at start, not when auth is turned on.
-    let authorities = tls.ca.as_deref().map(|path| authorities(path, &mut warnings)).transpose()?;
-    let verifier = if tls.auth {
-        client_auth::chain(authorities.unwrap_or_default(), certificate_required, provider.clone())?
-    } else {
-        client_auth::any(certificate_required, &provider)
+    let authorities = match tls.ca.as_deref() {
+        Some(path) => authorities(path, &mut found),
+        None => Some(Vec::new()),
     };
+    let pair = key.zip(chain).map(|(key, chain)| {
+        pair::certified_key(chain, key, &provider).map_err(|problem| match problem {
+            PairProblem::Mismatch => TlsError::NotAPair { key: tls.key.clone(), cert: tls.cert.clone() },
+            PairProblem::Version | PairProblem::Certificate => TlsError::Unusable { cert: tls.cert.clone(), problem },
+        })
+    });
+    let pair = pair.and_then(|pair| found.check(pair));
+    let verifier = match authorities {
+        Some(authorities) if tls.auth => {
+            let chain = client_auth::chain(authorities, certificate_required, provider.clone());
+            found.check(chain.map_err(TlsError::Verifier))
+        }
+        Some(_) => Some(client_auth::any(certificate_required, &provider)),
+        None => None,
+    };
+    let (Some(pair), Some(verifier)) = (pair, verifier) else { return Err(found) };
+    let config = found.check(rustls_config(pair, verifier, provider));
+    match config {
+        Some(config) if found.errors.is_empty() => Ok(Server { config: Arc::new(config), warnings: found.warnings }),
+        _ => Err(found),
+    }
+}
+
+fn rustls_config(
+    pair: CertifiedKey,
+    verifier: Arc<dyn ClientCertVerifier>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-    Ok(Server { config: Arc::new(config), warnings })
+    Ok(config)
 }
 
 /// The certificates in `tls.ca`: a PEM file or a directory of them, in which files without certificates are skipped.
-fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    if !path.is_dir() {
-        return load_certificates(path).map_err(|error| TlsError::Certificates("tls.ca", error));
+/// `None` after an error, which `found` then contains.
+fn authorities(path: &Path, found: &mut TlsErrors) -> Option<Vec<CertificateDer<'static>>> {
+    let read = if path.is_dir() {
+        authorities_in(path, found)
+    } else {
+        load_certificates(path).map_err(|error| TlsError::Certificates("tls.ca", error))
+    };
+    let mut authorities = found.check(read)?;
+    let all = authorities.len();
+    authorities.retain(client_auth::is_authority);
+    if authorities.len() < all {
+        let (unusable, path) = (all - authorities.len(), path.display());
+        found.warn("tls.ca", format!("{path}: {unusable} of {all} certificates cannot be used as a CA; remove them"));
     }
+    Some(authorities)
+}
+
+fn authorities_in(path: &Path, found: &mut TlsErrors) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Directory { path: path.to_owned(), source };
-    let mut found = Vec::new();
+    let mut authorities = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
         if file.is_dir() {
             continue;
         }
         match load_certificates(&file) {
-            Ok(mut certificates) => found.append(&mut certificates),
-            Err(error) => warnings.push(format!("tls.ca: skipped a file in the directory: {error}")),
+            Ok(mut certificates) => authorities.append(&mut certificates),
+            Err(error) => found.warn("tls.ca", format!("skipped a file in the directory: {error}")),
         }
     }
-    if found.is_empty() {
+    if authorities.is_empty() {
         return Err(TlsError::EmptyDirectory(path.to_owned()));
     }
-    Ok(found)
-}
-
-/// The warning about a certificate that is not valid now; the errors of clients rarely identify it.
-fn validity_warning(path: &Path, certificates: &[CertificateDer<'_>]) -> Option<String> {
-    certificates.iter().find_map(|certificate| {
-        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-        let (subject, end) = (certificate.subject(), certificate.validity().not_after);
-        (!certificate.validity().is_valid()).then(|| {
-            let file = path.display();
-            format!("tls.cert: {file}: '{subject}' is not currently valid (until {end}); clients will reject it")
-        })
-    })
+    Ok(authorities)
 }
 
 /// Sets the default provider of the process, for libraries that need one. Further calls have no effect.

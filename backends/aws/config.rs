@@ -121,6 +121,13 @@ impl Config {
         self.endpoint_url().map(|_| ())
     }
 
+    /// See [`crate::BackendConfig::dangers`].
+    pub(crate) fn dangers(&self) -> Vec<(&'static str, String)> {
+        let plain = self.endpoint_url().ok().flatten().filter(|url| url.starts_with("http://") && !self.is_local());
+        let danger = |url| format!("keys are sent to {url} without TLS; configure an https endpoint");
+        plain.map(|url| ("secretsmanager.endpoint", danger(url))).into_iter().collect()
+    }
+
     /// Whether both lead to the same secrets of the same account, as far as the settings show.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         // Every field is named here, so that a new one has to be judged.
@@ -172,8 +179,8 @@ pub(super) struct Connection {
 pub(super) async fn connect(config: &Config) -> Result<Connection, StoreError> {
     config.check().map_err(StoreError::unavailable)?;
     let endpoint = config.endpoint_url().map_err(StoreError::unavailable)?;
-    if endpoint.as_ref().is_some_and(|url| url.starts_with("http://")) && !config.is_local() {
-        warn!(endpoint, "keys are sent to this endpoint without TLS; configure an https endpoint");
+    for (_, danger) in config.dangers() {
+        warn!("{danger}");
     }
     let expired = || {
         StoreError::unreachable(

@@ -12,7 +12,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use zeroize::Zeroizing;
 
-use crate::{Secret, StoreError};
+use crate::{FileKind, NamedFile, Secret, StoreError};
 
 /// The port when none is given. Source: <https://www.iana.org/assignments/service-names-port-numbers>
 const DEFAULT_PORT: u16 = 5432;
@@ -89,9 +89,15 @@ impl Default for Config {
 
 impl Config {
     /// The PEM files that the settings name.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<NamedFile> {
         let ca = Server::of(self).ok().and_then(|server| server.ca);
-        [ca, self.cert.clone(), self.key.clone()].into_iter().flatten().collect()
+        let key_of_ca = if self.ca.is_some() { "ca" } else { "url" };
+        let files = [
+            NamedFile::of(key_of_ca, ca.as_ref(), FileKind::Authorities),
+            NamedFile::of("cert", self.cert.as_ref(), FileKind::Certificate),
+            NamedFile::of("key", self.key.as_ref(), FileKind::PrivateKey),
+        ];
+        files.into_iter().flatten().collect()
     }
 
     /// Whether both lead to the same table, whoever connects, as far as the settings show.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use crate::{Secret, StoreError};
+use crate::{FileKind, NamedFile, Secret, StoreError};
 
 /// The KV engine of a HashiCorp Vault or OpenBao server. The fields are named as in KES.
 ///
@@ -36,10 +36,21 @@ impl Config {
     /// The engine's mount when none is given. Source: KES's configuration.
     pub const DEFAULT_ENGINE: &str = "kv";
 
-    /// The files that are read once, when the store is opened.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    /// The files that the settings name.
+    pub(crate) fn files(&self) -> Vec<NamedFile> {
         let Tls { key, cert, ca } = &self.tls;
-        [ca, cert, key].into_iter().flatten().cloned().collect()
+        let tls = [
+            NamedFile::of("tls.ca", ca.as_ref(), FileKind::Authorities),
+            NamedFile::of("tls.cert", cert.as_ref(), FileKind::Certificate),
+            NamedFile::of("tls.key", key.as_ref(), FileKind::PrivateKey),
+        ];
+        tls.into_iter().flatten().chain(self.login.file()).collect()
+    }
+
+    /// See [`crate::BackendConfig::dangers`].
+    pub(crate) fn dangers(&self) -> Vec<(&'static str, String)> {
+        let place = Place::of(self).ok().filter(Place::is_exposed);
+        place.map(|place| ("endpoint", place.exposure())).into_iter().collect()
     }
 
     /// Whether both lead to the same folder of the same engine, as far as the settings show.
@@ -175,6 +186,19 @@ impl Login {
         }
     }
 
+    /// The file with the credential.
+    fn file(&self) -> Option<NamedFile> {
+        match self {
+            Self::TokenFile(path) => NamedFile::of("token_file", Some(path), FileKind::Credential),
+            Self::AppRole { secret, .. } => {
+                NamedFile::of("approle.secret_id_file", secret.file(), FileKind::Credential)
+            }
+            Self::Kubernetes { jwt, .. } => NamedFile::of("kubernetes.jwt", jwt.file(), FileKind::ServiceAccountToken),
+            Self::Jwt { jwt, .. } => NamedFile::of("jwt.jwt", jwt.file(), FileKind::Credential),
+            Self::Token(_) | Self::Cert { .. } => None,
+        }
+    }
+
     fn namespace(&self) -> Option<&str> {
         match self {
             Self::Token(_) | Self::TokenFile(_) => None,
@@ -203,6 +227,14 @@ impl Credential {
             Self::File(text.into())
         } else {
             Self::Text(Secret::from(text.to_owned()))
+        }
+    }
+
+    /// The file, if it is in one.
+    fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Text(_) => None,
+            Self::File(path) => Some(path),
         }
     }
 }
@@ -301,6 +333,20 @@ impl Place {
         } else {
             (self.path_of_v2(leaf), format!("prefix: {}", self.path_of_v2("")))
         }
+    }
+
+    /// Whether keys and tokens cross a network without TLS.
+    pub(super) fn is_exposed(&self) -> bool {
+        let is_loopback = self.address.host_str().is_some_and(|host| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        });
+        self.address.scheme() == "http" && !is_loopback
+    }
+
+    /// What [`Place::is_exposed`] means, and what to do.
+    pub(super) fn exposure(&self) -> String {
+        format!("keys and tokens are sent to {self} without TLS; configure an https endpoint")
     }
 
     /// The path of `leaf` within the engine.
@@ -431,6 +477,32 @@ mod tests {
         assert!(config().is_same_place(&same));
         assert!(!config().is_same_place(&Config { prefix: "prod".into(), ..config() }));
         assert!(!config().is_same_place(&Config { namespace: None, ..config() }));
+    }
+
+    #[test]
+    fn each_file_is_listed_with_the_setting_that_names_it() {
+        let tls = Tls { key: Some("k".into()), cert: Some("c".into()), ca: Some("a".into()) };
+        let login = |jwt| Login::Jwt { engine: "jwt".into(), namespace: None, role: None, jwt };
+        let with = |login| Config { login, tls: tls.clone(), ..config() };
+        let keys = |config: Config| config.files().iter().map(|file| file.key).collect::<Vec<_>>();
+        assert_eq!(keys(with(Login::TokenFile("t".into()))), ["tls.ca", "tls.cert", "tls.key", "token_file"]);
+        assert_eq!(keys(Config { tls: Tls::default(), ..with(login(Credential::File("j".into()))) }), ["jwt.jwt"]);
+        assert_eq!(keys(config()), [""; 0]);
+    }
+
+    #[test]
+    fn only_http_to_another_machine_is_a_danger() {
+        for (endpoint, is_exposed) in [
+            ("http://vault.example.com:8200", true),
+            ("http://10.1.2.3:8200", true),
+            ("https://vault.example.com:8200", false),
+            ("http://localhost:8200", false),
+            ("http://127.0.0.2:8200", false),
+            ("http://[::1]:8200", false),
+        ] {
+            let dangers = Config { endpoint: endpoint.into(), ..config() }.dangers();
+            assert_eq!(dangers.len(), usize::from(is_exposed), "{endpoint}: {dangers:?}");
+        }
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Dev {
             keystore: backends::BackendConfig::Sqlite { path: self.directory.join(DATABASE) },
             included: Vec::new(),
             warnings: Vec::new(),
+            source: config::Source::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::signals;
 use crate::config::duration::GoDuration;
 use crate::config::{self, Config, Format};
 use crate::server::listen::listen;
-use crate::server::reload::{self, Reloader};
+use crate::server::reload::{self, Reloader, SetupError};
 use crate::server::watch::Watch;
 use crate::server::{self, probe, systemd};
 use crate::state::{Current, Running};
@@ -168,7 +168,10 @@ async fn start(
         warn!("{warning}");
     }
     process::harden();
-    let state = reload::build(config, &running, None).await?;
+    let state = reload::build(config, &running, None).await.map_err(|error| match error {
+        SetupError::Config(problems) => anyhow::Error::new(problems), // printed as those of `keyway check`
+        other => anyhow::Error::new(other),
+    })?;
     state.keys.take_over(None);
     let (address, probe) = (state.config.address, state.config.probe);
     let keystore = state.config.keystore.kind();

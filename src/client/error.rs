@@ -4,11 +4,11 @@ use std::fmt;
 
 use reqwest::Method;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
-use time::OffsetDateTime;
 
 use super::settings::SettingsError;
 use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY};
 use crate::identity::Identity;
+use crate::tls::failure;
 
 /// A failed request. `Display` is for users and contains no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -145,11 +145,12 @@ impl EndpointFailure {
             TlsError::InvalidCertificate(problem) => Self::Untrusted(untrusted(problem)),
             TlsError::AlertReceived(alert) => Self::of_alert(*alert, has_credentials),
             TlsError::InvalidMessage(_) => Self::NotTls,
-            other => Self::Broken(other.to_string()),
+            other => Self::Broken(failure::text(other)),
         }
     }
 
     fn of_alert(alert: AlertDescription, has_credentials: bool) -> Self {
+        let name = failure::alert_name(alert);
         match alert {
             AlertDescription::CertificateRequired => Self::Rejected(no_credentials()),
             AlertDescription::HandshakeFailure if !has_credentials => Self::Rejected(no_credentials()),
@@ -161,10 +162,10 @@ impl EndpointFailure {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError => Self::Rejected(format!(
-                "rejected your certificate ({alert:?}); check that it has not expired and, if the server has tls.auth: \
-                 on, that the server trusts its CA"
+                "rejected your certificate ({name}); check that it is valid now and, if the server has tls.auth: on, \
+                 that the server trusts its CA"
             )),
-            other => Self::Broken(format!("the server closed the TLS connection with the alert {other:?}")),
+            _ => Self::Broken(format!("the server closed the TLS connection with the alert '{name}'")),
         }
     }
 
@@ -199,11 +200,6 @@ fn no_credentials() -> String {
 }
 
 fn untrusted(problem: &CertificateError) -> String {
-    let date = |time: &rustls::pki_types::UnixTime| {
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        OffsetDateTime::from_unix_timestamp(seconds)
-            .map_or_else(|_| "an unknown time".to_owned(), |time| format!("{} {} UTC", time.date(), time.time()))
-    };
     match problem {
         // A CA with the same name but a different key, as in test setups, causes a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -212,20 +208,24 @@ fn untrusted(problem: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("has a certificate that expired at {}; renew it", date(not_after))
+            format!("has a certificate that expired at {}; renew it", failure::seconds(*not_after))
         }
         CertificateError::Expired => "has an expired certificate; renew it".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("has a certificate that is not valid before {}; check both clocks", date(not_before))
+            format!("has a certificate that is not valid before {}; check both clocks", failure::seconds(*not_before))
         }
+        CertificateError::NotValidYet => "has a certificate that is not valid yet; check both clocks".to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names =
-                if presented.is_empty() { "no name (no subjectAltName)".to_owned() } else { presented.join(", ") };
-            let expected = expected.to_str();
+            let (names, expected) = (failure::names(presented), expected.to_str());
             format!("has a certificate for {names}, not for {expected}; use a name that is in the certificate")
         }
-        CertificateError::NotValidForName => "has a certificate for a different name".to_owned(),
-        other => format!("has an invalid certificate: {other}"),
+        CertificateError::NotValidForName => {
+            "has a certificate for a different name; use a name that is in the certificate".to_owned()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "has a certificate that is not for servers; create one with extendedKeyUsage=serverAuth".to_owned()
+        }
+        other => format!("has an invalid certificate: {}", failure::certificate_text(other)),
     }
 }
 

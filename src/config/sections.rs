@@ -14,7 +14,9 @@ use super::values::{
 };
 use super::yaml::field::{Field, Text};
 use super::yaml::section::Section;
-use super::{ApiOptions, Audit, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Startup, Tls, address};
+use super::{
+    ApiOptions, Audit, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Source, Startup, Tls, address,
+};
 use crate::identity::Identity;
 use crate::routes::{self, Access, Api, ROUTES};
 
@@ -49,6 +51,9 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
     let (api, cache, log, keys) = (apis(&top), cache(&top), log(&top), keys(&top));
     let (probe, limits, startup) = (probe(&top, address), limits(&top), startup(&top));
     let keystore = keystore(&top);
+    for field in ["admin", "tls", "keystore"].into_iter().filter_map(|key| top.get(key)) {
+        field.note();
+    }
     Some(Config {
         address,
         admin: admin?,
@@ -65,6 +70,7 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
         keystore: keystore?,
         included: Vec::new(),
         warnings: Vec::new(),
+        source: Source::default(),
     })
 }
 

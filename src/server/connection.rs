@@ -31,6 +31,7 @@ use super::record::Record;
 use super::router;
 use crate::api::error::ApiError;
 use crate::state::Current;
+use crate::tls::failure;
 use crate::tls::peer::Peer;
 
 /// From the first byte to a finished handshake.
@@ -226,7 +227,8 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 /// Why a handshake failed, and what to do about it.
 fn explain(error: &io::Error) -> String {
     use rustls::{AlertDescription, CertificateError, Error};
-    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let hint = match cause {
         Some(Error::NoCertificatesPresented) => "the client sent no certificate; it needs one, or an API key",
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "tls.auth is on and no CA in tls.ca signed the client's certificate; add its CA to tls.ca"
@@ -238,13 +240,29 @@ fn explain(error: &io::Error) -> String {
         Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
             "the client's certificate has expired; renew it"
         }
-        Some(Error::AlertReceived(
-            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
-        )) => "the client does not trust tls.cert; give it the CA that signed tls.cert",
-        Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => "tls.cert has expired; renew it",
-        _ => return chain(error),
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => "the client's certificate is not valid yet; check both clocks, or create it again",
+        Some(Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        )) => {
+            "tls.auth is on and the client's certificate is not for clients; create one with extendedKeyUsage=clientAuth"
+        }
+        Some(Error::AlertReceived(AlertDescription::UnknownCA)) => {
+            "the client does not trust tls.cert; give it the CA that signed tls.cert"
+        }
+        // Sent for a certificate of another name (by Go and rustls), and by some clients for an unknown CA.
+        Some(Error::AlertReceived(AlertDescription::BadCertificate | AlertDescription::CertificateUnknown)) => {
+            "the client rejects tls.cert: the name or address by which it reaches this server is not in tls.cert, or it \
+             does not trust the CA that signed tls.cert"
+        }
+        Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+            "tls.cert has expired or is not valid yet, by the clock of the client; run keyway check to see its dates"
+        }
+        Some(error) => return failure::text(error),
+        None => return chain(error),
     };
-    format!("{error}: {hint}")
+    format!("{}: {hint}", cause.map(failure::text).unwrap_or_default())
 }
 
 #[cfg(test)]

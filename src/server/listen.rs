@@ -12,18 +12,32 @@ const BACKLOG: i32 = 4096;
 
 /// The address cannot be used for listening.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", hint(.source))]
+#[error("cannot listen on {address}: {source}; {}", remedy(.source.kind(), .address.port()))]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process is using it",
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have this address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
-        _ => "",
+/// The first port that every user may listen on, by default. Source: ip(7), `ip_unprivileged_port_start`.
+const UNPRIVILEGED: u16 = 1024;
+
+/// What to do about an error of the system.
+fn remedy(error: io::ErrorKind, port: u16) -> &'static str {
+    match error {
+        io::ErrorKind::AddrInUse => {
+            "another process is using it, such as another server: stop that process, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have this address: use one that it has, or 0.0.0.0 for all of them"
+        }
+        io::ErrorKind::PermissionDenied if port < UNPRIVILEGED => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE: grant it, or choose a port from 1024 on"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the system does not permit it: check its security policy (SELinux, AppArmor, seccomp), or choose another port"
+        }
+        io::ErrorKind::Unsupported => "this machine does not support this kind of address: choose another one",
+        _ => "check the address and the network settings of this machine",
     }
 }
 
@@ -83,5 +97,15 @@ mod tests {
         assert!(error.contains("another process is using it"), "{error}");
         let error = listen("192.0.2.1:0".parse().unwrap()).unwrap_err().to_string();
         assert!(error.contains("does not have this address") && !error.contains("another process"), "{error}");
+    }
+
+    #[test]
+    fn a_port_that_only_root_may_use_and_one_that_is_forbidden_have_their_own_remedies() {
+        let denied = |port| remedy(io::ErrorKind::PermissionDenied, port);
+        assert!(denied(443).contains("CAP_NET_BIND_SERVICE") && !denied(7373).contains("CAP_NET_BIND_SERVICE"));
+        assert!(denied(7373).contains("SELinux"));
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable, io::ErrorKind::OutOfMemory] {
+            assert!(!remedy(kind, 443).contains("another server"), "{kind}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::policy::Policies;
 use crate::state::{Current, Running, State};
 use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::log;
-use crate::tls::{self, TlsError};
+use crate::tls;
 
 /// The path of reloads in the audit log. It is not an API.
 const AUDIT_PATH: &str = "/config/reload";
@@ -29,7 +29,7 @@ const AUDIT_PATH: &str = "/config/reload";
 /// Why a config cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The file has errors.
+    /// The file has errors, or the TLS files that it names.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A setting that requires a restart has changed.
@@ -42,9 +42,6 @@ pub enum SetupError {
         /// Its new value.
         new: String,
     },
-    /// The TLS files have errors.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The keystore cannot be used.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
@@ -62,11 +59,12 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
         warn!("{warning}");
     }
     let (options, is_required, store_files) =
-        (config.tls.clone(), config.certificate_required(), config.keystore.files());
-    let files = move || Ok::<_, TlsError>((tls::server_config(&options, is_required)?, digest(&store_files)));
-    let (tls, store_files) = tokio::task::spawn_blocking(files).await.map_err(|_| SetupError::Read)??;
+        (config.tls.clone(), config.certificate_required(), config.keystore.files_read_once());
+    let files = move || (tls::server_config(&options, is_required), digest(&store_files));
+    let (tls, store_files) = tokio::task::spawn_blocking(files).await.map_err(|_| SetupError::Read)?;
+    let tls = tls.map_err(|errors| errors.at(&config.source))?;
     for warning in &tls.warnings {
-        warn!("{warning}");
+        warn!("{}", warning.at(&config.source));
     }
     let same_store =
         current.filter(|current| current.config.keystore == config.keystore && current.store_files == store_files);
@@ -130,7 +128,7 @@ impl Reloader {
         let tls = [Some(&config.tls.key), Some(&config.tls.cert), config.tls.ca.as_ref()];
         let mut files = vec![file.to_owned()];
         files.extend(tls.into_iter().flatten().cloned());
-        files.extend(config.keystore.files());
+        files.extend(config.keystore.files_read_once());
         files.extend(config.included.iter().cloned());
         files
     }

@@ -7,41 +7,40 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use tracing::warn;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
-
-use super::TlsError;
 
 /// `tls.auth: off`: accepts any certificate, regardless of its issuer and validity; the policy decides by its key.
 pub fn any(required: bool, provider: &CryptoProvider) -> Arc<dyn ClientCertVerifier> {
     Arc::new(AnyCertificate { required, algorithms: provider.signature_verification_algorithms })
 }
 
+/// Whether chains of client certificates can end at this certificate.
+pub fn is_authority(certificate: &CertificateDer<'static>) -> bool {
+    RootCertStore::empty().add(certificate.clone()).is_ok()
+}
+
 /// `tls.auth: on`: the chain must end at one of `authorities` or at a root certificate of the system.
 ///
 /// # Errors
-/// [`TlsError::Verifier`] if there is no root certificate at all.
+/// [`VerifierBuilderError`] if there is no root certificate at all.
 pub fn chain(
     authorities: Vec<CertificateDer<'static>>,
     required: bool,
     provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
     let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        if let Err(error) = roots.add(authority) {
-            warn!(%error, "cannot use a certificate in tls.ca as a CA");
-        }
-    }
+    roots.add_parsable_certificates(authorities);
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         warn!(%error, "cannot read a root certificate of the system");
     }
     roots.add_parsable_certificates(system.certs);
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    Ok(if required { builder } else { builder.allow_unauthenticated() }.build()?)
+    if required { builder } else { builder.allow_unauthenticated() }.build()
 }
 
 /// Accepts every certificate, but verifies every signature.

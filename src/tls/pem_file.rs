@@ -52,7 +52,7 @@ pub enum FileProblem {
 ///
 /// # Errors
 /// [`FileProblem`]. One damaged section makes the file damaged.
-pub(super) fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
+pub fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
     sections(&read_bytes(file)?)
 }
 
@@ -60,7 +60,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Pem>, FileProblem> {
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn sections(text: &[u8]) -> Result<Vec<Pem>, FileProblem> {
+pub fn sections(text: &[u8]) -> Result<Vec<Pem>, FileProblem> {
     let begins = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();
     if begins == 0 {
         return Err(match text.trim_ascii() {
@@ -75,7 +75,11 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Pem>, FileProblem> {
     if sections.len() == begins { Ok(sections) } else { Err(FileProblem::Damaged) }
 }
 
-fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
+/// Reads a whole file of at most 1 MiB into memory that is wiped.
+///
+/// # Errors
+/// [`FileProblem`], if it cannot be read or is too large.
+pub fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let problem = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => FileProblem::NotFound,
         ErrorKind::IsADirectory => FileProblem::Directory,

@@ -1,5 +1,12 @@
 //! `keyway check`, and `keyway server` on the same files: errors are reported before anything is opened.
 
+mod connect;
+mod files;
+mod form;
+mod tls;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -16,10 +23,19 @@ const HEAD: &str = "address: @address@\nadmin:\n  identity: disabled\ntls:\n  ke
 /// A directory with a certificate and key.
 fn dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (certificate, key) = Client::new("server").pem();
-    std::fs::write(dir.path().join("server.cert"), certificate).unwrap();
-    std::fs::write(dir.path().join("server.key"), key).unwrap();
+    Client::server().write(dir.path(), "server");
     dir
+}
+
+/// [`HEAD`] with an admin and another keystore.
+fn with_keystore(keystore: &str) -> String {
+    let (head, _) = HEAD.split_once("keystore:").unwrap();
+    format!("{}keystore:\n  {keystore}\n", head.replace("disabled", A))
+}
+
+/// Sets the permissions of a file.
+fn chmod(file: &Path, mode: u32) {
+    fs::set_permissions(file, Permissions::from_mode(mode)).unwrap();
 }
 
 fn write(dir: &Path, text: &str) -> std::path::PathBuf {
@@ -36,11 +52,31 @@ fn check(file: &Path) -> Ended {
 #[test]
 fn a_good_config_is_ok() {
     let dir = dir();
-    let file = write(dir.path(), HEAD);
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    chmod(&keys, 0o700);
+    let file = write(dir.path(), &HEAD.replace("disabled", A));
     let ended = check(&file);
     let expected = Ended { code: Some(0), stdout: format!("{}: ok\n", file.display()), stderr: String::new() };
     assert_eq!(ended, expected);
-    assert!(!dir.path().join("keys").exists(), "nothing was opened");
+    assert_eq!(fs::read_dir(keys).unwrap().count(), 0, "nothing was opened");
+}
+
+#[test]
+fn a_config_that_lets_nobody_in_is_a_warning() {
+    let dir = dir();
+    for (admin, policies, is_warned) in [
+        ("disabled".to_owned(), String::new(), true),
+        ("_".to_owned(), "policy: {app: {allow: [/v1/status]}}\n".to_owned(), true),
+        ("disabled".to_owned(), format!("policy: {{app: {{identities: [{A}]}}}}\n"), false),
+        (A.to_owned(), String::new(), false),
+    ] {
+        let ended = check(&write(dir.path(), &format!("{}{policies}", HEAD.replace("disabled", &admin))));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let warning = ended.stderr.lines().find(|line| line.contains("nobody can use keys"));
+        assert_eq!(warning.is_some(), is_warned, "{admin}: {ended:?}");
+        assert!(warning.is_none_or(|line| line.contains("config.yml:3:13: admin.identity: ")), "{ended:?}");
+    }
 }
 
 #[test]
@@ -74,10 +110,9 @@ fn a_bad_config_is_refused_with_line_key_and_remedy() {
 #[test]
 fn what_has_no_effect_is_a_warning_that_strict_makes_an_error() {
     let shell = Shell::new();
-    let (certificate, key) = Client::new("server").pem();
-    let (cert, key) = (shell.file("server.cert", certificate), shell.file("server.key", key));
+    Client::server().write(shell.dir.path(), "server");
     let head =
-        format!("admin: {{identity: disabled}}\ntls: {{key: {key}, cert: {cert}}}\nkeystore: {{memory: {{}}}}\n");
+        format!("admin: {{identity: {A}}}\ntls: {{key: server.key, cert: server.cert}}\nkeystore: {{memory: {{}}}}\n");
     for (text, line, parts) in [
         (
             "policy:\n  app:\n    allow:\n    - /v1/key/crate/*\n",
@@ -93,7 +128,7 @@ fn what_has_no_effect_is_a_warning_that_strict_makes_an_error() {
             [(&["check", &file][..], 0, "warning: "), (&["check", "--strict", &file], 1, "error: ")]
         {
             let ended = shell.run(arguments);
-            assert_eq!(ended.code, Some(code), "{ended:?}");
+            assert_eq!((ended.code, ended.stderr.lines().count()), (Some(code), 1), "{ended:?}");
             for part in parts.iter().chain(&[word, &*format!("config.yml:{line}:")]) {
                 assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
             }
@@ -163,7 +198,8 @@ fn a_file_that_is_not_a_config_is_refused() {
 fn rules_for_apis_that_kes_dropped_are_warnings() {
     let dir = dir();
     let text = format!(
-        "{HEAD}policy:\n  old:\n    allow:\n    - /v1/policy/show/*\n    - /v1/identity/assign/*\n    - /v1/secret/*\n    - /v1/enclave/*\n"
+        "{HEAD}policy:\n  old:\n    allow:\n    - /v1/policy/show/*\n    - /v1/identity/assign/*\n    - /v1/secret/*\n    - /v1/enclave/*\n    \
+         identities: [{A}]\n"
     );
     let file = write(dir.path(), &text);
     let ended = check(&file);
@@ -196,6 +232,12 @@ fn secrets_of_a_bad_config_are_not_repeated() {
 #[test]
 fn the_configs_that_come_with_the_program_are_ok() {
     let dir = dir();
+    // What they name exists, empty.
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    chmod(&dir.path().join("keys"), 0o700);
+    fs::write(dir.path().join("keys.sqlite"), "").unwrap();
+    chmod(&dir.path().join("keys.sqlite"), 0o600);
+    fs::copy(dir.path().join("server.cert"), dir.path().join("postgres-ca.cert")).unwrap();
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let mut checked = 0;
     for entry in std::fs::read_dir(configs).unwrap() {
@@ -213,5 +255,6 @@ fn the_configs_that_come_with_the_program_are_ok() {
         checked += 1;
     }
     assert!(checked >= 4, "only {checked} configs");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no store was opened");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5, "no store was opened");
+    assert_eq!(fs::metadata(dir.path().join("keys.sqlite")).unwrap().len(), 0, "no database was created");
 }

@@ -171,9 +171,7 @@ async fn the_log_line_of_a_refusal_names_policy_rule_and_nearest_rule() {
 /// The template in a config of its own.
 fn template(shell: &Shell, arguments: &[&str]) -> String {
     let policy = shell.done(&[&["policy", "template", "minio"], arguments].concat());
-    let (certificate, key) = Client::new("server").pem();
-    shell.file("server.cert", certificate);
-    shell.file("server.key", key);
+    Client::server().write(shell.dir.path(), "server");
     let head = "admin: {identity: disabled}\ntls: {key: server.key, cert: server.cert}\nkeystore: {memory: {}}\n";
     shell.file("config.yml", format!("{head}{policy}\n"))
 }

@@ -1,10 +1,15 @@
 //! Clients: a key pair and the certificate that a server knows it by.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyway::identity::Identity;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, SanType, SignatureAlgorithm,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -34,6 +39,20 @@ impl Client {
         })
     }
 
+    /// A server with a certificate that clients accept, for the addresses of this machine.
+    pub fn server() -> Self {
+        Self::server_with(|_| {})
+    }
+
+    /// The same with changes to the certificate.
+    pub fn server_with(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::with_params("server", KeyPair::generate().unwrap(), |params| {
+            params.subject_alt_names =
+                vec![SanType::IpAddress([127, 0, 0, 1].into()), SanType::DnsName("localhost".try_into().unwrap())];
+            change(params);
+        })
+    }
+
     /// A client with a certificate to taste.
     pub fn with_params(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
@@ -57,6 +76,15 @@ impl Client {
     /// The private key in PKCS#8.
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
+    }
+
+    /// Writes `NAME.cert` and `NAME.key`, the key for its owner only.
+    pub fn write(&self, dir: &Path, name: &str) {
+        let (certificate, key) = self.pem();
+        std::fs::write(dir.join(format!("{name}.cert")), certificate).unwrap();
+        let file = dir.join(format!("{name}.key"));
+        std::fs::write(&file, key).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Certificate and key as PEM, the key last.

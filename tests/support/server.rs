@@ -125,13 +125,7 @@ impl Server {
     pub fn with(setup: Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [admin, app, ops, stranger] = ["admin", "app", "ops", "stranger"].map(Client::new);
-        let server = Client::with_params("server", rcgen::KeyPair::generate().unwrap(), |params| {
-            params.subject_alt_names = vec![
-                rcgen::SanType::IpAddress([127, 0, 0, 1].into()),
-                rcgen::SanType::DnsName("localhost".try_into().unwrap()),
-            ];
-        });
-        let (certificate, key) = setup.certificate.clone().unwrap_or_else(|| server.pem());
+        let (certificate, key) = setup.certificate.clone().unwrap_or_else(|| Client::server().pem());
         fs::write(dir.path().join("server.cert"), &certificate).unwrap();
         fs::write(dir.path().join("server.key"), key).unwrap();
         let identities = [("admin", &admin), ("app", &app), ("ops", &ops), ("stranger", &stranger)];

@@ -103,6 +103,20 @@ impl<'a> Field<'a> {
         expand::files(self.spot.node)
     }
 
+    /// Makes the position of this value, and of everything in it except items of lists, available after the file is
+    /// read.
+    pub(crate) fn note(&self) {
+        if self.errors() > 0 {
+            return; // positions are then not needed, and reading a mapping again would report its errors again
+        }
+        self.report.note(&self.spot());
+        if self.is_mapping() {
+            for (_, field) in self.entries() {
+                field.note();
+            }
+        }
+    }
+
     /// The number of errors in the file so far.
     pub(crate) fn errors(&self) -> usize {
         self.report.errors()

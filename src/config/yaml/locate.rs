@@ -1,12 +1,16 @@
 //! Finds the position of a node in the text. `serde_yaml` reports only the positions of errors, so the text is parsed
 //! again up to the node, where the parser fails on purpose.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A line and a column, both counted from 1.
 pub(crate) type Position = (usize, usize);
+
+/// The positions of settings, by their key paths.
+pub(crate) type Positions = BTreeMap<String, Position>;
 
 /// The position of the node with the path `at`, or of the key that belongs to it. An alias has the position of its
 /// anchor.
