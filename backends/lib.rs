@@ -14,6 +14,7 @@
 //! | `vault.rs`, `vault/` | the KV engine of HashiCorp Vault or OpenBao, as KES uses it |
 //! | `aws.rs`, `aws/` | AWS Secrets Manager, as KES uses it |
 //! | `pending.rs` | a store that is opened once its service is ready |
+//! | `trash.rs` | a store around a store, in which deleted values stay for a while |
 //! | `path.rs` | what the two backends that use files share |
 //! | `deadline.rs` | how the backends that use a network end what takes too long |
 //! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
@@ -54,6 +55,7 @@ pub mod postgres;
 mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod trash;
 mod value;
 #[cfg(feature = "vault")]
 pub mod vault;

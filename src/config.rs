@@ -30,6 +30,7 @@ use std::{fs, io};
 use backends::{BackendConfig, Name, Secret};
 use zeroize::Zeroizing;
 
+use crate::glob::Glob;
 use crate::identity::Identity;
 use crate::policy::Policy;
 use crate::routes::{Api, Route};
@@ -69,8 +70,12 @@ pub struct Config {
     pub log: Log,
     /// `keys`: keys that are created at start if they do not exist.
     pub keys: Vec<Name>,
+    /// `protect`: keys that cannot be deleted through the API, not even by the admin. Default none. Not a key of KES.
+    pub protect: Vec<Glob>,
     /// `keystore`: where keys are stored. Required, exactly one.
     pub keystore: BackendConfig,
+    /// `keystore.trash`: how long deleted keys stay in the keystore, to be restored. Default: they do not. Not in KES.
+    pub trash: Option<Duration>,
     /// The files whose contents are values of the config (`${file:PATH}`).
     pub included: Vec<PathBuf>,
     /// Settings that are valid but probably not intended.

@@ -16,8 +16,8 @@
 //! | [`telemetry`] | log, audit events and metrics, through streams that never wait for a reader |
 //!
 //! Beside it: [`cli`] has one file per command, [`client`] sends requests to servers, [`transfer`] moves keys between
-//! stores and backups without a server, [`wire`] is what servers and clients write alike, [`process`] what the server
-//! asks of the operating system.
+//! stores and backups without a server, [`wire`] is what servers and clients write alike, [`glob`] patterns for names, [`process`]
+//! what the server asks of the operating system.
 //!
 //! # What always holds
 //! - A key that was answered with 200 is durable; no key is ever overwritten. (`backends`, the contract of `Store`)
@@ -34,6 +34,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod crypto;
+pub mod glob;
 pub mod identity;
 pub mod keys;
 pub mod policy;

@@ -3,7 +3,6 @@
 //! | module | holds |
 //! |---|---|
 //! | `keystore` | one of the two keystores: opening it, listing all of its keys, telling it apart from the other |
-//! | [`glob`] | selects keys by a pattern |
 //! | `survey` | the state of one key in both keystores; read-only |
 //! | `deliver` | writes one key to a store: creates or replaces it, reads it back and compares |
 //! | [`migrate`](mod@migrate), [`verify`](mod@verify) | the commands: survey, act on the findings, report |
@@ -26,7 +25,6 @@
 
 pub mod backup;
 mod deliver;
-pub mod glob;
 mod keystore;
 pub mod migrate;
 pub mod progress;

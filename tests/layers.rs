@@ -10,20 +10,21 @@ use std::path::Path;
 /// The rooms from top to bottom, each with those that it uses.
 #[rustfmt::skip]
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["api", "client", "config", "crypto", "identity", "policy", "process", "routes", "server", "state", "telemetry", "tls", "transfer", "wire"]),
+    ("cli", &["api", "client", "config", "crypto", "glob", "identity", "policy", "process", "routes", "server", "state", "telemetry", "tls", "transfer", "wire"]),
     ("server", &["api", "config", "identity", "keys", "policy", "process", "routes", "state", "telemetry", "tls"]),
-    ("api", &["crypto", "identity", "keys", "policy", "process", "routes", "state", "telemetry", "tls", "wire"]),
+    ("api", &["crypto", "glob", "identity", "keys", "policy", "process", "routes", "state", "telemetry", "tls", "wire"]),
     ("state", &["config", "identity", "keys", "policy", "telemetry"]),
     ("keys", &["crypto", "telemetry"]),
     ("telemetry", &["config", "process", "wire"]),
     ("client", &["identity", "policy", "tls", "wire"]),
     ("tls", &["config", "identity"]),
-    ("config", &["identity", "policy", "routes"]),
+    ("config", &["glob", "identity", "policy", "routes"]),
     ("policy", &["identity"]),
     ("identity", &["crypto", "wire"]),
-    ("transfer", &["crypto", "wire"]),
+    ("transfer", &["crypto", "glob", "wire"]),
     ("wire", &["crypto"]),
     ("crypto", &[]),
+    ("glob", &[]),
     ("routes", &[]),
     ("process", &[]),
 ];

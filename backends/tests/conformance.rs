@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use backends::{BackendConfig, Store, conformance};
+use backends::trash::Trash;
+use backends::{BackendConfig, Store, Value, conformance};
 
 use crate::support::{fs, sqlite};
 
@@ -36,6 +38,14 @@ async fn sqlite_keeps_the_contract() {
     })
     .await;
     conformance::survives_reopening(|| async { sqlite(&root.path().join("reopened")).await }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_with_a_trash_keeps_the_contract() {
+    // Deleted values are kept with a head.
+    let lengths = conformance::Lengths { most: Value::MAX_LEN - 128, ..conformance::Lengths::default() };
+    conformance::run_within(lengths, || async { Trash::around(memory().await, Duration::from_hours(1)) }).await;
+    conformance::run(|| async { Trash::hidden_in(memory().await) }).await;
 }
 
 #[tokio::test]

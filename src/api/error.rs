@@ -13,6 +13,7 @@ use backends::{Operation, StoreError, chain};
 use serde::Serialize;
 
 use crate::crypto::key::Algorithm;
+use crate::glob::Glob;
 use crate::keys::{KeysError, Outage};
 use crate::policy::Refusal;
 use crate::state::limits::{BODY_MEMORY, LimitExceeded};
@@ -41,6 +42,9 @@ pub enum ApiError {
     /// The client's policy does not allow the request.
     #[error("not authorized: insufficient permissions")]
     NotAuthorized(#[from] Refusal),
+    /// The config protects the key from being deleted.
+    #[error("key is protected: it matches '{0}' in the server's config")]
+    Protected(Glob),
     /// The argument is not a valid key name.
     #[error("key name '{0}' is empty, too long or contains invalid characters")]
     InvalidKeyName(String),
@@ -188,7 +192,7 @@ impl ApiError {
             | Self::InvalidImportBody
             | Self::KeyExists
             | Self::NotAuthentic => StatusCode::BAD_REQUEST,
-            Self::NotAuthorized(_) => StatusCode::FORBIDDEN,
+            Self::NotAuthorized(_) | Self::Protected(_) => StatusCode::FORBIDDEN,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Withheld { .. } => StatusCode::CONFLICT,

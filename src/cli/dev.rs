@@ -80,6 +80,8 @@ impl Dev {
             startup: config::Startup::Fail,
             log: config::Log::default(),
             keys: Vec::new(),
+            protect: Vec::new(),
+            trash: None,
             keystore: backends::BackendConfig::Sqlite { path: self.directory.join(DATABASE) },
             included: Vec::new(),
             warnings: Vec::new(),

@@ -8,6 +8,7 @@ mod hmac;
 mod import;
 mod info;
 mod ls;
+mod restore;
 mod rm;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Ls(ls::Args),
     /// Delete keys.
     Rm(rm::Args),
+    /// Restore a deleted key from the trash of a keystore, without a server.
+    Restore(restore::Args),
     /// Encrypt a message.
     Encrypt(encrypt::Args),
     /// Decrypt a ciphertext.
@@ -51,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Info(args) => info::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Rm(args) => rm::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Encrypt(args) => encrypt::run(args),
         Command::Decrypt(args) => decrypt::run(args),
         Command::Dek(args) => dek::run(args),

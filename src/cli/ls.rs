@@ -9,7 +9,7 @@ use super::names::{list_all, list_identities, note_exact_pattern};
 use super::terminal::output::Form;
 use super::{exit, print_error};
 use crate::client::{Client, ClientError};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `keyway ls`.
 #[derive(Debug, clap::Args)]

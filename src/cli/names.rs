@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::{exit, print_error};
 use crate::client::responses::{Identities, Names};
 use crate::client::{Client, ClientError, path};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 use crate::wire::CONTINUE;
 
 /// Runs an action for each name. A failure is printed and the next name follows, unless no server is available. The

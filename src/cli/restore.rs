@@ -13,11 +13,11 @@ use super::exit::Usage;
 use super::given::{self, STANDARD};
 use super::stores::{BulkArgs, prepare, read_keystore};
 use super::terminal::passphrase::Passphrase;
+use crate::glob::Glob;
 use crate::transfer::Keystore;
 use crate::transfer::backup::file::BackupFile;
 use crate::transfer::backup::lock::{Key, identities};
 use crate::transfer::backup::restore::{Options, check, restore};
-use crate::transfer::glob::Glob;
 
 /// What follows the options in the help.
 const HELP: &str = "\

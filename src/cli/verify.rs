@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use super::given;
 use super::stores::{BulkArgs, prepare, read_keystore};
+use crate::glob::Glob;
 use crate::transfer::Keystore;
-use crate::transfer::glob::Glob;
 use crate::transfer::verify::verify;
 
 /// What follows the options in the help.

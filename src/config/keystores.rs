@@ -1,6 +1,8 @@
 //! The section `keystore`: one function per kind; that of Vault is in `vault.rs`. `backends` documents the settings and
 //! checks their bounds.
 
+use std::time::Duration;
+
 use backends::{BackendConfig, aws, postgres, vault};
 
 use super::values::{any, duration, flag, number, path, secret};
@@ -8,6 +10,7 @@ use super::yaml::field::{Field, Text};
 use super::yaml::section::{Section, unknown};
 
 pub(super) const KEYSTORE: [&str; 6] = ["fs", "sqlite", "memory", "postgres", "vault", "aws"];
+pub(super) const TRASH: &str = "trash";
 const PATH: [&str; 1] = ["path"];
 const POSTGRES: [&str; 16] = [
     "url",
@@ -47,10 +50,22 @@ pub(super) const KEYS: [(&str, &[&[&str]]); 5] = [
 /// Keystores of KES that are not supported.
 const KEYSTORES_OF_KES: [&str; 5] = ["gcp", "azure", "fortanix", "gemalto", "entrust"];
 
+/// How long deleted keys stay in the keystore; `None` if they do not.
+pub(super) fn trash(top: &Section<'_>) -> Option<Duration> {
+    let keystore = top.get("keystore").filter(|keystore| keystore.is_mapping())?;
+    let (_, field) = keystore.entries().into_iter().find(|(name, _)| *name == TRASH)?;
+    let keep = field.parse(|text| {
+        let days = text.as_str().strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        days.map_or_else(|| duration(text), |days| Ok(Duration::from_hours(24) * days))
+    });
+    keep.filter(|keep| !keep.is_zero())
+}
+
 /// The keystore; exactly one is required. `None` only if the report contains an error.
 pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
     let available = KEYSTORE.join(", ");
     let mut entries = top.get("keystore").map(Field::entries).unwrap_or_default();
+    entries.retain(|(name, _)| *name != TRASH);
     if entries.len() > 1 {
         // As KES: a section without content is not there.
         entries.retain(|(name, field)| {

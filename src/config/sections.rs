@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use backends::{BackendConfig, Name, Secret};
 
-use super::keystores::keystore;
+use super::keystores::{keystore, trash};
 use super::policies::policies;
 use super::values::{
     IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, problem, warn_if_unmatchable,
@@ -17,12 +17,13 @@ use super::yaml::section::Section;
 use super::{
     ApiOptions, Audit, Cache, Config, Format, Level, Limits, Log, Overrides, Proxy, Source, Startup, Tls, address,
 };
+use crate::glob::Glob;
 use crate::identity::Identity;
 use crate::routes::{self, Access, Api, ROUTES};
 
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "version", "address", "admin", "tls", "api", "policy", "cache", "probe", "limits", "startup", "log", "keys",
-    "keystore",
+    "protect", "keystore",
 ];
 const ADMIN: [&str; 1] = ["identity"];
 const TLS: [&str; 6] = ["key", "cert", "password", "ca", "auth", "proxy"];
@@ -50,6 +51,7 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
     let (policies, identities) = policies(&top, admin.as_ref());
     let (api, cache, log, keys) = (apis(&top), cache(&top), log(&top), keys(&top));
     let (probe, limits, startup) = (probe(&top, address), limits(&top), startup(&top));
+    let (protect, trash) = (protect(&top), trash(&top));
     let keystore = keystore(&top);
     for field in ["admin", "tls", "keystore"].into_iter().filter_map(|key| top.get(key)) {
         field.note();
@@ -67,7 +69,9 @@ pub(super) fn config(root: Field<'_>, overrides: &Overrides) -> Option<Config> {
         startup,
         log,
         keys,
+        protect,
         keystore: keystore?,
+        trash,
         included: Vec::new(),
         warnings: Vec::new(),
         source: Source::default(),
@@ -308,11 +312,19 @@ fn keys(top: &Section<'_>) -> Vec<Name> {
     names
 }
 
+fn protect(top: &Section<'_>) -> Vec<Glob> {
+    let items = top.get("protect").map(Field::items).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| item.parse_required("set it to a pattern for names of keys", parsed::<Glob>))
+        .collect()
+}
+
 /// Every key of a config file, for the test of the reference config.
 #[cfg(test)]
 pub(super) fn keys_of_the_reference() -> impl Iterator<Item = &'static str> {
     let policy = &super::policies::POLICY;
     let sections: [&[&str]; 13] =
         [&TOP, &ADMIN, &TLS, &PROXY, &HEADER, &API, policy, &CACHE, &EXPIRY, &PROBE, &LIMITS, &LOG, &KEY];
-    sections.into_iter().flatten().copied().chain(super::keystores::KEYSTORE)
+    sections.into_iter().flatten().copied().chain(super::keystores::KEYSTORE).chain([super::keystores::TRASH])
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backends::trash::Trash;
 use backends::{BackendConfig, Name, Operation, Store, StoreError, chain, open, open_later};
 use tracing::{error, info, warn};
 
@@ -80,14 +81,14 @@ pub(super) async fn open_at_start(config: &Config, running: &Arc<Running>) -> Re
     }
     match open(&config.keystore).await {
         Ok(store) => {
-            let keys = Keys::new(store, settings(config), running.metrics.keystore.clone());
+            let keys = keys_in(store, config, running);
             or_close(&keys, create_missing(&keys, &config.keys, config.admin.as_str()).await).await?;
             Ok(keys)
         }
         Err(error) if config.startup == Startup::Wait && error.is_worth_waiting() => {
             warn!(kind, reason = chain(&error), "the keystore is not ready; starting anyway and retrying");
             let store = open_later(config.keystore.clone(), error);
-            let keys = Keys::new(store, settings(config), running.metrics.keystore.clone());
+            let keys = keys_in(store, config, running);
             keys.set_pending();
             let _ = keys.ping().await; // it is known to be down from the start
             let created = create_missing_later(keys.clone(), config.keys.clone(), config.admin.to_string());
@@ -113,7 +114,7 @@ pub(super) async fn open_at_reload(
     let opened = config.keystore.clone().open_existing().await;
     let store = opened.map_err(|source| KeystoreError::Open { kind, source })?;
     let Some(store) = store else { return Err(KeystoreError::Absent { place }) };
-    let keys = Keys::new(store.clone(), settings(config), running.metrics.keystore.clone());
+    let keys = keys_in(store.clone(), config, running);
     let checked = if in_use.is_same_place(&config.keystore) {
         create_missing(&keys, &config.keys, config.admin.as_str()).await
     } else {
@@ -121,6 +122,15 @@ pub(super) async fn open_at_reload(
     };
     or_close(&keys, checked).await?;
     Ok(keys)
+}
+
+/// The cache in front of an open keystore. Entries of a trash are never keys; deletes create them if the config says so.
+fn keys_in(store: Arc<dyn Store>, config: &Config, running: &Running) -> Keys {
+    let store = match config.trash {
+        Some(keep) => Trash::around(store, keep),
+        None => Trash::hidden_in(store),
+    };
+    Keys::new(store, settings(config), running.metrics.keystore.clone())
 }
 
 /// Makes sure that another keystore contains keys, and these.

@@ -66,8 +66,11 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
     for warning in &tls.warnings {
         warn!("{}", warning.at(&config.source));
     }
-    let same_store =
-        current.filter(|current| current.config.keystore == config.keystore && current.store_files == store_files);
+    let is_same = |current: &&State| {
+        let (old, new) = (&current.config, &config);
+        old.keystore == new.keystore && old.trash == new.trash && current.store_files == store_files
+    };
+    let same_store = current.filter(is_same);
     let keys = match (same_store, current) {
         (Some(same), _) => {
             let added: Vec<_> = config.keys.iter().filter(|name| !same.config.keys.contains(name)).cloned().collect();

@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backends::trash::Trash;
 use backends::{BackendConfig, Name, Store, StoreError};
 
-use super::glob::Glob;
 use super::retry::retrying;
+use crate::glob::Glob;
 
 /// Names requested per page. Some stores scan all names for each page, so most keystores should fit in one page.
 const PAGE: usize = 100_000;
@@ -100,7 +101,7 @@ impl Keystore {
         let label = label(file, config);
         reject_memory(config, &label)?;
         match Box::pin(backends::open(&config.clone().for_bulk())).await {
-            Ok(store) => Ok(Self { store: Some(store), label }),
+            Ok(store) => Ok(Self { store: Some(Trash::hidden_in(store)), label }),
             Err(source) => Err(KeystoreError::Open { label, source }),
         }
     }
@@ -204,7 +205,11 @@ fn reject_memory(config: &BackendConfig, label: &str) -> Result<(), KeystoreErro
 async fn open_existing(config: &BackendConfig, label: &str) -> Result<Option<Arc<dyn Store>>, KeystoreError> {
     reject_memory(config, label)?;
     let opened = Box::pin(config.clone().for_bulk().open_existing()).await;
-    opened.map_err(|source| KeystoreError::Open { label: label.to_owned(), source })
+    match opened {
+        // Deleted keys in a trash are not keys.
+        Ok(store) => Ok(store.map(Trash::hidden_in)),
+        Err(source) => Err(KeystoreError::Open { label: label.to_owned(), source }),
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::error::Error as _;
 use backends::{Name, StoreError, Value};
 
 use super::deliver::{self, Delivered, TEMPORARY_PREFIX, Undelivered};
-use super::glob::Glob;
 use super::keystore::{Keystore, KeystoreError};
 use super::report::{Outcome, Report};
 use super::survey::{Finding, compare};
 use super::workers::{Workers, outage};
 use crate::crypto::key::Key;
+use crate::glob::Glob;
 
 /// What to do if the target has a different value for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use backends::Name;
 
-use super::glob::Glob;
 use super::keystore::{Keystore, KeystoreError};
 use super::report::{Outcome, Report};
 use super::survey::{Finding, compare};
 use super::workers::Workers;
+use crate::glob::Glob;
 
 /// Compares every key of `source` with its counterpart in `target`. Keys that exist only in the target are reported,
 /// but are not a failure.

@@ -12,6 +12,7 @@ fn every_command_shows_an_example_that_calls_it() {
         "key info",
         "key ls",
         "key rm",
+        "key restore",
         "key encrypt",
         "key decrypt",
         "key dek",

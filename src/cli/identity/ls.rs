@@ -7,7 +7,7 @@ use crate::cli::names::{list_identities, note_exact_pattern};
 use crate::cli::terminal::output::{Form, printable};
 use crate::client::responses::IdentityInfo;
 use crate::client::{Client, path};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `keyway identity ls`.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::migrate;
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `kes migrate`.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use crate::cli::names::{list_matching, note_exact_pattern};
 use crate::cli::terminal::output::{DIM, Form, printable, second, time};
 use crate::client::responses::Description;
 use crate::client::{ClientError, path};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `keyway key ls`.
 #[derive(Debug, clap::Args)]

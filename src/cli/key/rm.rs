@@ -11,7 +11,7 @@ use crate::cli::names::{for_each, list_all};
 use crate::cli::terminal::output::{Output, confirm_done, printable};
 use crate::cli::{print_error, terminal};
 use crate::client::{Client, path};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `keyway key rm`.
 #[derive(Debug, clap::Args)]

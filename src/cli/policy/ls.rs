@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::connection::Query;
 use crate::cli::names::{list_all, note_exact_pattern};
 use crate::cli::terminal::output::{Form, printable};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 
 /// The arguments of `keyway policy ls`.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,7 @@ use backends::{Name, Value};
 use time::OffsetDateTime;
 
 use super::file::{BackupFile, FileError};
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 use crate::transfer::report::{Outcome, Report};
 use crate::transfer::{Delivered, Finding, Keystore, Undelivered, Workers, check_target, checksum, create};
 

@@ -11,7 +11,7 @@ use super::file::{Destination, FileError, Sink, flush};
 use super::format::Writer;
 use super::lock::Lock;
 use crate::crypto::key::Key;
-use crate::transfer::glob::Glob;
+use crate::glob::Glob;
 use crate::transfer::report::{Outcome, Report};
 use crate::transfer::{Keystore, KeystoreError, Workers};
 

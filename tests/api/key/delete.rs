@@ -8,8 +8,9 @@ use std::time::Duration;
 use keyway::crypto::key::Key;
 
 use crate::api::{Session, field, unbase64};
-use crate::support::Server;
+use crate::support::program::run;
 use crate::support::server::send;
+use crate::support::{Server, Setup};
 
 #[tokio::test]
 async fn a_deleted_key_is_gone_at_once_although_it_was_cached() {
@@ -49,6 +50,63 @@ async fn of_many_clients_that_delete_a_key_exactly_one_has_done_it() {
             done += u32::from(answer.status == 200);
         }
         assert_eq!(done, 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_protected_key_is_deleted_by_nobody() {
+    let extra = "protect: ['minio-*', exactly]\n".to_owned();
+    let server = Server::with(Setup { extra, ..Setup::default() });
+    let admin = Session::admin(&server);
+    for (name, pattern) in [("minio-key", Some("minio-*")), ("exactly", Some("exactly")), ("exactly-not", None)] {
+        admin.create(name).await;
+        let answer = admin.delete(&format!("/v1/key/delete/{name}")).await;
+        match pattern {
+            Some(pattern) => {
+                let message = format!("key is protected: it matches '{pattern}' in the server's config");
+                assert_eq!((answer.status, answer.message()), (403, message));
+                admin.data_key(name).await;
+            }
+            None => assert_eq!(answer.status, 200),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_key_stays_in_the_trash_and_decrypts_again_when_it_is_restored() {
+    for keystore in ["fs: {path: @dir@/keys}\ntrash: 30d", "sqlite: {path: @dir@/keys.db}\ntrash: 1h"] {
+        let server = Server::on(keystore);
+        let admin = Session::admin(&server);
+        for name in ["key", "other"] {
+            admin.create(name).await;
+        }
+        let (plaintext, ciphertext) = admin.data_key("key").await;
+        assert_eq!(admin.delete("/v1/key/delete/key").await.status, 200);
+        assert_eq!(admin.put("/v1/key/generate/key", None).await.status, 404);
+        assert_eq!(admin.get("/v1/key/list/").await.json()["names"], serde_json::json!(["other"]), "{keystore}");
+
+        let config = server.dir.path().join("config.yml").display().to_string();
+        let restore = |arguments: &[&str]| run([&["key", "restore", "--config", &config], arguments].concat());
+        let listed = restore(&[]);
+        let [line] = listed.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{listed:?}") };
+        let fields: Vec<_> = line.split('\t').collect();
+        assert!(fields[0] == "key" && fields[2].starts_with("keyway-trash-"), "{line}");
+        assert_eq!(restore(&["other"]).code, Some(4), "it was not deleted");
+        // Copies leave the trash out.
+        let to = server.dir.path().join("to.yml");
+        std::fs::write(&to, format!("version: v1\nkeystore: {{fs: {{path: {}/copy}}}}\n", server.dir.path().display()))
+            .unwrap();
+        let migrated = run(["migrate", "--from", &config, "--to", &to.display().to_string()]);
+        assert_eq!(migrated.code, Some(0), "{migrated:?}");
+        assert_eq!(std::fs::read_dir(server.dir.path().join("copy")).unwrap().count(), 1);
+
+        let restored = restore(&["key"]);
+        assert_eq!(restored.code, Some(0), "{restored:?}");
+        tokio::time::sleep(Duration::from_millis(1100)).await; // as long as "not found" is cached
+        assert_eq!(admin.decrypt("key", &ciphertext).await.json()["plaintext"], plaintext, "{keystore}");
+        assert_eq!(restore(&[]).stdout, "");
+        assert_eq!(restore(&["key"]).code, Some(4));
+        assert_eq!(admin.get("/v1/key/list/").await.json()["names"], serde_json::json!(["key", "other"]));
     }
 }
 
