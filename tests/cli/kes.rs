@@ -1,6 +1,8 @@
 //! The program under the name `kes`: what scripts got from KES they get from it. `tests/vectors/kes-cli.json` holds what
 //! KES printed, in a pipe and on a terminal.
 
+mod names;
+
 use regex::Regex;
 use serde::Deserialize;
 
@@ -174,46 +176,23 @@ fn flags_take_every_form_that_scripts_use() {
 }
 
 #[test]
-fn every_variable_of_kes_and_of_minio_is_read() {
+fn audit_events_are_one_line_of_json_each_and_nothing_else() {
     let server = server();
-    let api_key = keyway::identity::api_key::ApiKey::generate().unwrap();
-    let (certificate, key) = server.admin.pem();
-    let shell = || Shell::new().called("kes");
-    let url = server.url("");
-    let bare = server.address.to_string();
-    let plain = format!("http://{bare}");
-    for (variable, value) in [
-        ("KES_SERVER", &url),
-        ("MINIO_KES_SERVER", &url),
-        ("MINIO_KMS_KES_ENDPOINT", &url),
-        ("KES_SERVER", &bare),
-        ("KES_SERVER", &plain),
-    ] {
-        let shell = shell();
-        let (key, certificate) = (shell.file("k", &key), shell.file("c", &certificate));
-        let shell = shell.set("KES_CLIENT_KEY", &key).set("KES_CLIENT_CERT", &certificate).set(variable, value);
-        assert!(shell.done(&["status", "-k", "-s"]).contains(&bare), "{variable}={value}");
+    let shell = kes(&server);
+    let (identity, time) = (server.admin.identity(), r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z");
+    let event = format!(
+        r#"^\{{"time":"{time}","request":\{{"ip":"127.0.0.1","path":"/v1/(key/list/|log/audit)","identity":"{identity}"\}},"response":\{{"code":200,"time":\d+\}}\}}$"#
+    );
+    for arguments in [&["log", "-k", "--audit", "--json"][..], &["log", "-k", "--json"]] {
+        let mut log = shell.start(arguments);
+        let events = log.wait_for(|log| {
+            shell.done(&["key", "ls", "-k"]);
+            Some(log.stdout()).filter(|text| text.contains("/v1/key/list/") && text.ends_with('\n'))
+        });
+        let event = Regex::new(&event).unwrap();
+        assert!(events.lines().all(|line| event.is_match(line)), "{events}");
+        assert_eq!(log.stderr(), "");
     }
-    for (key_variable, certificate_variable) in [
-        ("KES_CLIENT_KEY", "KES_CLIENT_CERT"),
-        ("MINIO_KES_CLIENT_KEY", "MINIO_KES_CLIENT_CERT"),
-        ("MINIO_KES_KEY_FILE", "MINIO_KES_CERT_FILE"),
-        ("KES_CLIENT_TLS_KEY_FILE", "KES_CLIENT_TLS_CERT_FILE"),
-    ] {
-        let shell = shell();
-        let (key, certificate) = (shell.file("k", &key), shell.file("c", &certificate));
-        let shell = shell.set(key_variable, &key).set(certificate_variable, &certificate).set("KES_SERVER", &url);
-        assert!(shell.done(&["identity", "info", "-k"]).contains(server.admin.identity().as_str()), "{key_variable}");
-    }
-    for variable in ["KES_API_KEY", "MINIO_KES_API_KEY", "MINIO_KMS_KES_API_KEY"] {
-        let shell = shell().set(variable, api_key.to_text().as_str()).set("KES_SERVER", &url);
-        let refused = shell.fails(1, &["status", "-k"]);
-        assert!(refused.contains("not authorized"), "{variable}: {refused}");
-    }
-    let shell = shell().set("KES_SERVER", &url);
-    let file = shell.file("api.key", format!("{}\n", api_key.to_text().as_str()));
-    let refused = shell.set("KES_API_KEY_FILE", &file).fails(1, &["status", "-k"]);
-    assert!(refused.contains("not authorized"), "{refused}");
 }
 
 #[test]
