@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
@@ -67,8 +68,8 @@ const OLD_COMMANDS: [(&[&str], &str); 24] = [
     (&["--proxy"],                  "set the variable HTTPS_PROXY"),
 ];
 
-/// Flags before a command.
-const FLAGS: [&str; 5] = ["-h", "--help", "-v", "-V", "--version"];
+/// What is no command, and means the same as to `keyway`.
+const COMMON: [&str; 6] = ["help", "-h", "--help", "-v", "-V", "--version"];
 
 /// The exit code of every failure.
 const FAILED: u8 = 1;
@@ -107,7 +108,7 @@ enum Command {
 pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let first = arguments.get(1)?.to_str()?;
     let Some((_, below)) = COMMANDS.iter().find(|(name, _)| *name == first) else {
-        let is_ours = FLAGS.contains(&first) || super::Cli::has_command(&[first]);
+        let is_ours = COMMON.contains(&first) || super::Cli::has_command(&[first]);
         return (!is_ours).then(|| fail(&no_command(arguments, first)));
     };
     if let Some(second) = arguments.get(2).and_then(|second| second.to_str())
@@ -119,6 +120,10 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let parsed = as_go_parses(Cli::command()).try_get_matches_from(arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
+        Err(help) if matches!(help.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) => {
+            let _ = help.print(); // the reader of the help has left
+            return Some(ExitCode::from(FAILED));
+        }
         Err(error) if error.use_stderr() => {
             if let Some(new) = new_name(arguments) {
                 return Some(fail(&anyhow!("not a kes command any more: {new}. See 'kes --help'")));

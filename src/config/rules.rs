@@ -3,7 +3,7 @@
 use crate::routes::{Argument, ROUTES};
 
 /// An API that KES had once.
-struct Removed {
+pub(super) struct Removed {
     /// Its path.
     path: &'static str,
     /// What to do with a rule for it.
@@ -57,15 +57,19 @@ pub(super) fn problem(rule: &str) -> Option<String> {
         Some(prefix) => ROUTES.iter().any(|route| route.has_path_with_prefix(prefix)),
         None => ROUTES.iter().any(|route| route.has_path(rule)),
     };
-    let matches_removed = |removed: &&Removed| match rule.strip_suffix('*') {
-        Some(prefix) => removed.path.starts_with(prefix) || prefix.starts_with(removed.path),
-        None => rule.starts_with(removed.path) || removed.path.strip_suffix('/') == Some(rule),
-    };
-    match REMOVED.iter().find(matches_removed) {
+    match removed_api(rule) {
         _ if matches_api => None,
         Some(removed) => Some(replacement(removed, rule)),
         None => Some(explain(rule)),
     }
+}
+
+/// The API that KES has removed which a rule is for, the first of several.
+pub(super) fn removed_api(rule: &str) -> Option<&'static Removed> {
+    REMOVED.iter().find(|removed| match rule.strip_suffix('*') {
+        Some(prefix) => removed.path.starts_with(prefix) || prefix.starts_with(removed.path),
+        None => rule.starts_with(removed.path) || removed.path.strip_suffix('/') == Some(rule),
+    })
 }
 
 /// What to do with a rule for an API that KES has removed.

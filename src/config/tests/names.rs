@@ -209,6 +209,17 @@ fn a_rule_for_any_path_that_kes_ever_served_is_a_warning_at_most_and_names_what_
         let is_api =
             crate::routes::ROUTES.iter().any(|route| route.paths().any(|own| own.trim_end_matches('/') == bare));
         assert_eq!(is_api, *now == Fate::Served, "{path}");
+        let options = with_head(&format!("api: {{'{path}': {{timeout: 3s}}}}\n")).unwrap();
+        let warned = lines(&options.warnings).join("");
+        let expected = match now {
+            Fate::Served if path == "/ready" => "is an alias of /v1/ready; use /v1/ready instead",
+            Fate::Served => "",
+            Fate::Gone => "belongs to an API that KES has removed, and has no effect; remove it",
+            Fate::NotAnApi => "is not the path of an API and has no effect; did you mean",
+        };
+        if options.warnings.len() != usize::from(!expected.is_empty()) || !warned.contains(expected) {
+            failures.push(format!("options of {path}: {warned}"));
+        }
         for (rule, says) in rules {
             for (list, nothing) in [("allow", "allows nothing: "), ("deny", "denies nothing: ")] {
                 let config = with_head(&format!("policy: {{minio: {{{list}: ['{rule}']}}}}\n")).unwrap();
