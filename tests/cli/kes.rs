@@ -6,6 +6,7 @@ mod names;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::support::program::Ended;
 use crate::support::shell::mode;
 use crate::support::{Server, Setup, Shell};
 
@@ -195,6 +196,65 @@ fn audit_events_are_one_line_of_json_each_and_nothing_else() {
     }
 }
 
+/// The text on a terminal, without its colors.
+fn plain(screen: &str) -> String {
+    Regex::new("\u{1b}\\[[0-9;]*m").unwrap().replace_all(screen, "").replace('\r', "")
+}
+
+#[test]
+fn streams_on_a_terminal_are_lines_for_people_until_ctrl_c() {
+    let server = server();
+    let shell = kes(&server);
+    let identity = server.admin.identity();
+    let identity = &identity.as_str()[..12];
+    let pattern = |line: &str| Regex::new(&format!("(?m){line}")).unwrap();
+    for (arguments, last, line) in [
+        (
+            &["log", "-k"][..],
+            "/v1/log/audit",
+            pattern(&format!(r"  200  /v1/log/audit +{identity}  127\.0\.0\.1  \d+\.\d ms$")),
+        ),
+        (&["metric", "-k"], "kes_system_mem_stack_used", pattern(r"^kes_http_request_success +\d+$")),
+    ] {
+        let ended = shell.terminal(arguments, &[(last, "\u{3}")]);
+        let screen = plain(&ended.stdout);
+        assert!(line.is_match(&screen) && !screen.contains('{'), "{arguments:?}: {screen}");
+    }
+}
+
+#[test]
+fn a_development_server_prints_the_api_key_of_the_admin_after_its_label() {
+    let shell = Shell::new().called("kes");
+    let mut dev = shell.start(&["server", "--dev", "--addr", "127.0.0.1:0"]);
+    let label = Regex::new(r"(?m)^API Key    (kes:v1:[A-Za-z0-9+/]+=*)$").unwrap();
+    let api_key = dev.wait_for(|dev| label.captures(&dev.stdout()).map(|found| found[1].to_owned()));
+    let server = dev.address().to_string();
+    let shell = shell.set("MINIO_KES_API_KEY", &api_key).set("MINIO_KES_SERVER", &server);
+    assert!(shell.done(&["identity", "info", "-k"]).contains("Role        Admin"));
+}
+
+#[test]
+fn a_migration_prints_the_same_report_in_a_pipe_and_on_a_terminal() {
+    let server = server();
+    let shell = kes(&server);
+    shell.done(&["key", "create", "-k", "a", "b"]);
+    let keystore = |path: &str| format!("keystore:\n  fs:\n    path: {path}\n");
+    let from = shell.file("from.yml", keystore(&server.dir.path().join("keys").display().to_string()));
+    let report = |name: &str, ended: Ended| {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let screen = plain(&ended.stdout);
+        let lines: Vec<_> = screen.lines().filter(|line| line.contains("copied")).map(str::to_owned).collect();
+        assert!(!lines.is_empty(), "{name}: {screen}");
+        lines
+    };
+    let run = |name: &str, is_terminal: bool| {
+        let to = shell.file(&format!("{name}.yml"), keystore(&shell.path(name).display().to_string()));
+        let arguments = ["migrate", "--from", &from, "--to", &to];
+        report(name, if is_terminal { shell.terminal(&arguments, &[]) } else { shell.run(&arguments) })
+    };
+    assert_eq!(run("pipe", false), run("terminal", true));
+}
+
 #[test]
 fn metrics_are_one_line_of_json_at_a_time() {
     let server = server();
@@ -218,7 +278,11 @@ fn metrics_are_one_line_of_json_at_a_time() {
 fn commands_that_kes_never_had_work_too() {
     let server = server();
     let shell = kes(&server);
-    assert!(shell.done(&["--help"]).contains("Usage: kes"));
+    for help in ["--help", "help"] {
+        assert!(shell.done(&[help]).contains("Usage: kes"));
+    }
+    let said = shell.fails(1, &["key"]);
+    assert!(said.contains("Usage: kes key") && !said.contains("Error"), "{said}");
     assert_eq!(shell.done(&["--version"]), format!("kes {} (Keyway)", keyway::VERSION));
     assert!(shell.done(&["completion", "bash"]).contains("complete -F _kes"));
     shell.done(&["key", "create", "-k", "a"]);
