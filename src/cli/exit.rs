@@ -35,7 +35,8 @@ Exit codes:
 Environment variables of the commands that connect to a server:
   KES_SERVER       https://HOST:PORT; several, separated by commas, are tried in order
                    (default https://127.0.0.1:7373)
-  KES_API_KEY      API key to authenticate with (KES_API_KEY_FILE: file with it), or
+  KES_API_KEY      API key to authenticate with, or
+  KES_API_KEY_FILE file with an API key, or
   KES_CLIENT_KEY   file with a private key, and
   KES_CLIENT_CERT  file with its certificate
   KEYWAY_CLIENT_KEY_PASSWORD, KEYWAY_CLIENT_KEY_PASSWORD_FILE

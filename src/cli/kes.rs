@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
@@ -37,6 +38,38 @@ const COMMANDS: [(&str, &[&str]); 9] = [
     ("ls", &[]),
     ("migrate", &[]),
 ];
+
+/// What commands of older releases are called now, for the error. The last release does not have them either.
+#[rustfmt::skip]
+const OLD_COMMANDS: [(&[&str], &str); 24] = [
+    (&["audit"],                    "use 'kes log'"),
+    (&["create"],                   "use 'kes key create'"),
+    (&["delete"],                   "use 'kes key rm'"),
+    (&["derive"],                   "use 'kes key dek'"),
+    (&["generate"],                 "use 'kes key dek'"),
+    (&["decrypt"],                  "use 'kes key decrypt'"),
+    (&["identify"],                 "use 'kes identity of'"),
+    (&["tool", "identity", "of"],   "use 'kes identity of'"),
+    (&["tool", "identity"],         "use 'kes identity new', with --expiry in place of --time"),
+    (&["tool", "migrate"],          "use 'kes migrate'"),
+    (&["tool"],                     "use 'kes identity' or 'kes migrate'"),
+    (&["key", "delete"],            "use 'kes key rm'"),
+    (&["key", "derive"],            "use 'kes key dek'"),
+    (&["key", "generate"],          "use 'kes key dek'"),
+    (&["key", "list"],              "use 'kes key ls'"),
+    (&["policy", "list"],           "use 'kes policy ls'"),
+    (&["identity", "list"],         "use 'kes identity ls'"),
+    (&["log", "trace"],             "use 'kes log'"),
+    (&["enclave"],                  "servers have no enclaves any more"),
+    (&["init"],                     "a server needs a config only: use 'kes server --config FILE'"),
+    (&["update"],                   "install a new release in place of the program"),
+    (&["--update"],                 "install a new release in place of the program"),
+    (&["-u"],                       "install a new release in place of the program"),
+    (&["--proxy"],                  "set the variable HTTPS_PROXY"),
+];
+
+/// What is no command, and means the same as to `keyway`.
+const COMMON: [&str; 6] = ["help", "-h", "--help", "-v", "-V", "--version"];
 
 /// The exit code of every failure.
 const FAILED: u8 = 1;
@@ -75,8 +108,8 @@ enum Command {
 pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let first = arguments.get(1)?.to_str()?;
     let Some((_, below)) = COMMANDS.iter().find(|(name, _)| *name == first) else {
-        let is_ours = first.starts_with('-') || super::Cli::has_command(&[first]);
-        return (!is_ours).then(|| fail(&anyhow!("\"{first}\" is not a kes command. See 'kes --help'")));
+        let is_ours = COMMON.contains(&first) || super::Cli::has_command(&[first]);
+        return (!is_ours).then(|| fail(&no_command(arguments, first)));
     };
     if let Some(second) = arguments.get(2).and_then(|second| second.to_str())
         && !below.contains(&second)
@@ -87,7 +120,14 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let parsed = as_go_parses(Cli::command()).try_get_matches_from(arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
+        Err(help) if matches!(help.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) => {
+            let _ = help.print(); // the reader of the help has left
+            return Some(ExitCode::from(FAILED));
+        }
         Err(error) if error.use_stderr() => {
+            if let Some(new) = new_name(arguments) {
+                return Some(fail(&anyhow!("not a kes command any more: {new}. See 'kes --help'")));
+            }
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             return Some(fail(&anyhow!("{}", text.trim_end())));
@@ -111,6 +151,24 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     Some(
         done.unwrap_or_else(|error| if super::exit::is_broken_pipe(&error) { ExitCode::SUCCESS } else { fail(&error) }),
     )
+}
+
+/// The error of a command line that begins with what is no command.
+fn no_command(arguments: &[OsString], first: &str) -> anyhow::Error {
+    let what = if first.starts_with('-') { "flag" } else { "command" };
+    match new_name(arguments) {
+        Some(new) => anyhow!("\"{first}\" is not a kes {what} any more: {new}. See 'kes --help'"),
+        None => anyhow!("\"{first}\" is not a kes {what}. See 'kes --help'"),
+    }
+}
+
+/// What to use in place of a command of an older release.
+fn new_name(arguments: &[OsString]) -> Option<&'static str> {
+    let begins = |words: &[&str]| {
+        let given = arguments.iter().skip(1);
+        arguments.len() > words.len() && given.zip(words).all(|(given, word)| given.to_str() == Some(*word))
+    };
+    OLD_COMMANDS.iter().find(|(words, _)| begins(words)).map(|(_, new)| *new)
 }
 
 /// Prints an error as KES does: one line that begins with `Error:`.

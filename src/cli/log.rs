@@ -47,7 +47,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 pub(super) async fn follow(client: &Client, path: &str, output: &mut Output) -> anyhow::Result<ExitCode> {
     let mut response = client.stream(path).await?;
     loop {
-        notice(&format!("following {path} of {}", client.endpoint()));
+        if !super::is_kes() {
+            notice(&format!("following {path} of {}", client.endpoint()));
+        }
         let reason = events(&mut response, output).await?;
         let mut delay = FIRST_DELAY;
         notice(&format!("{}: {reason}; reconnecting, events in between are missed", client.endpoint()));

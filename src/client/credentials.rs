@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::variables::{API_KEY, API_KEY_FILE, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
+use super::variables::{API_KEY_FILE, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
 use crate::identity::Identity;
 use crate::identity::api_key::{ApiKey, ApiKeyError};
 use crate::tls::certificates::{self, CertificateError};
@@ -29,8 +29,8 @@ pub struct Credentials {
 /// Where the credentials come from; only one kind may be set.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// An API key.
-    pub api_key: Option<Secret>,
+    /// An API key, and the variable that it comes from.
+    pub api_key: Option<(&'static str, Secret)>,
     /// A file with an API key.
     pub api_key_file: Option<PathBuf>,
     /// A file with a private key.
@@ -47,10 +47,11 @@ pub struct Source {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// Both kinds are set.
-    #[error(
-        "both {API_KEY} and {CLIENT_KEY}/{CLIENT_CERT} are set, but a client has only one identity; unset one of them"
-    )]
-    Both,
+    #[error("both {0} and {CLIENT_KEY}/{CLIENT_CERT} are set, but a client has only one identity; unset one of them")]
+    Both(&'static str),
+    /// Two API keys are set.
+    #[error("both {0} and {API_KEY_FILE} are set, but a client has only one API key; unset one of them")]
+    TwoApiKeys(&'static str),
     /// The certificate is missing.
     #[error("{CLIENT_KEY} is set but {CLIENT_CERT} is not; set it to the file with the certificate of the key")]
     NoCertificate,
@@ -58,8 +59,13 @@ pub enum CredentialsError {
     #[error("{CLIENT_CERT} is set but {CLIENT_KEY} is not; set it to the file with the private key of the certificate")]
     NoKey,
     /// The API key is invalid.
-    #[error("{API_KEY}: {0}")]
-    ApiKey(#[from] ApiKeyError),
+    #[error("{from}: {source}")]
+    ApiKey {
+        /// The variable that it comes from.
+        from: &'static str,
+        /// What is wrong with it.
+        source: ApiKeyError,
+    },
     /// The file with the API key.
     #[error("{API_KEY_FILE}: {}: {source}", file.display())]
     ApiKeyFile {
@@ -130,15 +136,19 @@ impl Source {
         prompt: &dyn Fn(&str) -> io::Result<Option<Secret>>,
     ) -> Result<Option<Credentials>, CredentialsError> {
         let api_key = match (&self.api_key, &self.api_key_file) {
+            (Some((name, _)), Some(_)) => return Err(CredentialsError::TwoApiKeys(name)),
             (None, Some(file)) => {
-                Some(read_line(file).map_err(|source| CredentialsError::ApiKeyFile { file: file.clone(), source })?)
+                let source = |source| CredentialsError::ApiKeyFile { file: file.clone(), source };
+                Some((API_KEY_FILE, read_line(file).map_err(source)?))
             }
-            (api_key, _) => api_key.clone(),
+            (api_key, None) => api_key.clone(),
         };
         match (&api_key, &self.key, &self.certificate) {
             (None, None, None) => Ok(None),
-            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(CredentialsError::Both),
-            (Some(api_key), None, None) => of_api_key(api_key).map(Some),
+            (Some((name, _)), Some(_), _) | (Some((name, _)), _, Some(_)) => Err(CredentialsError::Both(name)),
+            (Some((name, api_key)), None, None) => {
+                of_api_key(api_key).map(Some).map_err(|source| CredentialsError::ApiKey { from: name, source })
+            }
             (None, Some(_), None) => Err(CredentialsError::NoCertificate),
             (None, None, Some(_)) => Err(CredentialsError::NoKey),
             (None, Some(key), Some(certificate)) => self.of_files(key, certificate, prompt).map(Some),
@@ -193,7 +203,7 @@ impl Source {
     }
 }
 
-fn of_api_key(text: &Secret) -> Result<Credentials, CredentialsError> {
+fn of_api_key(text: &Secret) -> Result<Credentials, ApiKeyError> {
     let api_key = ApiKey::parse(text.expose())?;
     let (certificate, key) = api_key.client_certificate();
     let (certificates, key) = (vec![certificate], PrivateKeyDer::Pkcs8(key));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use backends::Secret;
 
 use super::credentials::{Credentials, CredentialsError, Source};
-use super::variables::{self, API_KEY_FILE, CA, NotUtf8, first_of, variable};
+use super::variables::{self, API_KEY_FILE, CA, NotUtf8, first_named, first_of, variable};
 use crate::tls::certificates::CertificateError;
 
 /// The default server, the same as KES's.
@@ -110,17 +110,17 @@ impl Settings {
             Some(trust) => trust,
             None => variable(CA)?.map_or(Trust::System, |file| Trust::File(file.into())),
         };
-        let api_key = match given.api_key {
-            Some(api_key) => Some(Secret::from(api_key.to_owned())),
-            None => first_of(variables::API_KEYS)?.map(Secret::from),
+        let (api_key, api_key_file) = match given.api_key {
+            Some(api_key) => (Some(("--api-key", api_key.to_owned())), None),
+            None => (first_named(variables::API_KEYS)?, variable(API_KEY_FILE)?),
         };
-        let ignores_files = given.api_key_wins && api_key.is_some();
+        let ignores_files = given.api_key_wins && (api_key.is_some() || api_key_file.is_some());
         let file = |names| if ignores_files { Ok(None) } else { Ok::<_, NotUtf8>(first_of(names)?.map(PathBuf::from)) };
         let source = Source {
             key: file(variables::CLIENT_KEYS)?,
             certificate: file(variables::CLIENT_CERTS)?,
-            api_key_file: if api_key.is_some() { None } else { variable(API_KEY_FILE)?.map(PathBuf::from) },
-            api_key,
+            api_key: api_key.map(|(name, value)| (name, Secret::from(value))),
+            api_key_file: api_key_file.map(PathBuf::from),
             password: variable(variables::KEY_PASSWORD)?.map(Secret::from),
             password_file: variable(variables::KEY_PASSWORD_FILE)?.map(PathBuf::from),
         };

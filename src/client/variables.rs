@@ -9,7 +9,7 @@ pub type Names = &'static [&'static str];
 pub const SERVER: Names = &["KES_SERVER", "MINIO_KES_SERVER", "MINIO_KMS_KES_ENDPOINT"];
 /// An API key, one of the two kinds of credentials.
 pub const API_KEYS: Names = &[API_KEY, "MINIO_KES_API_KEY", "MINIO_KMS_KES_API_KEY"];
-/// A file with an API key. KES has no such variable.
+/// A file with an API key, in place of the key itself. KES has no such variable.
 pub const API_KEY_FILE: &str = "KES_API_KEY_FILE";
 /// A file with a private key; together with [`CLIENT_CERTS`], the other kind.
 pub const CLIENT_KEYS: Names = &[CLIENT_KEY, "MINIO_KES_CLIENT_KEY", "MINIO_KES_KEY_FILE", "KES_CLIENT_TLS_KEY_FILE"];
@@ -52,5 +52,13 @@ pub fn variable(name: &'static str) -> Result<Option<String>, NotUtf8> {
 /// # Errors
 /// [`NotUtf8`]
 pub fn first_of(names: Names) -> Result<Option<String>, NotUtf8> {
-    names.iter().find_map(|name| variable(name).transpose()).transpose()
+    Ok(first_named(names)?.map(|(_, value)| value))
+}
+
+/// The same with its name.
+///
+/// # Errors
+/// [`NotUtf8`]
+pub fn first_named(names: Names) -> Result<Option<(&'static str, String)>, NotUtf8> {
+    names.iter().find_map(|name| variable(name).map(|value| Some((*name, value?))).transpose()).transpose()
 }

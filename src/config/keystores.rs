@@ -50,6 +50,9 @@ pub(super) const KEYS: [(&str, &[&[&str]]); 5] = [
 /// Keystores of KES that are not supported.
 const KEYSTORES_OF_KES: [&str; 5] = ["gcp", "azure", "fortanix", "gemalto", "entrust"];
 
+/// Keystores that KES no longer has, or never used: a section beside them is the keystore.
+const FORMER_KEYSTORES: [&str; 2] = ["generic", "kes"];
+
 /// How long deleted keys stay in the keystore; `None` if they do not.
 pub(super) fn trash(top: &Section<'_>) -> Option<Duration> {
     let keystore = top.get("keystore").filter(|keystore| keystore.is_mapping())?;
@@ -67,12 +70,14 @@ pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
     let mut entries = top.get("keystore").map(Field::entries).unwrap_or_default();
     entries.retain(|(name, _)| *name != TRASH);
     if entries.len() > 1 {
-        // As KES: a section without content is not there.
+        // As KES: a section without content is not there, nor one of a keystore that no longer exists.
         entries.retain(|(name, field)| {
             let is_empty = field.is_empty() || (field.is_mapping() && field.entries().is_empty());
-            let is_there = *name == "memory" || !is_empty;
+            let is_former = FORMER_KEYSTORES.contains(name);
+            let is_there = *name == "memory" || !(is_empty || is_former);
             if !is_there {
-                field.warn_at_key("is empty and has no effect; remove it");
+                let why = if is_former { "is a keystore that KES no longer has" } else { "is empty" };
+                field.warn_at_key(format!("{why} and has no effect; remove it"));
             }
             is_there
         });
@@ -107,6 +112,9 @@ pub(super) fn keystore(top: &Section<'_>) -> Option<BackendConfig> {
             _ if KEYSTORES_OF_KES.contains(&name) => {
                 field
                     .error_at_key(format!("the KES keystore '{name}' is not supported yet; choose one of {available}"));
+            }
+            _ if FORMER_KEYSTORES.contains(&name) => {
+                field.error_at_key(format!("KES no longer has the keystore '{name}'; choose one of {available}"));
             }
             _ => field.error_at_key(unknown("unknown keystore", name, &KEYSTORE)),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backends::Name;
 
-use super::rules::{self, Reach};
+use super::rules;
 use super::values::{IDENTITY_TODO, identity, warn_if_unmatchable};
 use super::yaml::field::Field;
 use super::yaml::section::Section;
@@ -50,23 +50,14 @@ pub(super) fn policies(
 }
 
 fn rules(policy: &Section<'_>, key: &str) -> Rules {
+    let nothing = if key == "deny" { "denies nothing" } else { "allows nothing" };
     let rule = |item: Field<'_>| {
         item.parse_required("use a path such as /v1/key/create/my-app*, or remove the line", |text| {
-            // As KES, which starts with such rules: an allow rule without effect allows less than is meant, which is
-            // safe. A deny rule without effect denies nothing, and says so.
-            let problem = match rules::reach(text.as_str()) {
-                Reach::Api => None,
-                Reach::Removed => {
-                    Some("belongs to an API that KES has removed, so the rule has no effect; remove it".to_owned())
-                }
-                Reach::Nothing(_) if text.is_private() => {
-                    Some("matches no API path, so the rule has no effect; use a path such as /v1/status".to_owned())
-                }
-                Reach::Nothing(reason) => Some(reason),
-            };
-            if let Some(problem) = problem {
-                let danger = if key == "deny" { "denies nothing: " } else { "" };
-                item.warn(format!("{} {danger}{problem}", text.shown()));
+            // As KES, which starts with such rules. An allow rule without effect allows less than is meant, which is
+            // safe. A deny rule without effect lets through what it should stop, so the warning says that.
+            if let Some(problem) = rules::problem(text.as_str()) {
+                let problem = if text.is_private() { rules::NO_API.to_owned() } else { problem };
+                item.warn(format!("{} {nothing}: {problem}", text.shown()));
             }
             Ok(PathPattern::new(text.as_str()))
         })

@@ -9,6 +9,7 @@ use backends::{BackendConfig, Name, Secret};
 
 use super::keystores::{keystore, trash};
 use super::policies::policies;
+use super::rules;
 use super::values::{
     IDENTITY_TODO, duration, flag, identity, is_token, number, parsed, path, problem, warn_if_unmatchable,
 };
@@ -172,6 +173,10 @@ fn apis(top: &Section<'_>) -> BTreeMap<Api, ApiOptions> {
         let is_named = |name: &str| name.trim_end_matches('/') == path.strip_suffix('/').unwrap_or(path);
         let Some(route) = ROUTES.iter().find(|route| route.paths().any(is_named)) else {
             // As KES: options of no API have no effect.
+            if rules::removed_api(path).is_some() {
+                field.warn_at_key("belongs to an API that KES has removed, and has no effect; remove it");
+                continue;
+            }
             let nearest = routes::nearest(path).map_or("", |route| route.path);
             field.warn_at_key(format!("is not the path of an API and has no effect; did you mean '{nearest}'?"));
             continue;

@@ -4,6 +4,7 @@ use super::*;
 use crate::policy::PathPattern;
 
 mod keystores;
+mod names;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -450,13 +451,13 @@ fn probable_mistakes_are_warnings() {
         (
             head("policy: {p: {allow: [/v1/policy/write/x]}}"),
             "k.yml:5:22: policy.p.allow[0]:",
-            "'/v1/policy/write/x' belongs to an API that KES has removed",
+            "'/v1/policy/write/x' allows nothing: KES has removed this API; policies and identities are changed in the config",
         ),
         (head("policy: {p.q: }"), "k.yml:5:10: policy.p.q:", "is not a valid policy name in the API"),
         (
             head("policy: {p: {allow: ['${SECRET}']}}\n"),
             "k.yml:5:22: policy.p.allow[0]:",
-            "the value of ${SECRET} matches no",
+            "the value of ${SECRET} allows nothing: it matches no API path; use a path such as",
         ),
         (head("api: {/v1/redy: }\n"), "k.yml:5:7: api./v1/redy:", "has no effect; did you mean '/v1/ready'?"),
         (head("api: {/ready: }\n"), "k.yml:5:7: api./ready:", "is an alias of /v1/ready; use /v1/ready instead"),
@@ -468,7 +469,7 @@ fn probable_mistakes_are_warnings() {
         (
             head("policy: {p: {deny: [/v1/key/creat/x*]}}\n"),
             "k.yml:5:21: policy.p.deny[0]:",
-            "denies nothing: matches no API path; did you mean '/v1/key/create/x*'?",
+            "denies nothing: it matches no API path; did you mean '/v1/key/create/x*'?",
         ),
         (
             head("policy: {p: {allow: ['/v1/*/create/x']}}\n"),

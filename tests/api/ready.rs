@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Session, not_an_error};
+use crate::services::vault::{Program, Server as Vault};
 use crate::support::Server;
 use crate::support::server::{Answer, send};
 
@@ -124,4 +125,25 @@ async fn a_ready_server_says_so_without_a_word() {
         }
         server.assert_serves().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_vault_does_not_grant_is_named_at_the_start_by_ready_and_in_the_log_of_the_request_that_needs_it()
+{
+    let vault = Vault::start(Program::OpenBao).await;
+    vault.enable_kv("kv", 1).await;
+    vault.policy("old", r#"path "kv/*" { capabilities = ["create", "read", "delete"] }"#);
+    let token = vault.make_token("old", "1h");
+    let server = Server::on(&format!("vault: {{endpoint: '{}', engine: kv, token: {token}}}", vault.url()));
+    let admin = Session::admin(&server);
+    let right = "`list` on 'kv/.keyway/claims/*'";
+    server.log_line(|line| line.contains("WARN") && line.contains(right)).await;
+    let ready = admin.get("/v1/ready").await;
+    assert_eq!(ready.status, 200, "keys can be used: {}", ready.text());
+    assert!(ready.message().contains(right) && ready.message().contains("to create keys"), "{}", ready.text());
+    assert_eq!(admin.put("/v1/key/create/key", None).await.status, 502);
+    server.log_line(|line| line.contains("ERROR") && line.contains("request failed") && line.contains(right)).await;
+    vault.policy("old", r#"path "kv/*" { capabilities = ["create", "read", "delete", "list"] }"#);
+    admin.create("key").await;
+    assert_eq!(admin.get("/v1/ready").await.text(), "");
 }

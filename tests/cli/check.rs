@@ -120,6 +120,8 @@ fn what_has_no_effect_is_a_warning_that_strict_makes_an_error() {
             &["policy.app.allow", "/v1/key/crate/*", "/v1/key/create/"][..],
         ),
         ("policy:\n  app:\n    deny:\n    - /v1/key/crate/*\n", 7, &["policy.app.deny", "denies nothing"]),
+        ("policy:\n  app:\n    allow:\n    - /v1/key/bulk/decrypt\n", 7, &["allows nothing", "'/v1/key/decrypt/*'"]),
+        ("policy:\n  app:\n    paths:\n    - /v1/status\n", 6, &["policy.app.paths", "renamed to allow"]),
         ("api:\n  /v1/none:\n    timeout: 1s\n", 5, &["/v1/none"]),
         ("root: x\n", 4, &["admin.identity"]),
     ] {

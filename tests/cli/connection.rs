@@ -158,6 +158,29 @@ fn two_kinds_of_credentials_and_half_of_one_are_refused_before_anything_is_sent(
 }
 
 #[test]
+fn an_api_key_may_be_in_a_file_and_two_api_keys_are_refused() {
+    let server = Server::start();
+    let key = ApiKey::generate().unwrap();
+    let shell = Shell::of(&server, &server.admin).unset("KES_CLIENT_KEY").unset("KES_CLIENT_CERT");
+    let file = shell.file("api.key", format!("{}\n", key.to_text().as_str()));
+    let shell = shell.set("KES_API_KEY_FILE", &file);
+    let said = shell.fails(3, &["key", "ls"]);
+    assert!(said.contains(key.identity().as_str()), "{said}");
+    let shell = shell.set("KES_API_KEY", "").set("MINIO_KES_API_KEY", &key.to_text());
+    let said = shell.fails(2, &["key", "ls"]);
+    assert!(said.contains("both MINIO_KES_API_KEY and KES_API_KEY_FILE are set") && said.contains("unset"), "{said}");
+    let shell = shell.set("KES_API_KEY", &key.to_text());
+    assert!(shell.fails(2, &["key", "ls"]).contains("both KES_API_KEY and KES_API_KEY_FILE are set"));
+    let said = Shell::of(&server, &server.admin).set("KES_API_KEY_FILE", &file).fails(2, &["key", "ls"]);
+    assert!(said.contains("both KES_API_KEY_FILE and KES_CLIENT_KEY/KES_CLIENT_CERT are set"), "{said}");
+    let bad = shell.file("bad.key", "kes:v1:c2VjcmV0\n");
+    for (file, part) in [("none.key", "No such file"), (&bad, "6 bytes")] {
+        let said = Shell::new().set("KES_API_KEY_FILE", file).fails(2, &["key", "ls", "-k"]);
+        assert!(said.contains("KES_API_KEY_FILE: ") && said.contains(part) && !said.contains("c2Vj"), "{said}");
+    }
+}
+
+#[test]
 fn a_damaged_api_key_is_refused_and_not_repeated() {
     for (text, part) in [("kes:v1:c2VjcmV0", "6 bytes"), ("secret", "begin with kes:v1:"), ("kes:v1:sec!ret", "base64")]
     {

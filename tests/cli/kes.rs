@@ -1,9 +1,12 @@
 //! The program under the name `kes`: what scripts got from KES they get from it. `tests/vectors/kes-cli.json` holds what
 //! KES printed, in a pipe and on a terminal.
 
+mod names;
+
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::support::program::Ended;
 use crate::support::shell::mode;
 use crate::support::{Server, Setup, Shell};
 
@@ -174,46 +177,82 @@ fn flags_take_every_form_that_scripts_use() {
 }
 
 #[test]
-fn every_variable_of_kes_and_of_minio_is_read() {
+fn audit_events_are_one_line_of_json_each_and_nothing_else() {
     let server = server();
-    let api_key = keyway::identity::api_key::ApiKey::generate().unwrap();
-    let (certificate, key) = server.admin.pem();
-    let shell = || Shell::new().called("kes");
-    let url = server.url("");
-    let bare = server.address.to_string();
-    let plain = format!("http://{bare}");
-    for (variable, value) in [
-        ("KES_SERVER", &url),
-        ("MINIO_KES_SERVER", &url),
-        ("MINIO_KMS_KES_ENDPOINT", &url),
-        ("KES_SERVER", &bare),
-        ("KES_SERVER", &plain),
+    let shell = kes(&server);
+    let (identity, time) = (server.admin.identity(), r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z");
+    let event = format!(
+        r#"^\{{"time":"{time}","request":\{{"ip":"127.0.0.1","path":"/v1/(key/list/|log/audit)","identity":"{identity}"\}},"response":\{{"code":200,"time":\d+\}}\}}$"#
+    );
+    for arguments in [&["log", "-k", "--audit", "--json"][..], &["log", "-k", "--json"]] {
+        let mut log = shell.start(arguments);
+        let events = log.wait_for(|log| {
+            shell.done(&["key", "ls", "-k"]);
+            Some(log.stdout()).filter(|text| text.contains("/v1/key/list/") && text.ends_with('\n'))
+        });
+        let event = Regex::new(&event).unwrap();
+        assert!(events.lines().all(|line| event.is_match(line)), "{events}");
+        assert_eq!(log.stderr(), "");
+    }
+}
+
+/// The text on a terminal, without its colors.
+fn plain(screen: &str) -> String {
+    Regex::new("\u{1b}\\[[0-9;]*m").unwrap().replace_all(screen, "").replace('\r', "")
+}
+
+#[test]
+fn streams_on_a_terminal_are_lines_for_people_until_ctrl_c() {
+    let server = server();
+    let shell = kes(&server);
+    let identity = server.admin.identity();
+    let identity = &identity.as_str()[..12];
+    let pattern = |line: &str| Regex::new(&format!("(?m){line}")).unwrap();
+    for (arguments, last, line) in [
+        (
+            &["log", "-k"][..],
+            "/v1/log/audit",
+            pattern(&format!(r"  200  /v1/log/audit +{identity}  127\.0\.0\.1  \d+\.\d ms$")),
+        ),
+        (&["metric", "-k"], "kes_system_mem_stack_used", pattern(r"^kes_http_request_success +\d+$")),
     ] {
-        let shell = shell();
-        let (key, certificate) = (shell.file("k", &key), shell.file("c", &certificate));
-        let shell = shell.set("KES_CLIENT_KEY", &key).set("KES_CLIENT_CERT", &certificate).set(variable, value);
-        assert!(shell.done(&["status", "-k", "-s"]).contains(&bare), "{variable}={value}");
+        let ended = shell.terminal(arguments, &[(last, "\u{3}")]);
+        let screen = plain(&ended.stdout);
+        assert!(line.is_match(&screen) && !screen.contains('{'), "{arguments:?}: {screen}");
     }
-    for (key_variable, certificate_variable) in [
-        ("KES_CLIENT_KEY", "KES_CLIENT_CERT"),
-        ("MINIO_KES_CLIENT_KEY", "MINIO_KES_CLIENT_CERT"),
-        ("MINIO_KES_KEY_FILE", "MINIO_KES_CERT_FILE"),
-        ("KES_CLIENT_TLS_KEY_FILE", "KES_CLIENT_TLS_CERT_FILE"),
-    ] {
-        let shell = shell();
-        let (key, certificate) = (shell.file("k", &key), shell.file("c", &certificate));
-        let shell = shell.set(key_variable, &key).set(certificate_variable, &certificate).set("KES_SERVER", &url);
-        assert!(shell.done(&["identity", "info", "-k"]).contains(server.admin.identity().as_str()), "{key_variable}");
-    }
-    for variable in ["KES_API_KEY", "MINIO_KES_API_KEY", "MINIO_KMS_KES_API_KEY"] {
-        let shell = shell().set(variable, api_key.to_text().as_str()).set("KES_SERVER", &url);
-        let refused = shell.fails(1, &["status", "-k"]);
-        assert!(refused.contains("not authorized"), "{variable}: {refused}");
-    }
-    let shell = shell().set("KES_SERVER", &url);
-    let file = shell.file("api.key", format!("{}\n", api_key.to_text().as_str()));
-    let refused = shell.set("KES_API_KEY_FILE", &file).fails(1, &["status", "-k"]);
-    assert!(refused.contains("not authorized"), "{refused}");
+}
+
+#[test]
+fn a_development_server_prints_the_api_key_of_the_admin_after_its_label() {
+    let shell = Shell::new().called("kes");
+    let mut dev = shell.start(&["server", "--dev", "--addr", "127.0.0.1:0"]);
+    let label = Regex::new(r"(?m)^API Key    (kes:v1:[A-Za-z0-9+/]+=*)$").unwrap();
+    let api_key = dev.wait_for(|dev| label.captures(&dev.stdout()).map(|found| found[1].to_owned()));
+    let server = dev.address().to_string();
+    let shell = shell.set("MINIO_KES_API_KEY", &api_key).set("MINIO_KES_SERVER", &server);
+    assert!(shell.done(&["identity", "info", "-k"]).contains("Role        Admin"));
+}
+
+#[test]
+fn a_migration_prints_the_same_report_in_a_pipe_and_on_a_terminal() {
+    let server = server();
+    let shell = kes(&server);
+    shell.done(&["key", "create", "-k", "a", "b"]);
+    let keystore = |path: &str| format!("keystore:\n  fs:\n    path: {path}\n");
+    let from = shell.file("from.yml", keystore(&server.dir.path().join("keys").display().to_string()));
+    let report = |name: &str, ended: Ended| {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let screen = plain(&ended.stdout);
+        let lines: Vec<_> = screen.lines().filter(|line| line.contains("copied")).map(str::to_owned).collect();
+        assert!(!lines.is_empty(), "{name}: {screen}");
+        lines
+    };
+    let run = |name: &str, is_terminal: bool| {
+        let to = shell.file(&format!("{name}.yml"), keystore(&shell.path(name).display().to_string()));
+        let arguments = ["migrate", "--from", &from, "--to", &to];
+        report(name, if is_terminal { shell.terminal(&arguments, &[]) } else { shell.run(&arguments) })
+    };
+    assert_eq!(run("pipe", false), run("terminal", true));
 }
 
 #[test]
@@ -239,7 +278,11 @@ fn metrics_are_one_line_of_json_at_a_time() {
 fn commands_that_kes_never_had_work_too() {
     let server = server();
     let shell = kes(&server);
-    assert!(shell.done(&["--help"]).contains("Usage: kes"));
+    for help in ["--help", "help"] {
+        assert!(shell.done(&[help]).contains("Usage: kes"));
+    }
+    let said = shell.fails(1, &["key"]);
+    assert!(said.contains("Usage: kes key") && !said.contains("Error"), "{said}");
     assert_eq!(shell.done(&["--version"]), format!("kes {} (Keyway)", keyway::VERSION));
     assert!(shell.done(&["completion", "bash"]).contains("complete -F _kes"));
     shell.done(&["key", "create", "-k", "a"]);

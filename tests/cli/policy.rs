@@ -208,6 +208,35 @@ fn the_template_for_minio_is_a_good_config_and_allows_what_minio_calls() {
 }
 
 #[test]
+fn an_entry_goes_below_the_policy_line_of_a_config_that_has_policies() {
+    let shell = Shell::new();
+    let (certificate, key) = Client::new("server").pem();
+    shell.file("server.cert", certificate);
+    shell.file("server.key", key);
+    let text = CONFIG.replace("@A@", A).replace("@B@", B);
+    let entry = shell.done(&["policy", "template", "minio", "--entry", "--prefix", "minio-", "--identity", C]);
+    assert!(entry.lines().all(|line| line.starts_with("  ")), "{entry}");
+    for part in ["below the line `policy:`", "Indent"] {
+        assert!(entry.contains(part), "{part}: {entry}");
+    }
+    let first = text.replace("policy:\n", &format!("policy:\n{entry}\n"));
+    for pasted in [first, format!("{text}{entry}\n")] {
+        let file = shell.file("config.yml", &pasted);
+        let checked = shell.run(&["check", "--strict", &file]);
+        assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{pasted}");
+        for (identity, path) in [(B, "/v1/key/create/app-1"), (C, "/v1/key/create/minio-1")] {
+            let explained = shell.run(&["policy", "explain", identity, "PUT", path, "--config", &file]);
+            assert_eq!(explained.code, Some(0), "{explained:?}");
+        }
+    }
+    // A whole section says where it belongs: a second one is an error.
+    let section = shell.done(&["policy", "template", "minio", "--identity", C]);
+    assert!(section.contains("without a `policy:` section") && section.contains("--entry"), "{section}");
+    let twice = shell.file("twice.yml", format!("{text}{section}\n"));
+    assert!(shell.fails(1, &["check", &twice]).contains("duplicate key"));
+}
+
+#[test]
 fn a_template_without_identities_needs_a_variable() {
     let shell = Shell::new();
     let file = template(&shell, &[]);

@@ -90,23 +90,27 @@ fn flags_of_old_start_lines_are_warnings() {
     // The certificate comes from the command line only.
     let bare: Vec<_> = config.lines().filter(|line| !line.contains("server.") && *line != "tls:").collect();
     std::fs::write(path("bare.yml"), bare.join("\n")).unwrap();
-    for arguments in [
-        vec!["--config".to_owned(), path("config.yml"), "--auth=off".to_owned()],
-        vec!["--config".to_owned(), path("config.yml"), "--auth".to_owned(), "off".to_owned()],
-        vec!["--config".to_owned(), path("config.yml"), "--mlock".to_owned(), "-q".to_owned()],
-        vec![
-            "--config".to_owned(),
-            path("bare.yml"),
-            "--key".to_owned(),
-            path("server.key"),
-            "--cert".to_owned(),
-            path("server.cert"),
-        ],
+    let (key, cert) = (path("server.key"), path("server.cert"));
+    for (config, flags, warned) in [
+        ("config.yml", &["--auth=off"][..], &["--auth has no effect; tls.auth"][..]),
+        ("config.yml", &["--auth", "off"], &["--auth has no effect; tls.auth"]),
+        ("config.yml", &["--mtls-auth=ignore"], &["--auth has no effect; tls.auth"]),
+        (
+            "config.yml",
+            &["--mlock", "-q", "--root", "disabled"],
+            &["--mlock has no effect", "--quiet has no effect; log.error", "--root has no effect; admin.identity"],
+        ),
+        ("bare.yml", &["--key", &key, "--cert", &cert], &["--key overrides tls.key", "--cert overrides tls.cert"]),
+        ("bare.yml", &["--tls-key", &key, "--tls-cert", &cert], &["--key overrides tls.key", "--cert overrides"]),
     ] {
-        let mut program =
-            Program::start([vec!["server".to_owned(), "--addr=127.0.0.1:0".to_owned()], arguments.clone()].concat());
+        let config = path(config);
+        let arguments = [&["server", "--addr=127.0.0.1:0", "--config", &config], flags].concat();
+        let mut program = Program::start(&arguments);
         program.address();
         let log = program.stderr();
-        assert!(log.contains("WARN") && log.contains("--"), "{arguments:?}: {log}");
+        for part in warned {
+            let is_warning = |line: &str| line.contains("WARN") && line.contains(part);
+            assert!(log.lines().any(is_warning), "{arguments:?}: {part}: {log}");
+        }
     }
 }

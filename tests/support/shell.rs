@@ -158,11 +158,11 @@ impl Shell {
         Ended { code: status.code(), stdout: shown, stderr: String::new() }
     }
 
-    /// The variables of this shell, without those of Keyway in the environment of the tests.
+    /// The variables of this shell, without those of Keyway and MinIO in the environment of the tests.
     fn environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if ["KES_", "KEYWAY_", "NO_COLOR", "CLICOLOR", "HTTPS_PROXY", "https_proxy"]
+            if ["KES_", "KEYWAY_", "MINIO_", "NO_COLOR", "CLICOLOR", "HTTPS_PROXY", "https_proxy"]
                 .iter()
                 .any(|ours| name.starts_with(ours))
             {

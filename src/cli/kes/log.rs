@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// `audit` or `error`, as in old scripts.
     #[arg(long = "type", hide = true)]
     kind: Option<String>,
+    /// Without effect: events are printed as they arrive.
+    #[arg(long, hide = true)]
+    rate: Option<String>,
     #[command(flatten)]
     json: Json,
     #[command(flatten)]

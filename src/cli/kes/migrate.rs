@@ -28,6 +28,18 @@ pub(super) struct Args {
     /// Without effect: keys are copied between keystores, not between servers.
     #[arg(short = 'k', long, hide = true)]
     insecure: bool,
+    /// Likewise.
+    #[arg(short, long, hide = true)]
+    server: Option<String>,
+    /// Likewise.
+    #[arg(short, long, hide = true)]
+    api_key: Option<String>,
+    /// Likewise.
+    #[arg(short, long, hide = true)]
+    enclave: Option<String>,
+    /// Likewise.
+    #[arg(long, hide = true)]
+    color: Option<String>,
     /// Which keys.
     #[arg(default_value = "*")]
     pattern: Glob,

@@ -3,28 +3,32 @@
 use std::collections::BTreeMap;
 
 use super::field::{Field, Text};
-use crate::config::history::old_key;
+use crate::config::history::{OldKey, old_key};
 
 /// A mapping with a fixed set of keys.
 pub(crate) struct Section<'a> {
     this: Field<'a>,
     fields: BTreeMap<&'a str, Field<'a>>,
+    /// Keys of older KES releases, which have no effect.
+    old: Vec<(&'static OldKey, Field<'a>)>,
 }
 
 impl<'a> Section<'a> {
     /// The mapping `this`. Reports keys that are not in `known`.
     pub(crate) fn new(this: Field<'a>, known: &[&str]) -> Self {
         let mut fields = BTreeMap::new();
+        let mut old = Vec::new();
         for (key, field) in this.entries() {
             if known.contains(&key) {
                 fields.insert(key, field);
-            } else if let Some(old) = old_key(this.path(), key) {
-                field.warn_at_key(old.advice);
+            } else if let Some(key) = old_key(this.path(), key) {
+                field.warn_at_key(key.advice());
+                old.push((key, field));
             } else {
                 field.error_at_key(unknown("unknown key", key, known));
             }
         }
-        Self { this, fields }
+        Self { this, fields, old }
     }
 
     /// The value of a key; `None` if it is absent or null.
@@ -66,9 +70,14 @@ impl<'a> Section<'a> {
         Some(Self::new(self.fields.get(key)?.clone(), known))
     }
 
-    /// Reports a missing key.
+    /// Reports a missing key. If the file has it under an old name, that is what to do about it.
     pub(crate) fn missing(&self, path: &str, todo: &str) {
-        self.this.missing(path, todo);
+        match self.old.iter().find(|(key, _)| key.new_name() == Some(path)) {
+            Some((_, old)) => {
+                self.this.missing(path, &format!("set it to the value of {}{}, its old name", old.path(), old.line()));
+            }
+            None => self.this.missing(path, todo),
+        }
     }
 }
 
