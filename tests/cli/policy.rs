@@ -210,9 +210,7 @@ fn the_template_for_minio_is_a_good_config_and_allows_what_minio_calls() {
 #[test]
 fn an_entry_goes_below_the_policy_line_of_a_config_that_has_policies() {
     let shell = Shell::new();
-    let (certificate, key) = Client::new("server").pem();
-    shell.file("server.cert", certificate);
-    shell.file("server.key", key);
+    Client::server().write(shell.path("server.key").parent().unwrap(), "server");
     let text = CONFIG.replace("@A@", A).replace("@B@", B);
     let entry = shell.done(&["policy", "template", "minio", "--entry", "--prefix", "minio-", "--identity", C]);
     assert!(entry.lines().all(|line| line.starts_with("  ")), "{entry}");
