@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::tls_failure;
+
 /// Why an operation of a store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -134,19 +136,25 @@ impl StoreError {
 #[error("the keystore does not exist")]
 pub struct AbsentStore;
 
-/// An error and its causes on one line. A cause that the text already contains is left out.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+/// An error and its causes on one line. A cause that the text already contains is left out, and TLS failures are in
+/// plain words.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = in_words(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        let words = in_words(cause);
+        text = text.replace(&cause.to_string(), &words);
+        if !text.contains(&words) {
             text.push_str(": ");
-            text.push_str(&cause_text);
+            text.push_str(&words);
         }
         source = cause.source();
     }
     text
+}
+
+fn in_words(error: &(dyn Error + 'static)) -> String {
+    tls_failure::find(error).map_or_else(|| error.to_string(), tls_failure::text)
 }
 
 #[cfg(test)]
@@ -160,6 +168,20 @@ mod tests {
         assert_eq!(error.to_string(), "key store is unavailable: no space in '/keys'");
         assert_eq!(error.source().unwrap().to_string(), "no storage space");
         assert_eq!(chain(&error), "key store is unavailable: no space in '/keys': no storage space");
+    }
+
+    #[test]
+    fn a_tls_failure_is_in_plain_words_wherever_it_is() {
+        let tls = || rustls::Error::from(rustls::CertificateError::UnknownIssuer);
+        let words = "the certificate is not valid (unknown issuer)";
+        assert_eq!(chain(&tls()), words);
+        assert_eq!(chain(&std::io::Error::other(tls())), words);
+        let quoted = StoreError::unavailable(format!("cannot connect: {}", tls())).caused_by(tls());
+        assert_eq!(chain(&quoted), format!("key store is unavailable: cannot connect: {words}"));
+        assert_eq!(
+            chain(&StoreError::unavailable("x").caused_by(std::io::Error::other(tls()))),
+            format!("key store is unavailable: x: {words}")
+        );
     }
 
     #[test]

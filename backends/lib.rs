@@ -15,6 +15,7 @@
 //! | `aws.rs`, `aws/` | AWS Secrets Manager, as KES uses it |
 //! | `pending.rs` | a store that is opened once its service is ready |
 //! | `trash.rs` | a store around a store, in which deleted values stay for a while |
+//! | `tls_failure.rs` | failed TLS handshakes in plain words |
 //! | `path.rs` | what the two backends that use files share |
 //! | `deadline.rs` | how the backends that use a network end what takes too long |
 //! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
@@ -55,6 +56,7 @@ pub mod postgres;
 mod secret;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod tls_failure;
 pub mod trash;
 mod value;
 #[cfg(feature = "vault")]

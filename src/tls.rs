@@ -5,13 +5,11 @@
 
 pub mod certificates;
 pub mod client_auth;
-pub mod failure;
 pub mod pair;
 pub mod peer;
 pub mod pem_file;
 pub mod private_key;
 pub mod server_certificate;
-pub mod time;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
+use time::OffsetDateTime;
 
 use crate::config::{self, ConfigError, Problem, Source};
 use certificates::{CertificateError, load_certificates};
@@ -165,7 +164,9 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
     let password = tls.password.as_ref().map(|password| password.expose().as_bytes());
     let key = found.check(private_key::load(&tls.key, password).map_err(TlsError::Key));
     let chain = found.check(load_certificates(&tls.cert).map_err(|error| TlsError::Certificates("tls.cert", error)));
-    for text in chain.iter().flat_map(|chain| server_certificate::warnings(chain, time::now())) {
+    for text in
+        chain.iter().flat_map(|chain| server_certificate::warnings(chain, OffsetDateTime::now_utc().unix_timestamp()))
+    {
         found.warn("tls.cert", format!("{}: {text}", tls.cert.display()));
     }
     // Also read if chains are not verified: a wrong path should fail at start, not when auth is turned on.

@@ -4,13 +4,12 @@
 //! the status, the server's messages (shortened, on one line) and the causes of a failed connection are kept.
 
 use std::error::Error;
-use std::io;
 
 use serde_json::Value as Json;
 use vaultrs::error::ClientError;
 
 use crate::vault::config::Place;
-use crate::{StoreError, chain};
+use crate::{StoreError, chain, tls_failure};
 
 /// The maximum number of characters of a message of the server that are repeated.
 const MAX_MESSAGE: usize = 300;
@@ -252,8 +251,8 @@ impl Failure {
     fn of_transport(error: Option<&reqwest::Error>) -> Self {
         let Some(error) = error else { return Self::Lost("the response is incomplete".to_owned()) };
         let causes = || std::iter::successors(error.source(), |&cause| cause.source());
-        if let Some(tls) = causes().find_map(tls_error) {
-            return Self::Tls(tls.to_string());
+        if let Some(tls) = causes().find_map(tls_failure::find) {
+            return Self::Tls(tls_failure::text(tls));
         }
         let text = tidy(error.source().map(chain).into_iter().collect()).pop().unwrap_or_default();
         if error.is_redirect() {
@@ -266,14 +265,6 @@ impl Failure {
             Self::Lost(text)
         }
     }
-}
-
-/// The TLS error inside of an I/O error, whose `source` skips it.
-fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    if let Some(error) = error.downcast_ref::<io::Error>() {
-        return tls_error(error.get_ref()?);
-    }
-    error.downcast_ref()
 }
 
 /// The messages, each on one line of at most [`MAX_MESSAGE`] characters.

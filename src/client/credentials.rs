@@ -4,8 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use backends::Secret;
+use backends::tls_failure::utc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::variables::{API_KEY_FILE, CLIENT_CERT, CLIENT_KEY, KEY_PASSWORD, KEY_PASSWORD_FILE};
@@ -221,8 +223,12 @@ fn warning(certificate: &CertificateDer<'_>) -> Option<String> {
                 .to_owned(),
         );
     }
-    (!validity.is_valid()).then(|| {
-        let (from, until) = (validity.not_before, validity.not_after);
-        format!("it is not currently valid (valid from {from} until {until}); servers with tls.auth: on reject it")
-    })
+    let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let problem = match () {
+        () if now < from => format!("it is not valid yet (valid from {})", utc(from)),
+        () if now > until => format!("it has expired (valid until {})", utc(until)),
+        () => return None,
+    };
+    Some(format!("{problem}; servers with tls.auth: on reject it"))
 }

@@ -8,7 +8,7 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use super::settings::SettingsError;
 use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY};
 use crate::identity::Identity;
-use crate::tls::failure;
+use backends::tls_failure as failure;
 
 /// A failed request. `Display` is for users and contains no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ impl EndpointFailure {
     /// Finds the actual failure among the causes of an error. `has_credentials` is whether the client has any.
     pub(super) fn of(error: &reqwest::Error, has_credentials: bool) -> Self {
         let causes = causes(error);
-        if let Some(tls) = causes.iter().find_map(|cause| tls_error(*cause)) {
+        if let Some(tls) = causes.iter().find_map(|cause| failure::find(*cause)) {
             return Self::of_tls(tls, has_credentials);
         }
         if error.is_timeout() {
@@ -137,7 +137,8 @@ impl EndpointFailure {
 
     /// The failure behind an I/O error.
     pub(super) fn of_io(error: &std::io::Error, has_credentials: bool) -> Self {
-        tls_error(error).map_or_else(|| Self::Broken(error.to_string()), |error| Self::of_tls(error, has_credentials))
+        failure::find(error)
+            .map_or_else(|| Self::Broken(error.to_string()), |error| Self::of_tls(error, has_credentials))
     }
 
     fn of_tls(error: &TlsError, has_credentials: bool) -> Self {
@@ -232,12 +233,4 @@ fn untrusted(problem: &CertificateError) -> String {
 /// An error and its causes.
 fn causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> Vec<&'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source()).collect()
-}
-
-/// The TLS error that a cause is, or that it contains as an I/O error, which may be nested: `source` would skip it.
-fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a TlsError> {
-    if let Some(found) = cause.downcast_ref::<TlsError>() {
-        return Some(found);
-    }
-    tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?)
 }

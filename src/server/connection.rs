@@ -31,8 +31,8 @@ use super::record::Record;
 use super::router;
 use crate::api::error::ApiError;
 use crate::state::Current;
-use crate::tls::failure;
 use crate::tls::peer::Peer;
+use backends::tls_failure as failure;
 
 /// From the first byte to a finished handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::time::utc;
+use backends::tls_failure::utc;
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;

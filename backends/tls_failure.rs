@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::time::utc;
+use time::OffsetDateTime;
 
 /// What failed. It contains no names of types.
 pub fn text(error: &Error) -> String {
@@ -50,6 +50,22 @@ pub fn seconds(time: UnixTime) -> String {
     utc(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// A time in seconds since 1970, as in `2026-11-28 17:04 UTC`.
+pub fn utc(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds).map_or_else(
+        |_| "an unknown time".to_owned(),
+        |time| format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute()),
+    )
+}
+
+/// The TLS error that this error is, or that is inside of it: that of an I/O error, which its `source` skips.
+pub fn find<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return find(error.get_ref()?);
+    }
+    error.downcast_ref()
+}
+
 /// The names in a certificate; webpki writes them as `DnsName("kes.example.com")` and `IpAddress(127.0.0.1)`.
 pub fn names(presented: &[String]) -> String {
     let bare = |name: &String| {
@@ -91,6 +107,12 @@ mod tests {
     use rustls::pki_types::ServerName;
 
     use super::*;
+
+    #[test]
+    fn a_time_is_shown_to_the_minute() {
+        assert_eq!(utc(1_580_688_000), "2020-02-03 00:00 UTC");
+        assert_eq!(utc(i64::MAX), "an unknown time");
+    }
 
     #[test]
     fn variants_become_words() {
