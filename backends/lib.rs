@@ -172,6 +172,21 @@ pub fn credentials_refused() -> u64 {
     CREDENTIALS_REFUSED.load(Ordering::Relaxed)
 }
 
+/// See [`credentials_may_work_again`].
+static CREDENTIAL_HINTS: AtomicU64 = AtomicU64::new(0);
+
+/// Ends the pauses after logins that were refused: each store that has to log in tries at once. For a reload, with which
+/// an operator says that something was corrected.
+pub fn credentials_may_work_again() {
+    CREDENTIAL_HINTS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often [`credentials_may_work_again`] was called.
+#[cfg(feature = "vault")]
+pub(crate) fn credential_hints() -> u64 {
+    CREDENTIAL_HINTS.load(Ordering::Relaxed)
+}
+
 #[cfg(feature = "vault")]
 pub(crate) fn count_refused_credentials() {
     CREDENTIALS_REFUSED.fetch_add(1, Ordering::Relaxed);

@@ -6,13 +6,14 @@
 //! | `postgres/config.rs` | the settings, checked and converted for the driver |
 //! | `postgres/pool.rs` | connections: reused, and closed at the first doubt |
 //! | `postgres/schema.rs` | the table: created, migrated, checked |
+//! | `postgres/standby.rs` | whether a failover could lose keys |
 //! | `postgres/listen.rs` | notifications of changes by other gateways |
 //! | `postgres/failure.rs` | what can go wrong, as a [`StoreError`] |
 //!
 //! # Durability
 //! A change is reported as done after its commit, with `synchronous_commit` at least `on`, and is not visible to anyone
 //! before. No time-out of ours ends a commit: the server would then report a key as committed that its standby does not
-//! have yet.
+//! have yet. Whether there is a standby that has every key is up to its administrator; a start warns if not.
 //!
 //! # Certainty
 //! "Not found" only comes from the primary: every read asks whether the server is a standby. Row security that would
@@ -42,6 +43,7 @@ mod failure;
 mod listen;
 mod pool;
 mod schema;
+mod standby;
 
 use crate::deadline::within;
 use crate::{Change, Name, Store, StoreError, Value, is_valid_prefix};
@@ -84,7 +86,12 @@ impl Postgres {
         let pool = Arc::new(Pool::new(options, config.connections, config.connect_timeout));
         let mut lease = pool.lease().await.map_err(|failure| place.error("connect", failure))?;
         let expired = || place.error("open the key table", Failure::Timeout(START));
-        within(START, expired, schema::prepare(&mut lease.connection, &place, config.migrate)).await?;
+        let prepare = async {
+            schema::prepare(&mut lease.connection, &place, config.migrate).await?;
+            standby::warn_if_asynchronous(&mut lease.connection, &place).await;
+            Ok(())
+        };
+        within(START, expired, prepare).await?;
         lease.give_back();
         let mut store = Self { place, pool, listener: None, deadline: config.timeout, attempt: config.timeout * 3 / 7 };
         store.ping().await?;

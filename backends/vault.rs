@@ -6,7 +6,8 @@
 //! | `vault/config.rs` | the settings, checked |
 //! | `vault/client.rs` | connections, TLS, redirects, time-outs; how the libraries are kept from logging secrets |
 //! | `vault/auth.rs` | logging in, renewing, logging in again |
-//! | `vault/kv.rs` | read, write, remove, list; which engine is mounted |
+//! | `vault/kv.rs` | read, write, remove, list |
+//! | `vault/mount.rs` | which engine is mounted, and whether it deletes keys |
 //! | `vault/claim.rs` | how a name is assigned only once on KV v1 |
 //! | `vault/transit.rs` | values encrypted under a transit key |
 //! | `vault/rights.rs` | what the token's policy has to allow, and what it does not |
@@ -19,7 +20,9 @@
 //!
 //! # Not found
 //! Vault responds with 404 in many other cases than a missing value: a missing engine, the wrong version of it, deleted
-//! versions. Only `{"errors":[]}` means that nothing is there, and only if the engine is still the one of the start.
+//! versions. Only `{"errors":[]}` means that nothing is there, and only if the engine is still the one of the start. For
+//! the same reason a create checks the engine before the write and before `Ok`, and the transit key in between
+//! (`vault/transit.rs`).
 //! With the wrong `version` of the engine, KES worked as well, and put its keys into another folder; a key that is there
 //! is not missing ([`Inner::check_missing`]).
 //!
@@ -27,6 +30,7 @@
 //! An operation takes at most 8 s, a request 3.8 s, a connection 2 s. Reads are tried twice, over another connection,
 //! in case the first one is dead. There is no back-off: the next operation tries again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,8 +43,10 @@ use crate::deadline::within;
 use crate::vault::auth::Connection;
 use crate::vault::claim::{Claims, STALE, Verdict, WRITE_WITHIN, pause};
 use crate::vault::error::Failure;
-use crate::vault::kv::{Found, Mount, Stored};
+use crate::vault::kv::{Deletion, Found, Stored};
+use crate::vault::mount::Mount;
 use crate::vault::rights::{Probe, Right};
+use crate::vault::transit::TransitKey;
 use crate::{Name, Store, StoreError, Value};
 
 mod auth;
@@ -49,6 +55,7 @@ mod client;
 mod config;
 mod error;
 mod kv;
+mod mount;
 mod rights;
 mod transit;
 
@@ -57,6 +64,9 @@ pub use config::{Config, Credential, KvVersion, Login, Tls, Transit};
 
 /// The time limit of an operation, which ends before the 15 s of a request to the gateway.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How many keys that Vault will delete are remembered, so that each is reported once.
+const MAX_EXPIRING: usize = 10_000;
 
 /// How late in an operation a new attempt to create may start.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
@@ -73,9 +83,12 @@ struct Inner {
     connection: Connection,
     mount: Mount,
     probe: Probe,
+    transit: Option<TransitKey>,
     /// The rights that the token's policy lacks, as of the start or of the last probe.
     missing_rights: Mutex<Option<String>>,
     claims: Claims,
+    /// The keys that were reported because Vault will delete them, at most [`MAX_EXPIRING`].
+    expiring: Mutex<BTreeSet<Name>>,
 }
 
 impl Vault {
@@ -90,12 +103,13 @@ impl Vault {
         let opened = async {
             let mount = Mount::find(&mut connection).await?;
             let probe = Probe::choose(&connection).await?;
-            if let Some(transit) = &connection.place.transit {
-                transit::check(&connection, transit).await?;
-            }
-            Ok((mount, probe))
+            let transit = match &connection.place.transit {
+                Some(transit) => Some(TransitKey::open(&connection, transit).await?),
+                None => None,
+            };
+            Ok((mount, probe, transit))
         };
-        let (mount, probe) = match opened.await {
+        let (mount, probe, transit) = match opened.await {
             Ok(opened) => opened,
             Err(error) => {
                 connection.close().await;
@@ -109,8 +123,15 @@ impl Vault {
         if let Some(missing) = &missing_rights {
             warn!("{missing}");
         }
-        let missing_rights = Mutex::new(missing_rights);
-        let inner = Arc::new(Inner { connection, mount, probe, missing_rights, claims: Claims::default() });
+        let inner = Arc::new(Inner {
+            connection,
+            mount,
+            probe,
+            transit,
+            missing_rights: Mutex::new(missing_rights),
+            claims: Claims::default(),
+            expiring: Mutex::default(),
+        });
         let renewed = inner.clone();
         let renewal = tokio::spawn(async move { renewed.connection.keep_renewed().await }).abort_handle();
         Ok(Self { inner, renewal })
@@ -140,11 +161,8 @@ impl Store for Vault {
         let doing = format!("create the key '{name}'");
         let create = async {
             let began = Instant::now();
-            let stored = match &self.inner.connection.place.transit {
-                Some(transit) => {
-                    let ciphertext = transit::encrypt(&self.inner.connection, transit, name, value).await?;
-                    Stored::Text(ciphertext.into())
-                }
+            let stored = match &self.inner.transit {
+                Some(transit) => Stored::Text(transit.encrypt(&self.inner.connection, name, value).await?.into()),
                 None => Stored::of(value),
             };
             // In a separate task, so that no claim is left behind when the caller is gone.
@@ -156,7 +174,9 @@ impl Store for Vault {
                 }
             });
             match task.await {
-                Ok(done) => done,
+                // In an engine that was mounted in the meantime, the key would be lost with it.
+                Ok(Ok(())) => self.inner.mount.check(&self.inner.connection).await,
+                Ok(Err(error)) => Err(error),
                 Err(_) => Err(StoreError::unavailable(format!("creating the key '{name}' was aborted"))),
             }
         };
@@ -213,6 +233,37 @@ impl Inner {
         &self.connection.place
     }
 
+    /// Makes sure that a key that was not found is nowhere else, and that the engine is the one of the start.
+    async fn check_absent(&self, name: &Name, doing: &str) -> Result<(), StoreError> {
+        self.check_missing(name, doing).await?;
+        self.mount.check(&self.connection).await
+    }
+
+    /// The same before the key is created: the engine must keep it, too.
+    async fn check_creatable(&self, name: &Name) -> Result<(), StoreError> {
+        self.check_absent(name, "create").await?;
+        self.mount.check_keeps(&self.connection, name).await
+    }
+
+    /// Reports a key that Vault will delete, once.
+    fn report_deletion(&self, name: &Name, deletion: &Deletion) {
+        let mut expiring = self.expiring.lock();
+        if expiring.len() >= MAX_EXPIRING {
+            expiring.clear();
+        }
+        if expiring.insert(name.clone()) {
+            warn!("{}", deletion.text(self.place(), name));
+        }
+    }
+
+    /// The error of a create that has stored a key which Vault will delete. The key is not removed: another gateway may
+    /// have it already, and what Vault deletes can be restored for some time.
+    fn stored_for_a_time(&self, name: &Name, deletion: &Deletion) -> StoreError {
+        StoreError::Withheld {
+            reason: format!("the key '{name}' was stored, but {}", deletion.text(self.place(), name)),
+        }
+    }
+
     /// Makes sure that a key that was not found is not at the other place where KES puts keys when `version` is not that
     /// of the engine.
     ///
@@ -222,7 +273,7 @@ impl Inner {
         let place = self.place();
         let (path, settings) = place.other_path(name.as_str());
         match kv::read_at(&self.connection, name.as_str(), path.clone()).await {
-            Ok(Found::Value(_)) => Err(StoreError::Withheld {
+            Ok((Found::Value(_), _)) => Err(StoreError::Withheld {
                 reason: format!(
                     "the key '{name}' is not where {place} has its keys, but at '{path}', where KES puts it with another \
                      version than that of the engine; to use the keys there, set {settings}, or copy them with \
@@ -237,18 +288,21 @@ impl Inner {
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
-        match kv::read(&self.connection, name.as_str()).await {
-            Ok(found) => self.value(name, found).await,
+        match kv::read_at(&self.connection, name.as_str(), self.place().path(name.as_str())).await {
+            Ok((found, deletion)) => {
+                if let Some(deletion) = deletion {
+                    self.report_deletion(name, &deletion);
+                }
+                self.value(name, found).await
+            }
             Err(failure) => Err(self.failed(failure, "read", name, Right::read(self.place(), name.as_str())).await),
         }
     }
 
     async fn value(&self, name: &Name, found: Found) -> Result<Value, StoreError> {
         let place = &self.connection.place;
-        let value = match (found, &place.transit) {
-            (Found::Value(Stored::Text(text)), Some(transit)) => {
-                transit::decrypt(&self.connection, transit, name, &text).await?
-            }
+        let value = match (found, &self.transit) {
+            (Found::Value(Stored::Text(text)), Some(transit)) => transit.decrypt(&self.connection, name, &text).await?,
             (Found::Value(Stored::Text(text)), None) if text.starts_with(transit::PREFIX) => {
                 return Err(StoreError::Damaged {
                     reason: format!("the key '{name}' in {place} is encrypted by transit; configure the transit key"),
@@ -257,8 +311,7 @@ impl Inner {
             (Found::Value(Stored::Text(text)), None) => Value::from(text.as_bytes().to_vec()),
             (Found::Value(Stored::Bytes(bytes)), _) => Value::from(bytes.to_vec()),
             (Found::Missing, _) => {
-                self.check_missing(name, "read").await?;
-                self.mount.check(&self.connection).await?;
+                self.check_absent(name, "read").await?;
                 return Err(StoreError::NotFound);
             }
             (found, _) => return Err(self.not_a_value(name, &found)),
@@ -282,7 +335,8 @@ impl Inner {
             Found::Deleted(version) => StoreError::Withheld {
                 reason: format!(
                     "version {version} of the key '{name}' in {place} was deleted; restore it with \
-                     `vault kv undelete -mount={engine} -versions={version} {path}`"
+                     `vault kv undelete -mount={engine} -versions={version} {path}`; if nobody deleted it, set \
+                     delete_version_after of the engine to 0s before"
                 ),
             },
             Found::Destroyed(version) => StoreError::Withheld {
@@ -320,22 +374,26 @@ impl Inner {
         // that is taken gets a 403, as if the token were invalid.
         let (read, create) = self.rights_to_create(name);
         match kv::read(&self.connection, name.as_str()).await {
-            Ok(Found::Missing) => self.check_missing(name, "create").await?,
+            Ok(Found::Missing) => self.check_creatable(name).await?,
             Ok(found) => return Err(self.taken(name, &found)),
             Err(failure) => return Err(self.failed(failure, "create", name, read).await),
         }
+        let done = |deletion: Option<Deletion>| match deletion {
+            None => Ok(()),
+            Some(deletion) => Err(self.stored_for_a_time(name, &deletion)),
+        };
         let failure = match kv::write(&self.connection, name, stored).await {
-            Ok(()) => return Ok(()),
+            Ok(deletion) => return done(deletion),
             Err(failure) => failure,
         };
         let taken = kv::is_taken(&failure);
         if !taken && !failure.is_denied() && !failure.is_ambiguous() {
             return Err(self.failed(failure, "create", name, create).await);
         }
-        match kv::read(&self.connection, name.as_str()).await {
-            Ok(Found::Value(found)) if failure.is_ambiguous() && found == *stored => Ok(()),
-            Ok(Found::Missing) | Err(_) if !taken => Err(self.failed(failure, "create", name, create).await),
-            Ok(found) => Err(self.taken(name, &found)),
+        match kv::read_at(&self.connection, name.as_str(), self.place().path(name.as_str())).await {
+            Ok((Found::Value(found), deletion)) if failure.is_ambiguous() && found == *stored => done(deletion),
+            Ok((Found::Missing, _)) | Err(_) if !taken => Err(self.failed(failure, "create", name, create).await),
+            Ok((found, _)) => Err(self.taken(name, &found)),
             Err(_) => Err(StoreError::AlreadyExists),
         }
     }
@@ -353,7 +411,7 @@ impl Inner {
                 )));
             }
             match kv::read(connection, name.as_str()).await {
-                Ok(Found::Missing) => self.check_missing(name, "create").await?,
+                Ok(Found::Missing) => self.check_creatable(name).await?,
                 Ok(found) => return Err(self.taken(name, &found)),
                 Err(failure) => return Err(self.failed(failure, "create", name, self.rights_to_create(name).0).await),
             }
@@ -415,7 +473,7 @@ impl Inner {
         if since.elapsed() > WRITE_WITHIN {
             return Step::Again;
         }
-        let written = kv::write(connection, name, stored).await;
+        let written = kv::write(connection, name, stored).await.map(drop);
         let found = kv::read(connection, name.as_str()).await;
         if since.elapsed() >= STALE {
             let reason = format!(
@@ -440,8 +498,7 @@ impl Inner {
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         match kv::read(&self.connection, name.as_str()).await {
             Ok(Found::Missing) => {
-                self.check_missing(name, "delete").await?;
-                self.mount.check(&self.connection).await?;
+                self.check_absent(name, "delete").await?;
                 return Err(StoreError::NotFound);
             }
             Ok(found @ Found::Foreign(_)) => return Err(self.not_a_value(name, &found)),
@@ -483,8 +540,8 @@ impl Inner {
         let connection = &self.connection;
         let read =
             async { if self.probe.run(connection).await? { Ok(()) } else { self.mount.check(connection).await } };
-        match &connection.place.transit {
-            Some(transit) => tokio::try_join!(read, transit::check(connection, transit)).map(drop)?,
+        match &self.transit {
+            Some(transit) => tokio::try_join!(read, transit.check(connection)).map(drop)?,
             None => read.await?,
         }
         // The operator may have granted them by now.

@@ -1,8 +1,9 @@
 //! Shared by the tests of several backends.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use backends::{BackendConfig, Name, Store, StoreError, Value};
 
@@ -73,4 +74,65 @@ pub(crate) fn run_limited(limit: &str, test: &str, directory: &Path) {
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && printed.contains("1 passed"), "{limit}: {printed}{errors}");
+}
+
+/// Everything that is logged in this process, from level TRACE up.
+#[derive(Default)]
+pub(crate) struct Logged(Mutex<String>);
+
+impl Logged {
+    /// The one of this process; it records from the first call on.
+    pub(crate) fn global() -> &'static Self {
+        static LOGGED: OnceLock<&'static Logged> = OnceLock::new();
+        LOGGED.get_or_init(|| {
+            let logged: &'static Self = Box::leak(Box::default());
+            tracing::subscriber::set_global_default(Recorder(logged)).unwrap();
+            logged
+        })
+    }
+
+    /// All of it.
+    pub(crate) fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How many lines contain all of these words.
+    pub(crate) fn count(&self, words: &[&str]) -> usize {
+        self.text().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+}
+
+struct Recorder(&'static Logged);
+
+impl tracing::Subscriber for Recorder {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut Fields(self.0, span.metadata().target()));
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut Fields(self.0, "span"));
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Fields(self.0, event.metadata().target()));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Fields<'a>(&'static Logged, &'a str);
+
+impl tracing::field::Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        writeln!(self.0.0.lock().unwrap(), "{} {field}={value:?}", self.1).unwrap();
+    }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `suite.rs` | the contract on every kind of engine, also with two nodes |
 //! | `kv.rs` | what is stored in KV: the format, versions, other content, and the engine itself |
+//! | `mount.rs` | engines that are replaced or delete keys |
 //! | `transit.rs` | values that are encrypted under a transit key |
 //! | `start.rs` | what prevents a start |
 //! | `rights.rs` | policies that allow less than everything |
@@ -37,6 +38,7 @@ macro_rules! on_both {
 
 mod kv;
 mod login;
+mod mount;
 mod outage;
 mod rights;
 mod secrecy;

@@ -7,10 +7,13 @@
 //! that is refused is valid but lacks rights, which another login would not change, so [`FRESH`] limits how often we
 //! log in.
 //!
+//! A login that Vault refuses is not repeated at once, because it locks the role after a few of them: see [`Refusal`].
+//!
 //! A token that the operator has configured is renewed as long as Vault allows it, never revoked by us, and replaced
 //! only by another one in its file.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,11 +29,19 @@ use crate::StoreError;
 use crate::vault::client::{Connector, Lease, Session, client, get, quiet};
 use crate::vault::config::{Config, Credential, Login, Place};
 use crate::vault::error::Failure;
-use crate::{Secret, count_refused_credentials};
+use crate::{Secret, count_refused_credentials, credential_hints};
 
 /// If a session this young is refused, it lacks rights or was revoked; before another login, Vault is asked which it
 /// is.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// The pauses after one and more refused logins, in seconds; the last one is repeated.
+const PAUSES: [u64; 7] = [1, 2, 4, 8, 16, 32, 60];
+
+/// The same with `AppRole`. After five refusals that are less than 15 minutes apart, Vault locks the role for 15 minutes,
+/// for every gateway that uses it, and after that again with each refusal. So there are only four.
+/// Source: the defaults in <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>
+const APPROLE_PAUSES: [u64; 4] = [1, 4, 60, 16 * 60];
 
 /// How long a replaced token stays valid for the requests that still use it, before it is revoked.
 const RETIREMENT: Duration = Duration::from_secs(10);
@@ -55,7 +66,34 @@ pub(super) struct Connection {
 struct Turn {
     /// When the last login failed, and why.
     failed: Option<(Instant, Failure)>,
+    refusal: Option<Refusal>,
     closed: bool,
+}
+
+/// A login that Vault refused. Until it is due again, all operations that need another token fail with its failure.
+struct Refusal {
+    failure: Failure,
+    /// What was refused; another one is tried at once.
+    credential: Option<Secret>,
+    /// See [`credentials_may_work_again`](crate::credentials_may_work_again).
+    hints: u64,
+    since: Instant,
+    /// How long to wait.
+    pause: Duration,
+    /// How often this credential was refused.
+    count: usize,
+}
+
+impl Refusal {
+    /// Whether the login with this credential has to wait.
+    fn holds(&self, credential: Option<&Secret>) -> bool {
+        self.since.elapsed() < self.pause && !self.is_over(credential)
+    }
+
+    /// Whether something has changed since.
+    fn is_over(&self, credential: Option<&Secret>) -> bool {
+        self.credential.as_ref() != credential || self.hints != credential_hints()
+    }
 }
 
 impl Connection {
@@ -74,16 +112,15 @@ impl Connection {
             changed: Notify::new(),
             place,
         };
-        match connection.log_in().await {
+        let opened = async { connection.log_in(connection.credential().await?.as_ref()).await };
+        match opened.await {
             Ok(session) => connection.session.store(Arc::new(session)),
             Err(failure) => {
                 let doing = format!("log in with {}{}", connection.login.name(), connection.login_place());
                 let failure = match connection.login.engine() {
-                    // Without a token, Vault does not reveal what is mounted.
-                    Some(_) if failure.is_denied() => Failure::NoToken(format!(
-                        "{}; the role or the credential is invalid, or nothing is mounted there",
-                        failure.text()
-                    )),
+                    Some(_) if failure.is_denied() => {
+                        Failure::NoToken(format!("{}{}", failure.text(), connection.why_denied()))
+                    }
                     _ => failure,
                 };
                 return Err(connection.explain(failure, &doing).await);
@@ -188,11 +225,24 @@ impl Connection {
         current: &Arc<Session>,
         refusal: Failure,
     ) -> Result<Arc<Session>, Failure> {
-        let failure = match self.log_in().await {
+        let hints = credential_hints();
+        let credential = self.credential().await;
+        if let (Some(refusal), Ok(credential)) = (&turn.refusal, &credential)
+            && refusal.holds(credential.as_ref())
+        {
+            return Err(refusal.failure.clone());
+        }
+        let done = match &credential {
+            Ok(credential) => self.log_in(credential.as_ref()).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        let is_denied = matches!(&done, Err(failure) if failure.is_denied());
+        let failure = match done {
             Ok(session) if session.secret() != current.secret() => {
                 let session = Arc::new(session);
                 self.session.store(session.clone());
                 turn.failed = None;
+                turn.refusal = None;
                 self.changed.notify_one();
                 info!("logged in to Vault again with {}", self.login.name());
                 if current.own {
@@ -213,44 +263,109 @@ impl Connection {
                         _ => "configure a new one".to_owned(),
                     }
                 )),
-                _ => refusal,
+                // It is about to expire.
+                _ if matches!(refusal, Failure::NoToken(_)) => refusal,
+                // It lacks rights.
+                _ => {
+                    turn.failed = Some((Instant::now(), refusal.clone()));
+                    return Err(refusal);
+                }
             },
-            // Not a response to the login, but the state of the server or of the network.
-            Err(failure) if failure.is_ambiguous() || matches!(failure, Failure::NotConnected(_)) => failure,
-            Err(failure) => Failure::NoToken(format!(
-                "the token was refused, and logging in with {}{} failed: {}",
+            Err(failure) if failure.is_refused_login() => Failure::NoToken(format!(
+                "the token was refused, and logging in with {}{} failed: {}{}",
                 self.login.name(),
                 self.login_place(),
-                failure.text()
+                failure.text(),
+                if is_denied { self.why_denied() } else { "" }
             )),
+            // Not a response to the login, but the state of the server or of the network.
+            Err(failure) => {
+                count_refused_credentials();
+                warn!("cannot log in to Vault again: {}", failure.text());
+                turn.failed = Some((Instant::now(), failure.clone()));
+                return Err(failure);
+            }
         };
         count_refused_credentials();
-        warn!("cannot log in to Vault again: {}", failure.text());
         turn.failed = Some((Instant::now(), failure.clone()));
+        let (pauses, text): (&[_], _) = match self.login {
+            // A login that is denied does not count: the role is locked.
+            Login::AppRole { .. } if !is_denied => (
+                &APPROLE_PAUSES,
+                "1, 4 and 60 s, then every 16 minutes, because Vault would lock the role after five refusals",
+            ),
+            _ => (&PAUSES, "1, 2, 4 .. 60 s"),
+        };
+        let count = self.warn_once(turn, &failure, credential.as_ref().ok().and_then(Option::as_ref), text);
+        let pause = Duration::from_secs(pauses.get(count).or(pauses.last()).copied().unwrap_or_default());
+        let credential = credential.unwrap_or_default();
+        let refusal = Refusal { failure: failure.clone(), credential, hints, since: Instant::now(), pause, count };
+        turn.refusal = Some(refusal);
         Err(failure)
     }
 
+    /// Reports the first of the same refusals; returns how many there were before.
+    fn warn_once(&self, turn: &mut Turn, failure: &Failure, credential: Option<&Secret>, pauses: &str) -> usize {
+        let before = turn.refusal.take().filter(|refusal| !refusal.is_over(credential));
+        // Another reason, such as that Vault has locked the role, is worth a line of its own.
+        if before.as_ref().is_none_or(|refusal| refusal.failure.text() != failure.text()) {
+            warn!(
+                "{}: cannot log in to Vault again: {}; trying again after {pauses}; and at once when the file of the \
+                 credential changes or the config is reloaded",
+                self.place,
+                failure.text()
+            );
+        }
+        before.map_or(0, |refusal| refusal.count + 1)
+    }
+
+    /// What a login that is denied means: without a token, Vault does not say.
+    fn why_denied(&self) -> &'static str {
+        match self.login {
+            // Source: <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>, as Vault 1.13 and OpenBao 2.7.
+            Login::AppRole { .. } => {
+                "; either nothing is mounted there, or Vault has locked the role after several refused logins, by default \
+                 for 15 minutes: unlock it with `vault write -f sys/locked-users/MOUNT_ACCESSOR/unlock/ROLE_ID`, with \
+                 the accessor from `vault auth list`"
+            }
+            Login::Token(_) | Login::TokenFile(_) => "",
+            Login::Kubernetes { .. } | Login::Jwt { .. } | Login::Cert { .. } => {
+                "; the role or the credential is invalid, or nothing is mounted there"
+            }
+        }
+    }
+
+    /// The credential of the login, read from its file if necessary; `None` for a TLS certificate.
+    async fn credential(&self) -> Result<Option<Secret>, Failure> {
+        let path = match &self.login {
+            Login::Token(token) => return Ok(Some(token.clone())),
+            Login::Cert { .. } => return Ok(None),
+            Login::AppRole { secret: Credential::Text(secret), .. }
+            | Login::Kubernetes { jwt: Credential::Text(secret), .. }
+            | Login::Jwt { jwt: Credential::Text(secret), .. } => return Ok(Some(secret.clone())),
+            Login::TokenFile(path)
+            | Login::AppRole { secret: Credential::File(path), .. }
+            | Login::Kubernetes { jwt: Credential::File(path), .. }
+            | Login::Jwt { jwt: Credential::File(path), .. } => path,
+        };
+        read_credential(path).await.map(Some)
+    }
+
     /// Gets a token in the configured way.
-    async fn log_in(&self) -> Result<Session, Failure> {
+    async fn log_in(&self, credential: Option<&Secret>) -> Result<Session, Failure> {
+        let credential = credential.map(Secret::expose).unwrap_or_default();
         let pool = self.pool.load_full();
         let anonymous = client(&self.place, &pool, "", self.place.login_namespace.clone());
         let done = match &self.login {
-            Login::Token(token) => return self.session_with(&pool, token).await,
-            Login::TokenFile(path) => {
-                let token = credential(&Credential::File(path.clone())).await?;
-                return self.session_with(&pool, &token).await;
+            Login::Token(_) | Login::TokenFile(_) => return self.session_with(&pool, credential).await,
+            Login::AppRole { engine, id, .. } => {
+                quiet(approle::login(&anonymous, engine.trim_matches('/'), id, credential)).await
             }
-            Login::AppRole { engine, id, secret, .. } => {
-                let secret = credential(secret).await?;
-                quiet(approle::login(&anonymous, engine.trim_matches('/'), id, secret.expose())).await
+            Login::Kubernetes { engine, role, .. } => {
+                quiet(kubernetes::login(&anonymous, engine.trim_matches('/'), role, credential)).await
             }
-            Login::Kubernetes { engine, role, jwt, .. } => {
-                let jwt = credential(jwt).await?;
-                quiet(kubernetes::login(&anonymous, engine.trim_matches('/'), role, jwt.expose())).await
-            }
-            Login::Jwt { engine, role, jwt, .. } => {
-                let jwt = credential(jwt).await?;
-                quiet(oidc::login(&anonymous, engine.trim_matches('/'), jwt.expose(), role.clone())).await
+            Login::Jwt { engine, role, .. } => {
+                quiet(oidc::login(&anonymous, engine.trim_matches('/'), credential, role.clone())).await
             }
             Login::Cert { engine, role, .. } => {
                 quiet(cert::login(&anonymous, engine.trim_matches('/'), role.as_deref().unwrap_or_default())).await
@@ -263,9 +378,10 @@ impl Connection {
     }
 
     /// A session with a token of the operator. An invalid token is accepted here: the first read detects it.
-    async fn session_with(&self, pool: &reqwest::Client, token: &Secret) -> Result<Session, Failure> {
-        check_token(token)?;
-        let mut session = Session::new(&self.place, pool, token, None, false);
+    async fn session_with(&self, pool: &reqwest::Client, token: &str) -> Result<Session, Failure> {
+        let token = Secret::from(token.to_owned());
+        check_token(&token)?;
+        let mut session = Session::new(&self.place, pool, &token, None, false);
         session.lease = match self.lease(&session).await {
             Ok(lease) => lease,
             // Not every policy allows a token to look itself up.
@@ -296,9 +412,7 @@ impl Connection {
                 () = self.changed.notified() => continue,
             }
             let Some(lease) = session.lease else { continue };
-            if let Err(failure) = self.renew(&session, lease).await {
-                count_refused_credentials();
-                warn!("cannot renew the Vault token: {}", failure.text());
+            if self.renew(&session, lease).await.is_err() {
                 let longest = Duration::from_secs(if session.own { 4 } else { 20 });
                 tokio::time::sleep(spread((lease.ttl / 8).clamp(Duration::from_millis(200), longest))).await;
             }
@@ -311,7 +425,8 @@ impl Connection {
         if turn.closed || current.secret() != seen.secret() {
             return Ok(());
         }
-        let ended = Failure::NoToken("the token is about to expire and cannot be renewed".to_owned());
+        let ended =
+            Failure::NoToken("the token expires and cannot be renewed any more; configure a new one".to_owned());
         if lease_then.renewable {
             match quiet(vaultrs::token::renew_self(&current.token, None)).await {
                 Ok(info) => {
@@ -325,7 +440,11 @@ impl Connection {
                     }
                 }
                 Err(failure) if failure.is_denied() || failure.code() == Some(400) => {}
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    count_refused_credentials();
+                    warn!("cannot renew the Vault token: {}", failure.text());
+                    return Err(failure);
+                }
             }
         }
         self.log_in_again(&mut turn, &current, ended).await.map(drop)
@@ -366,12 +485,8 @@ fn lease(info: &AuthInfo, full: Option<Duration>) -> Option<Lease> {
     (!ttl.is_zero()).then_some(Lease { ttl, full: full.unwrap_or(ttl), renewable: info.renewable })
 }
 
-/// The credential itself, read from its file if necessary.
-async fn credential(credential: &Credential) -> Result<Secret, Failure> {
-    let path = match credential {
-        Credential::Text(secret) => return Ok(secret.clone()),
-        Credential::File(path) => path,
-    };
+/// The credential in a file.
+async fn read_credential(path: &Path) -> Result<Secret, Failure> {
     let text = tokio::fs::read(path).await.map(Zeroizing::new).map_err(|error| {
         Failure::NoToken(format!("the credential file '{}' cannot be read ({error})", path.display()))
     })?;
@@ -399,4 +514,39 @@ pub(super) fn spread(duration: Duration) -> Duration {
 /// A random number, for spreading and for unique names; it need not be unpredictable.
 pub(super) fn random() -> u64 {
     fastrand::u64(..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_login_waits_for_its_pause_another_credential_or_a_hint() {
+        let secret = |text: &str| Some(Secret::from(text.to_owned()));
+        let refusal = |credential, pause| Refusal {
+            failure: Failure::NoToken("refused".to_owned()),
+            credential,
+            hints: credential_hints(),
+            since: Instant::now(),
+            pause,
+            count: 0,
+        };
+        let (old, new) = (secret("old"), secret("new"));
+        let refused = refusal(old.clone(), Duration::from_mins(1));
+        assert!(refused.holds(old.as_ref()));
+        assert!(!refused.holds(new.as_ref()), "another credential");
+        assert!(!refused.holds(None), "the credential is gone");
+        assert!(!refusal(old.clone(), Duration::ZERO).holds(old.as_ref()), "the pause is over");
+        assert!(refusal(None, Duration::from_mins(1)).holds(None), "a TLS certificate");
+        crate::credentials_may_work_again();
+        assert!(!refused.holds(old.as_ref()), "a reload");
+    }
+
+    #[test]
+    fn the_pauses_of_an_approle_have_room_for_fewer_refusals_than_lock_it() {
+        let until_reset = 15 * 60;
+        let refusals = 1 + APPROLE_PAUSES.iter().take_while(|pause| **pause < until_reset).count();
+        assert!(refusals < 5, "{refusals} in a row");
+        assert!(APPROLE_PAUSES.last().is_some_and(|pause| *pause > until_reset));
+    }
 }

@@ -269,6 +269,13 @@ struct Request {
     body: Option<Vec<u8>>,
 }
 
+/// The body may contain a key.
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
+}
+
 impl Endpoint for Request {
     type Response = Json;
     const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;

@@ -58,6 +58,18 @@ impl Failure {
         self.code() == Some(403)
     }
 
+    /// Whether a login was refused: it will be again, unless the credential or the role changes. Vault 1.13 answers 500
+    /// to a secret ID that does not exist.
+    pub(super) fn is_refused_login(&self) -> bool {
+        match self {
+            Self::NoToken(_) => true,
+            Self::Status { code, .. } => {
+                matches!(code, 400..=428 | 430..=471 | 474..=499) || self.says("invalid secret id")
+            }
+            Self::NotConnected(_) | Self::Lost(_) | Self::TimedOut | Self::Tls(_) | Self::Unexpected(_) => false,
+        }
+    }
+
     pub(super) fn code(&self) -> Option<u16> {
         if let Self::Status { code, .. } = self { Some(*code) } else { None }
     }

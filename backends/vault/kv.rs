@@ -8,22 +8,22 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
-use tracing::warn;
-use vaultrs::api::kv2::requests::SetSecretRequestOptions;
-use vaultrs::{kv1, kv2};
+use vaultrs::api::kv2::requests::{ReadSecretRequest, SetSecretRequestOptions};
+use vaultrs::api::kv2::responses::SecretVersionMetadata;
+use vaultrs::{api, kv1, kv2};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::vault::auth::Connection;
-use crate::vault::client::{get, quiet};
-use crate::vault::config::KvVersion;
+use crate::vault::client::quiet;
+use crate::vault::config::{KvVersion, Place};
 use crate::vault::error::{Failure, Version};
 use crate::vault::rights::CLAIMS;
-use crate::{Name, StoreError, Value};
+use crate::{Name, Value};
 
 /// What is under a path.
 #[derive(PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing, according to the engine; see [`Mount::check`] for when that is certain.
+    /// Nothing, according to the engine; see `vault/mount.rs` for when that is certain.
     Missing,
     /// A text or bytes under the name of the key.
     Value(Stored),
@@ -33,6 +33,34 @@ pub(super) enum Found {
     Deleted(u64),
     /// A newest version that is destroyed (KV v2).
     Destroyed(u64),
+}
+
+/// When Vault will delete a version of a value by itself (KV v2).
+/// Source: `deletion_time` in <https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Deletion {
+    version: u64,
+    /// As Vault writes it, RFC 3339.
+    time: String,
+}
+
+impl Deletion {
+    /// That of a version that can be read, so that its time is in the future.
+    fn of(version: SecretVersionMetadata) -> Option<Self> {
+        let SecretVersionMetadata { version, deletion_time: time, .. } = version;
+        (!time.is_empty()).then_some(Self { version, time })
+    }
+
+    /// What will happen to a key, and how to prevent it.
+    pub(super) fn text(&self, place: &Place, name: &Name) -> String {
+        let (engine, path, Self { version, time }) = (&place.engine, place.path(name.as_str()), self);
+        format!(
+            "{place} WILL DELETE the key '{name}' at {time}, because the engine or the key has a delete_version_after; \
+             turn that off with `vault write {engine}/config delete_version_after=0s` and `vault kv metadata put \
+             -mount={engine} -delete-version-after=0s {path}`, then keep the key with `vault kv undelete \
+             -mount={engine} -versions={version} {path}`"
+        )
+    }
 }
 
 /// A value as KV stores it. Wiped on drop, except for the copies inside of the requests and responses of vaultrs.
@@ -91,35 +119,51 @@ fn wipe(json: &mut Json) {
 
 /// Reads the newest version of the value of that name.
 pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, Failure> {
-    read_at(connection, name, connection.place.path(name)).await
+    read_at(connection, name, connection.place.path(name)).await.map(|(found, _)| found)
 }
 
-/// Reads the newest version of what is under `path`, whose field is `name`.
-pub(super) async fn read_at(connection: &Connection, name: &str, path: String) -> Result<Found, Failure> {
+/// Reads the newest version of what is under `path`, whose field is `name`; with the time of its deletion by Vault, if it
+/// has one (KV v2).
+pub(super) async fn read_at(
+    connection: &Connection,
+    name: &str,
+    path: String,
+) -> Result<(Found, Option<Deletion>), Failure> {
     let place = &connection.place;
     let read = match place.version {
         KvVersion::V1 => {
             let read = connection.read(async |session| {
-                quiet(kv1::get_raw(&session.keys, &place.engine, &path)).await.map(|raw| raw.data)
+                quiet(kv1::get_raw(&session.keys, &place.engine, &path)).await.map(|raw| (raw.data, None))
             });
             read.await
         }
         KvVersion::V2 => {
-            connection.read(async |session| quiet(kv2::read::<Json>(&session.keys, &place.engine, &path)).await).await
+            let read = connection.read(async |session| {
+                let request = ReadSecretRequest { mount: place.engine.clone(), path: path.clone(), version: None };
+                let read = quiet(api::exec_with_result(&session.keys, request)).await?;
+                Ok((read.data, Deletion::of(read.metadata)))
+            });
+            read.await
         }
     };
-    match read {
-        Ok(data) => Ok(Stored::find(data, name)),
+    let found = match read {
+        Ok((data, deletion)) => return Ok((Stored::find(data, name), deletion)),
         Err(Failure::Status { version: Some(Version { number, destroyed }), .. }) => {
-            Ok(if destroyed { Found::Destroyed(number) } else { Found::Deleted(number) })
+            if destroyed {
+                Found::Destroyed(number)
+            } else {
+                Found::Deleted(number)
+            }
         }
-        Err(failure) if failure.is_missing() => Ok(Found::Missing),
-        Err(failure) => Err(failure),
-    }
+        Err(failure) if failure.is_missing() => Found::Missing,
+        Err(failure) => return Err(failure),
+    };
+    Ok((found, None))
 }
 
-/// Writes a value; on KV v2 only when there never was one under the name.
-pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored) -> Result<(), Failure> {
+/// Writes a value; on KV v2 only when there never was one under the name. Returns the time when Vault will delete it, if
+/// there is one.
+pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored) -> Result<Option<Deletion>, Failure> {
     let place = &connection.place;
     let path = place.path(name.as_str());
     let data = if place.nested {
@@ -129,12 +173,16 @@ pub(super) async fn write(connection: &Connection, name: &Name, stored: &Stored)
     };
     let written = match place.version {
         KvVersion::V1 => {
-            connection.write(async |session| quiet(kv1::set(&session.keys, &place.engine, &path, &data)).await).await
+            let written = connection.write(async |session| {
+                quiet(kv1::set(&session.keys, &place.engine, &path, &data)).await.map(|()| None)
+            });
+            written.await
         }
         KvVersion::V2 => {
             let written = connection.write(async |session| {
                 let options = SetSecretRequestOptions { cas: 0 };
-                quiet(kv2::set_with_options(&session.keys, &place.engine, &path, &data, options)).await.map(drop)
+                let written = quiet(kv2::set_with_options(&session.keys, &place.engine, &path, &data, options)).await?;
+                Ok(Deletion::of(written))
             });
             written.await
         }
@@ -207,89 +255,6 @@ pub(super) async fn unclaim(connection: &Connection, name: &Name, id: &str) -> R
 pub(super) async fn list_claims(connection: &Connection, name: &Name) -> Result<Vec<String>, Failure> {
     let listed = list_v1(connection, &claims(connection, name)).await;
     if matches!(&listed, Err(failure) if failure.is_missing()) { Ok(Vec::new()) } else { listed }
-}
-
-/// Which engine is mounted: a read with the paths of v2 from an engine of v1 finds nothing, and so does a read from an
-/// empty engine that was mounted in place of ours.
-#[derive(Debug)]
-pub(super) struct Mount {
-    /// `None` if our policy does not allow to read it; then a 404 has to be taken as certain.
-    uuid: Option<String>,
-}
-
-impl Mount {
-    /// Reads the mount for the first time. If it turns out that the engine has version 1 although version 2 is
-    /// configured, the keys are looked for where KES puts them then.
-    pub(super) async fn find(connection: &mut Connection) -> Result<Self, StoreError> {
-        let place = &connection.place;
-        let data = match read_mount(connection).await {
-            Ok(data) => data,
-            Err(failure) if failure.code().is_some_and(|code| code < 500 && code != 429) => {
-                return Ok(Self { uuid: None });
-            }
-            Err(failure) => return Err(connection.explain(failure, "read the type of the engine").await),
-        };
-        let kind = data.get("type").and_then(Json::as_str).unwrap_or_default();
-        if !matches!(kind, "kv" | "generic") {
-            return Err(StoreError::unavailable(format!(
-                "{place}: the engine has the type '{kind}' and is not a KV engine; configure another one"
-            )));
-        }
-        match (place.version, is_v2(&data)) {
-            (KvVersion::V1, true) => {
-                return Err(StoreError::unavailable(format!("{place}: the engine is KV v2; set version: v2")));
-            }
-            (KvVersion::V2, false) => {
-                connection.place.on_v1();
-                let (place, engine, prefix) = (&connection.place, &connection.place.engine, &connection.place.prefix);
-                warn!(
-                    "{place}: version: v2 is configured, but the engine is KV v1; keys are read and created in its folder \
-                     '{engine}/{prefix}', as by KES with this config. Set version: v1 and prefix: {prefix}, which \
-                     leads to the same keys; without that prefix, they would not be found"
-                );
-            }
-            (KvVersion::V1, false) | (KvVersion::V2, true) => {}
-        }
-        Ok(Self { uuid: uuid(&data) })
-    }
-
-    /// Makes sure that it is still the engine of the start, before something is reported as not found.
-    pub(super) async fn check(&self, connection: &Connection) -> Result<(), StoreError> {
-        let Some(expected) = &self.uuid else { return Ok(()) };
-        let data = match read_mount(connection).await {
-            Ok(data) => data,
-            Err(failure) => {
-                return Err(connection.explain(failure, "verify that the engine has not been replaced").await);
-            }
-        };
-        if uuid(&data).as_ref() == Some(expected) && is_v2(&data) == (connection.place.version == KvVersion::V2) {
-            return Ok(());
-        }
-        Err(StoreError::unavailable(format!(
-            "{}: the engine was replaced or changed since startup; restore the old one, or restart the server if \
-             this was intended",
-            connection.place
-        )))
-    }
-}
-
-/// The metadata of the mount. Source: `vault kv` itself reads it to choose its paths, `sys/internal/ui/mounts/PATH`.
-async fn read_mount(connection: &Connection) -> Result<Json, Failure> {
-    let path = format!("sys/internal/ui/mounts/{}", connection.place.engine);
-    let once = async || get(&connection.session().keys, path.clone()).await;
-    let mut response = match once().await {
-        Err(failure) if failure.is_lost() => once().await,
-        done => done,
-    }?;
-    Ok(response.get_mut("data").map(Json::take).unwrap_or_default())
-}
-
-fn is_v2(data: &Json) -> bool {
-    data.pointer("/options/version").and_then(Json::as_str) == Some("2")
-}
-
-fn uuid(data: &Json) -> Option<String> {
-    data.get("uuid").and_then(Json::as_str).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl Reloader {
         // Even if the files have errors, which are then not reported again.
         self.watch = watch;
         let config = config?;
+        backends::credentials_may_work_again();
         let current = self.current.get();
         Self::check_unchanged(&current.config, &config)?;
         let new = build(config, &current.running, Some(&current)).await?;

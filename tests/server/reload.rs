@@ -12,8 +12,10 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::services::vault::Program;
 use crate::support::program::run;
 use crate::support::server::{PATIENCE, send};
+use crate::support::stores::{self, Kv};
 use crate::support::{Client, Events, Raw, Server, Setup, heavy, until};
 
 /// The counter of reloads with this result.
@@ -332,4 +334,30 @@ async fn five_hundred_reloads_under_load_cost_no_request() {
         elapsed.as_secs_f64(),
         requests.load(Ordering::Relaxed)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_tries_a_refused_login_to_vault_at_once() {
+    let vault = stores::start(Program::OpenBao).await;
+    let keystore = stores::vault(&vault, &vault.url(), Kv::V2, "reload");
+    let value = |key: &str| keystore.split_once(key).unwrap().1.lines().next().unwrap().to_owned();
+    let (id, secret) = (value("id: "), value("secret: "));
+    let server = Server::on(&keystore);
+    let list = async || server.get("/v1/key/list/").await.status;
+    assert_eq!(list().await, 200);
+    vault.root("DELETE", "auth/approle/role/keyway", &json!(null));
+    vault.revoke_all();
+    // Refused at once, after 1 s and after 4 more; the next attempt is a minute later.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        assert!(list().await >= 500);
+        tokio::time::sleep(Duration::from_millis(100)).await; // the load of a client
+    }
+    vault.root("POST", "auth/approle/role/keyway", &json!({"token_policies": ["keyway"]}));
+    vault.root("POST", "auth/approle/role/keyway/role-id", &json!({"role_id": id}));
+    vault.root("POST", "auth/approle/role/keyway/custom-secret-id", &json!({"secret_id": secret}));
+    assert!(list().await >= 500, "the login waits");
+    server.signal(Signal::HUP);
+    until(Duration::from_secs(10), || server.log(), async || list().await == 200).await;
+    assert_eq!(server.log().matches("cannot log in to Vault again").count(), 1, "{}", server.log());
 }

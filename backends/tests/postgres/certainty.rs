@@ -12,6 +12,7 @@ use super::{
 use crate::services::eventually::until;
 use crate::services::postgres::{PASSWORD, Postgres};
 use crate::services::proxy::Proxy;
+use crate::support::Logged;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn not_found_is_only_returned_with_certainty() {
@@ -161,4 +162,39 @@ async fn a_lock_on_the_table_ends_in_an_error() {
         holder.join().unwrap();
     });
     assert_eq!(store.get(&key).await.unwrap(), value("a key"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn standbys_that_may_lack_acknowledged_keys_are_reported_at_start() {
+    let logged = Logged::global();
+    let server = Postgres::start();
+    server.sql(
+        DATABASE,
+        &format!("CREATE ROLE gate LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE postgres TO gate"),
+    );
+    let place = server.address().to_string();
+    let warnings = || logged.count(&["a failover may lose keys", &place]);
+    let gate = || Config { user: Some("gate".to_owned()), schema: "gate".to_owned(), ..config(server.port()) };
+    open(gate()).await;
+    assert_eq!(warnings(), 0, "there is no standby");
+    let _standby = server.standby();
+    let follows =
+        async || server.sql(DATABASE, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1";
+    until(RECOVERY, || "the standby does not follow".to_owned(), follows).await;
+    // Also for a role that may not see which standbys those are.
+    open(gate()).await;
+    assert_eq!(warnings(), 1);
+    open(config(server.port())).await;
+    assert_eq!(warnings(), 2);
+    server.configure("synchronous_standby_names = 'ANY 1 (*)'");
+    server.reload();
+    let is_sync = async || server.sql(DATABASE, "SELECT sync_state FROM pg_stat_replication") == "quorum";
+    until(RECOVERY, || "the standby is not synchronous".to_owned(), is_sync).await;
+    let store = open(gate()).await;
+    store.create(&name("kept"), &value("a key")).await.unwrap();
+    open(config(server.port())).await;
+    assert_eq!(warnings(), 2);
+    server.sql(DATABASE, "ALTER ROLE gate SET synchronous_commit = local");
+    open(gate()).await;
+    assert_eq!(logged.count(&["synchronous_commit = local does not wait", &place]), 1);
 }

@@ -99,35 +99,51 @@ async fn a_frozen_server_is_unreachable_within_the_deadline(program: Program) {
     }
 }
 
-/// A proxy for plain HTTP. The first `cuts` requests that contain `needle` are forwarded, but the connection is closed
-/// instead of returning the response.
-struct Proxy {
-    port: u16,
+/// A proxy for plain HTTP, which counts the requests that contain `needle`. The first `cuts` of them are forwarded, but the
+/// connection is closed instead of returning the response.
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    pub(super) seen: Arc<AtomicUsize>,
     cuts: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    async fn start(upstream: u16, needle: &'static str) -> Self {
+    pub(super) async fn start(upstream: u16, needle: &'static str) -> Self {
+        Self::start_with(upstream, needle, || ()).await
+    }
+
+    /// The same; after each of these requests, something happens before its response is returned.
+    pub(super) async fn start_with(
+        upstream: u16,
+        needle: &'static str,
+        then: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, cuts) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-        let left = cuts.clone();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (left, then, count) = (cuts.clone(), Arc::new(then), seen.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (server, cuts) = (TcpStream::connect(("127.0.0.1", upstream)).await.unwrap(), left.clone());
+                let (then, seen) = (then.clone(), count.clone());
                 tokio::spawn(async move {
                     let (mut from_client, mut to_client) = client.into_split();
                     let (mut from_server, mut to_server) = server.into_split();
                     let (mut request, mut response) = (vec![0; 65536], vec![0; 65536]);
-                    let mut cut = false;
+                    let (mut cut, mut is_needle) = (false, false);
                     loop {
                         tokio::select! {
                             Ok(len @ 1..) = from_client.read(&mut request) => {
                                 let one_less = |left: usize| left.checked_sub(1);
-                                cut = String::from_utf8_lossy(&request[..len]).contains(needle)
-                                    && cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
+                                is_needle = String::from_utf8_lossy(&request[..len]).contains(needle);
+                                seen.fetch_add(usize::from(is_needle), Ordering::SeqCst);
+                                cut = is_needle && cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
                                 to_server.write_all(&request[..len]).await.unwrap();
                             }
                             Ok(len @ 1..) = from_server.read(&mut response) => {
+                                if std::mem::take(&mut is_needle) {
+                                    tokio::task::block_in_place(|| then());
+                                }
                                 if cut || to_client.write_all(&response[..len]).await.is_err() {
                                     break;
                                 }
@@ -138,7 +154,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, cuts }
+        Self { port, seen, cuts }
     }
 }
 

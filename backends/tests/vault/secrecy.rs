@@ -1,7 +1,5 @@
 //! No secret is logged or part of an error.
 
-use std::fmt::Write;
-use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use backends::vault::{Config, KvVersion, Vault};
@@ -9,59 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::{POLICY, approle, config, name, start, transit, value};
 use crate::services::vault::Program;
+use crate::support::Logged;
 use backends::Store;
 
 on_both!(nothing_secret_is_logged_or_in_an_error,);
-
-/// Everything that is logged in this process, from level TRACE up.
-#[derive(Default)]
-struct Logged(Mutex<String>);
-
-impl Logged {
-    fn global() -> &'static Self {
-        static LOGGED: OnceLock<&'static Logged> = OnceLock::new();
-        LOGGED.get_or_init(|| {
-            let logged: &'static Self = Box::leak(Box::default());
-            tracing::subscriber::set_global_default(Recorder(logged)).unwrap();
-            logged
-        })
-    }
-}
-
-struct Recorder(&'static Logged);
-
-impl tracing::Subscriber for Recorder {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        span.record(&mut Fields(self.0, span.metadata().target()));
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut Fields(self.0, "span"));
-    }
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut Fields(self.0, event.metadata().target()));
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-struct Fields<'a>(&'static Logged, &'a str);
-
-impl tracing::field::Visit for Fields<'_> {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        writeln!(self.0.0.lock().unwrap(), "{} {field}={value:?}", self.1).unwrap();
-    }
-}
 
 async fn nothing_secret_is_logged_or_in_an_error(program: Program) {
     let logged = Logged::global();
@@ -88,7 +37,7 @@ async fn nothing_secret_is_logged_or_in_an_error(program: Program) {
     tokio::time::sleep(Duration::from_secs(2)).await;
     server.seal();
     note(format!("{:?}", vault.get(&key).await));
-    let logs = logged.0.lock().unwrap().clone();
+    let logs = logged.text();
     assert!(logs.contains("cannot log in to Vault again"), "nothing is recorded");
     for (what, text) in [("shown", &shown), ("logged", &logs)] {
         for secret in [&ids.1, &server.token, "Pl4inKeyMaterial", "F0reignSecret", &sealed, "hvs.", "s.AAAA"] {
