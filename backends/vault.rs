@@ -24,11 +24,11 @@
 //! the same reason a create checks the engine before the write and before `Ok`, and the transit key in between
 //! (`vault/transit.rs`).
 //! With the wrong `version` of the engine, KES worked as well, and put its keys into another folder; a key that is there
-//! is not missing ([`Inner::check_missing`]).
+//! is not missing (`Inner::check_missing`).
 //!
 //! # Time
 //! An operation takes at most 8 s, a request 3.8 s, a connection 2 s. Reads are tried twice, over another connection,
-//! in case the first one is dead. There is no back-off: the next operation tries again.
+//! in case the first one is dead. There is no back-off but for refused logins: the next operation tries again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
