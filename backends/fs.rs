@@ -33,6 +33,8 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::config::Purpose;
+use crate::marker::Marker;
 use crate::path::{Identity, advice, create_directory};
 use crate::{Name, Store, StoreError, Value};
 
@@ -51,15 +53,26 @@ pub(crate) struct Fs {
     directory: Arc<Directory>,
     /// At most one listing per CPU at a time: each reads the whole directory, and more of them would only use memory.
     listings: Arc<Semaphore>,
+    marker: Marker,
 }
 
 impl Fs {
     /// Opens the directory, creates it when absent, and removes what killed processes left behind in it.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = path.to_owned();
+    pub(crate) async fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(|error| failure(path, "find the key directory", error))?;
+        let marker = Marker::beside("key directory", &path);
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let listings = Arc::new(Semaphore::new(cpus));
-        blocking(move || Ok(Self { directory: Arc::new(Directory::open(&path)?), listings })).await
+        let of_absent = marker.clone();
+        let (directory, is_new) = blocking(move || Directory::open(path, &of_absent)).await?;
+        let store = Self { directory: Arc::new(directory), listings, marker };
+        store.marker.opened(purpose, store.run(Directory::has_keys).await?, is_new).await?;
+        Ok(store)
+    }
+
+    /// Whether there is certainly no key.
+    async fn is_empty(&self) -> bool {
+        self.run(Directory::has_keys).await.is_ok_and(|has_keys| !has_keys)
     }
 
     /// Runs file system calls on a thread that may block. A call that has started is finished, even if its caller is
@@ -78,7 +91,9 @@ impl Store for Fs {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
         let (name, value) = (name.clone(), value.copy());
-        self.run(move |directory| directory.create(&name, value.as_bytes())).await
+        self.run(move |directory| directory.create(&name, value.as_bytes())).await?;
+        self.marker.created(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
@@ -88,7 +103,9 @@ impl Store for Fs {
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         let name = name.clone();
-        self.run(move |directory| directory.delete(&name)).await
+        self.run(move |directory| directory.delete(&name)).await?;
+        self.marker.deleted(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
@@ -134,10 +151,14 @@ struct Directory {
 }
 
 impl Directory {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = std::path::absolute(path).map_err(|error| failure(path, "find the key directory", error))?;
+    /// Opens the directory at an absolute path, or creates it; returns whether it is new.
+    fn open(path: PathBuf, marker: &Marker) -> Result<(Self, bool), StoreError> {
         let failed = |error| failure(&path, "open the key directory", error);
-        if create_directory(&path).map_err(failed)? {
+        if matches!(path.try_exists(), Ok(false)) {
+            marker.refuse_loss("is missing")?;
+        }
+        let is_new = create_directory(&path).map_err(failed)?;
+        if is_new {
             warn!(
                 path = %path.display(),
                 "created a new, empty key directory; if it should already contain keys, check that its volume is \
@@ -151,7 +172,7 @@ impl Directory {
         let directory = Self { path, handle, identity };
         directory.ping()?;
         temporary::remove_leftovers(&directory.handle, &directory.path);
-        Ok(directory)
+        Ok((directory, is_new))
     }
 
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
@@ -199,10 +220,7 @@ impl Directory {
                     }
                     // It was created after the attempt to open it: try again.
                     Some(_) if error == Errno::NOENT => {}
-                    None if error == Errno::NOENT => {
-                        self.check_identity()?;
-                        return Err(StoreError::NotFound);
-                    }
+                    None if error == Errno::NOENT => return Err(self.not_found()),
                     _ => return Err(self.failure(&format!("read the key file '{name}' in"), error.into())),
                 },
             }
@@ -245,15 +263,33 @@ impl Directory {
         self.check_identity()?;
         match rustix::fs::unlinkat(&self.handle, name.as_str(), AtFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOENT) => {
-                self.check_identity()?;
-                return Err(StoreError::NotFound);
-            }
+            Err(Errno::NOENT) => return Err(self.not_found()),
             Err(Errno::ISDIR) => return Err(self.damaged(name, format_args!("is a directory"))),
             Err(error) => return Err(self.failure(&format!("delete the key file '{name}' in"), error.into())),
         }
         self.sync().map_err(|error| self.failure("make a deletion durable in", error))?;
         self.check_identity()
+    }
+
+    /// The error for a name under which nothing is found.
+    fn not_found(&self) -> StoreError {
+        self.check_identity().err().unwrap_or(StoreError::NotFound)
+    }
+
+    /// Whether there is any key. Ends with the first that it finds.
+    fn has_keys(&self) -> Result<bool, StoreError> {
+        let failed = |error: Errno| self.failure("list the key directory", error.into());
+        for entry in Dir::read_from(&self.handle).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_str().ok().and_then(|text| Name::parse(text).ok());
+            if let Some(name) = name
+                && self.is_listed(&name, entry.file_type())?
+            {
+                return Ok(true);
+            }
+        }
+        self.check_identity()?;
+        Ok(false)
     }
 
     fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {

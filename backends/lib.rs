@@ -13,7 +13,7 @@
 //! | `vault.rs`, `vault/` | the KV engine of HashiCorp Vault or OpenBao, as KES uses it |
 //! | `aws.rs`, `aws/` | AWS Secrets Manager, as KES uses it |
 //! | `pending.rs` | a store that is opened once its service is ready |
-//! | `path.rs` | what the two backends that use files share |
+//! | `path.rs`, `marker.rs` | what the two backends that use files share |
 //! | `deadline.rs` | how the backends that use a network end what takes too long |
 //! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
 //! | `conformance.rs` | the contract as code: the suite that every backend passes (feature `conformance`) |
@@ -42,6 +42,7 @@ mod error;
 #[cfg(feature = "conformance")]
 pub mod faulty;
 mod fs;
+mod marker;
 mod memory;
 mod name;
 mod operation;

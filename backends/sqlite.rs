@@ -28,6 +28,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlSafeStr, query, query_scalar};
 
+use crate::config::Purpose;
 use crate::{Name, Store, StoreError, Value};
 
 mod failure;
@@ -55,7 +56,7 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Opens the database, creates it when absent, and updates its schema.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let file = tokio::task::spawn_blocking(move || DatabaseFile::locate(&path)).await.map_err(|error| {
             let reason = "looking for the key database was aborted".to_owned();
@@ -70,7 +71,7 @@ impl Sqlite {
             .pragma("trusted_schema", "OFF")
             .disable_statement_logging();
         log::refuse_foreign(&file, &options).await?;
-        let first = prepare(&file, &options).await?;
+        let (first, is_new) = prepare(&file, &options).await?;
         let file = file.with_log()?;
         let checked = file.clone();
         let readers = SqlitePoolOptions::new()
@@ -92,7 +93,21 @@ impl Sqlite {
         let writer = Writer::new(file.clone(), first).await?;
         let store = Self { file, readers, writer };
         store.ping().await?;
+        store.file.marker.opened(purpose, store.has_keys().await?, is_new).await?;
         Ok(store)
+    }
+
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        let select = query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM keys)").fetch_one(&self.readers).await;
+        match select {
+            Ok(has_keys) => Ok(has_keys),
+            Err(error) => Err(explain(&self.file, "read", error).await),
+        }
+    }
+
+    /// Whether there is certainly no key.
+    async fn is_empty(&self) -> bool {
+        self.has_keys().await.is_ok_and(|has_keys| !has_keys)
     }
 
     /// Makes a change, and returns whether there was something to change.
@@ -110,7 +125,11 @@ impl Store for Sqlite {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
         let is_new = self.change(Change::Create(name.clone(), value.copy())).await?;
-        if is_new { Ok(()) } else { Err(StoreError::AlreadyExists) }
+        if !is_new {
+            return Err(StoreError::AlreadyExists);
+        }
+        self.file.marker.created(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
@@ -131,7 +150,11 @@ impl Store for Sqlite {
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         let was_there = self.change(Change::Delete(name.clone())).await?;
-        if was_there { Ok(()) } else { Err(StoreError::NotFound) }
+        if !was_there {
+            return Err(StoreError::NotFound);
+        }
+        self.file.marker.deleted(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
@@ -155,10 +178,7 @@ impl Store for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let select = query_scalar::<_, i64>("SELECT count(*) FROM (SELECT 1 FROM keys LIMIT 1)");
-        if let Err(error) = select.fetch_one(&self.readers).await {
-            return Err(explain(&self.file, "read", error).await);
-        }
+        self.has_keys().await?;
         self.file.check_identity().await
     }
 
@@ -177,8 +197,8 @@ impl Store for Sqlite {
 }
 
 /// Makes sure that the database is one of Keyway, switches it to WAL mode and updates its schema. One connection does
-/// this before there are others.
-async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+/// this before there are others. Returns whether the database had no schema before, which somebody has been told of.
+async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<(SqliteConnection, bool), StoreError> {
     let failed = |error| failure(file, "open", error);
     let mut connection = options.connect().await.map_err(failed)?;
     file.check_identity().await?;
@@ -210,7 +230,7 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     migrate(file, &mut transaction).await?;
     transaction.commit().await.map_err(failed)?;
-    Ok(connection)
+    Ok((connection, tables.is_empty()))
 }
 
 async fn migrate(file: &DatabaseFile, connection: &mut SqliteConnection) -> Result<(), StoreError> {

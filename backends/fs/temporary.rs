@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use tracing::warn;
 
+use crate::path::give_to_owner_of;
+
 /// A key name never begins with a dot, and no other program uses these names.
 const PREFIX: &str = ".keyway-";
 const SUFFIX: &str = ".tmp";
@@ -37,6 +39,7 @@ impl<'a> Temporary<'a> {
         let temporary = Self { directory, name };
         let mut file = File::from(file);
         file.set_permissions(Permissions::from_mode(0o600))?;
+        give_to_owner_of(&file, &directory.metadata()?)?;
         file.write_all(value)?;
         file.sync_all()?;
         Ok(temporary)

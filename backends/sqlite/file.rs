@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use crate::StoreError;
-use crate::path::{Identity, advice, create_directory, parent, sync_directory};
+use crate::marker::Marker;
+use crate::path::{Identity, advice, create_directory, give_to_owner_of, parent, sync_directory};
 
 /// The path of the database, and the identities of its files when it was opened.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub(super) struct DatabaseFile {
     identity: Identity,
     /// `None` until SQLite has opened the log, which it does not replace as long as there is a connection.
     log_identity: Option<Identity>,
+    pub(super) marker: Marker,
 }
 
 impl DatabaseFile {
@@ -28,7 +30,11 @@ impl DatabaseFile {
     pub(super) fn locate(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path).map_err(|error| io_failure(path, "find", error))?;
         let failed = |error| io_failure(&path, "open", error);
+        let marker = Marker::beside("key database", &path);
         let directory = parent(&path);
+        if matches!(path.try_exists(), Ok(false)) {
+            marker.refuse_loss("is missing")?;
+        }
         create_directory(directory).map_err(|error| io_failure(&path, "create the directory of", error))?;
         match std::fs::symlink_metadata(&path) {
             Ok(_) => {}
@@ -45,12 +51,16 @@ impl DatabaseFile {
         }
         let metadata = std::fs::metadata(&path).map_err(failed)?;
         let real_path = std::fs::canonicalize(&path).map_err(failed)?;
-        let file = Self { path, log: log_path(&real_path), identity: Identity::of(&metadata), log_identity: None };
+        let file =
+            Self { path, log: log_path(&real_path), identity: Identity::of(&metadata), log_identity: None, marker };
         if !metadata.is_file() {
             return Err(file.unavailable("is not a regular file; configure the path of a file"));
         }
         match metadata.len() {
-            0 => refuse_orphaned_log(&real_path, &file.log, "is empty")?,
+            0 => {
+                refuse_orphaned_log(&real_path, &file.log, "is empty")?;
+                file.marker.refuse_loss("is empty")?;
+            }
             // SQLite would treat it as an empty one.
             1 => {
                 return Err(
@@ -137,7 +147,11 @@ fn refuse_orphaned_log(path: &Path, log: &Path, what: &str) -> Result<(), StoreE
 /// process has created in the meantime is not touched.
 fn create_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file.set_permissions(Permissions::from_mode(0o600))?,
+        Ok(file) => {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            // SQLite gives its log the owner of the database.
+            give_to_owner_of(&file, &std::fs::metadata(parent(path))?)?;
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     }

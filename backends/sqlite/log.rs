@@ -38,13 +38,10 @@ pub(super) async fn refuse_foreign(file: &DatabaseFile, options: &SqliteConnectO
 
 /// The first four bytes of the log, zeros when it is shorter; `None` if it is absent or empty.
 fn start_of(file: &DatabaseFile) -> Result<Option<u32>, StoreError> {
-    let mut start = Vec::new();
-    match File::open(&file.log).and_then(|log| log.take(4).read_to_end(&mut start)) {
+    let mut start = [0; 4];
+    match File::open(&file.log).and_then(|mut log| log.read(&mut start)) {
         Ok(0) => Ok(None),
-        Ok(_) => {
-            start.resize(4, 0);
-            Ok(start.try_into().ok().map(u32::from_be_bytes))
-        }
+        Ok(_) => Ok(Some(u32::from_be_bytes(start))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file.io_failure("read the log of", error)),
     }

@@ -2,13 +2,32 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use backends::{BackendConfig, StoreError, Value};
-use tempfile::tempdir;
+use tempfile::TempDir;
 
 use crate::support::{self, Accident, damaged, file_names, limited, mode, name, run_limited, unavailable, value};
+
+/// A key directory in a directory of its own, because a marker is written beside it.
+struct Root {
+    outer: TempDir,
+    path: PathBuf,
+}
+
+impl Root {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn tempdir() -> std::io::Result<Root> {
+    let outer = tempfile::tempdir()?;
+    let path = outer.path().join("keys");
+    fs::create_dir(&path)?;
+    Ok(Root { outer, path })
+}
 
 async fn open_error(path: &Path) -> String {
     unavailable(backends::open(&BackendConfig::Fs { path: path.to_owned() }).await)
@@ -223,4 +242,71 @@ async fn a_path_that_is_not_a_directory_is_an_error_at_start() {
         assert!(reason.contains(path.to_str().unwrap()), "{reason}");
     }
     open_error(Path::new("")).await;
+}
+
+#[tokio::test]
+async fn an_empty_or_missing_directory_that_contained_keys_is_an_error_at_start() {
+    let root = tempdir().unwrap();
+    let (marker, volume) = (root.outer.path().join(".keys.keyway"), root.outer.path().join("volume"));
+    let store = support::fs(root.path()).await;
+    assert!(!marker.exists(), "an empty directory has none");
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    assert_eq!(mode(&marker), 0o600);
+    // As when the volume is not mounted.
+    fs::rename(root.path(), &volume).unwrap();
+    let missing = open_error(root.path()).await;
+    assert!(missing.contains("is missing, but contained keys before (marker '"), "{missing}");
+    assert!(!root.path().exists());
+    fs::create_dir(root.path()).unwrap();
+    let empty = open_error(root.path()).await;
+    assert!(empty.contains("is empty, but contained keys before") && empty.contains("delete the marker"), "{empty}");
+    assert!(empty.contains(marker.to_str().unwrap()), "{empty}");
+    fs::remove_dir(root.path()).unwrap();
+    fs::rename(&volume, root.path()).unwrap();
+    assert_eq!(support::fs(root.path()).await.get(&name("my-key")).await.unwrap(), value("value"));
+    // Reading only, as a backup does, leaves no marker.
+    fs::remove_file(&marker).unwrap();
+    let config = BackendConfig::Fs { path: root.path().to_owned() };
+    assert!(config.open_existing().await.unwrap().is_some() && !marker.exists());
+    support::fs(root.path()).await;
+    // On purpose.
+    fs::remove_file(root.path().join("my-key")).unwrap();
+    open_error(root.path()).await;
+    fs::remove_file(&marker).unwrap();
+    support::fs(root.path()).await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_is_marked_when_it_has_keys_and_no_longer_when_the_last_is_deleted() {
+    let root = tempdir().unwrap();
+    let marker = root.outer.path().join(".keys.keyway");
+    fs::write(root.path().join("of-kes"), "value").unwrap();
+    let store = support::fs(root.path()).await;
+    assert!(marker.exists());
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    store.delete(&name("my-key")).await.unwrap();
+    assert!(marker.exists());
+    store.delete(&name("of-kes")).await.unwrap();
+    assert!(!marker.exists());
+    support::fs(root.path()).await.create(&name("my-key"), &value("value")).await.unwrap();
+    assert!(marker.exists());
+    assert_eq!(file_names(root.path()), ["my-key"]);
+}
+
+#[tokio::test]
+async fn what_root_creates_in_a_directory_of_another_user_belongs_to_that_user() {
+    let root = tempdir().unwrap();
+    if !support::is_root("fs::what_root_creates_in_a_directory_of_another_user_belongs_to_that_user") {
+        return;
+    }
+    let new = root.path().join("deep/keys");
+    for path in [root.path(), &new] {
+        std::os::unix::fs::chown(root.path(), Some(1234), Some(2345)).unwrap();
+        support::fs(path).await.create(&name("my-key"), &value("value")).await.unwrap();
+        let marker = path.parent().unwrap().join(".keys.keyway");
+        for created in [path.to_owned(), path.join("my-key"), marker] {
+            let metadata = fs::metadata(&created).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (1234, 2345), "{}", created.display());
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What is specific to keys in a SQLite database.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +33,13 @@ async fn the_database_and_its_log_are_for_the_owner_only() {
         let store = support::sqlite(&path).await;
         store.create(&name("my-key"), &value("value")).await.unwrap();
         assert_eq!(mode(&root.join("deep")), 0o700);
-        assert_eq!(file_names(&root.join("deep")), ["keys.db", "keys.db-shm", "keys.db-wal"]);
+        let files = [".keys.db.keyway", "keys.db", "keys.db-shm", "keys.db-wal"];
+        assert_eq!(file_names(&root.join("deep")), files);
         for file in file_names(&root.join("deep")) {
             assert_eq!(mode(&root.join("deep").join(&file)), 0o600, "{file}");
         }
         store.close().await;
-        assert_eq!(file_names(&root.join("deep")), ["keys.db"]);
+        assert_eq!(file_names(&root.join("deep")), [".keys.db.keyway", "keys.db"]);
         return;
     }
     for umask in ["000", "022", "777"] {
@@ -233,7 +235,6 @@ async fn of_changes_that_are_committed_together_one_that_fails_does_not_end_the_
 /// Not a test of anything but the disk: prints how many creates fit into a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "measures: cargo test --test backends creates_a_second -- --ignored --nocapture"]
-#[expect(clippy::print_stdout, reason = "the measurement")]
 async fn creates_a_second() {
     for clients in [1, 64] {
         let root = tempdir().unwrap();
@@ -484,4 +485,50 @@ async fn a_closed_store_is_unavailable() {
     let store = support::sqlite(&root.path().join("keys.db")).await;
     store.close().await;
     assert!(unavailable(store.get(&name("my-key")).await).contains("closed"));
+}
+
+#[tokio::test]
+async fn an_empty_or_missing_database_that_contained_keys_is_an_error_at_start() {
+    let root = tempdir().unwrap();
+    let (path, marker) = (root.path().join("keys.db"), root.path().join(".keys.db.keyway"));
+    let store = support::sqlite(&path).await;
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    store.close().await;
+    fs::rename(&path, root.path().join("aside")).unwrap();
+    let missing = open_error(&path).await;
+    assert!(missing.contains("is missing, but contained keys before (marker '"), "{missing}");
+    assert!(!path.exists());
+    fs::write(&path, "").unwrap();
+    assert!(open_error(&path).await.contains("is empty, but contained keys before"));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    fs::rename(root.path().join("aside"), &path).unwrap();
+    other(&path).await.execute("DELETE FROM keys").await.unwrap();
+    let empty = open_error(&path).await;
+    assert!(
+        empty.contains("is empty, but contained keys before") && empty.contains(marker.to_str().unwrap()),
+        "{empty}"
+    );
+    fs::remove_file(&marker).unwrap();
+    let store = support::sqlite(&path).await;
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    assert!(marker.exists());
+    store.delete(&name("my-key")).await.unwrap();
+    assert!(!marker.exists());
+    store.close().await;
+    support::sqlite(&path).await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_root_creates_in_a_directory_of_another_user_belongs_to_that_user() {
+    let root = tempdir().unwrap();
+    if !support::is_root("sqlite::what_root_creates_in_a_directory_of_another_user_belongs_to_that_user") {
+        return;
+    }
+    std::os::unix::fs::chown(root.path(), Some(1234), Some(2345)).unwrap();
+    let store = support::sqlite(&root.path().join("new/keys.db")).await;
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    for file in file_names(&root.path().join("new")) {
+        let metadata = fs::metadata(root.path().join("new").join(&file)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1234, 2345), "{file}");
+    }
 }
