@@ -14,7 +14,7 @@
 //! Several servers may share a directory over NFS. Mount it with `lookupcache=positive` (nfs(5)); otherwise a name
 //! created on one machine may be "not found" on another one for as long as that one caches attributes.
 //!
-//! The file system must be case-sensitive, as names are.
+//! The file system must be case-sensitive, as names are; that is tried when the directory is opened.
 //!
 //! Not here: the temporary files (`fs/temporary.rs`); the meaning of a value: only the caller knows whether an empty or
 //! truncated file is damaged.
@@ -66,6 +66,10 @@ impl Fs {
         let of_absent = marker.clone();
         let (directory, is_new) = blocking(move || Directory::open(path, &of_absent)).await?;
         let store = Self { directory: Arc::new(directory), listings, marker };
+        match purpose {
+            Purpose::Use => store.run(Directory::refuse_one_case).await?,
+            Purpose::Look => {}
+        }
         store.marker.opened(purpose, store.run(Directory::has_keys).await?, is_new).await?;
         Ok(store)
     }
@@ -173,6 +177,21 @@ impl Directory {
         directory.ping()?;
         temporary::remove_leftovers(&directory.handle, &directory.path);
         Ok((directory, is_new))
+    }
+
+    /// Refuses a file system on which the keys `a` and `A` would be one file. Where nothing can be created, neither can
+    /// keys.
+    fn refuse_one_case(&self) -> Result<(), StoreError> {
+        let Ok(temporary) = Temporary::write(&self.handle, b"") else { return Ok(()) };
+        let found = temporary.has_a_name_in_capitals();
+        if found.map_err(|error| self.failure("look up a file in the key directory", error.into()))? {
+            return Err(StoreError::unavailable(format!(
+                "the file system of '{}' takes names that differ only in case for one name, so two keys would be one \
+                 file; move the directory to a file system that is case-sensitive",
+                self.path.display()
+            )));
+        }
+        Ok(())
     }
 
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
