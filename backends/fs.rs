@@ -14,11 +14,14 @@
 //! Several servers may share a directory over NFS. Mount it with `lookupcache=positive` (nfs(5)); otherwise a name
 //! created on one machine may be "not found" on another one for as long as that one caches attributes.
 //!
+//! A name whose deletion was not synced is not "not found" until a sync has succeeded: a power cut could bring it back.
+//!
 //! The file system must be case-sensitive, as names are; that is tried when the directory is opened.
 //!
 //! Not here: the temporary files (`fs/temporary.rs`); the meaning of a value: only the caller knows whether an empty or
 //! truncated file is damaged.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
@@ -27,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
@@ -152,6 +156,8 @@ struct Directory {
     path: PathBuf,
     handle: File,
     identity: Identity,
+    /// Names whose deletion may not be durable, because the directory could not be synced.
+    unsynced: Mutex<BTreeSet<Name>>,
 }
 
 impl Directory {
@@ -173,7 +179,7 @@ impl Directory {
         let handle = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let handle = File::from(handle);
         let identity = Identity::of(&handle.metadata().map_err(failed)?);
-        let directory = Self { path, handle, identity };
+        let directory = Self { path, handle, identity, unsynced: Mutex::default() };
         directory.ping()?;
         temporary::remove_leftovers(&directory.handle, &directory.path);
         Ok((directory, is_new))
@@ -239,7 +245,7 @@ impl Directory {
                     }
                     // It was created after the attempt to open it: try again.
                     Some(_) if error == Errno::NOENT => {}
-                    None if error == Errno::NOENT => return Err(self.not_found()),
+                    None if error == Errno::NOENT => return Err(self.not_found(name)),
                     _ => return Err(self.failure(&format!("read the key file '{name}' in"), error.into())),
                 },
             }
@@ -282,17 +288,30 @@ impl Directory {
         self.check_identity()?;
         match rustix::fs::unlinkat(&self.handle, name.as_str(), AtFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOENT) => return Err(self.not_found()),
+            Err(Errno::NOENT) => return Err(self.not_found(name)),
             Err(Errno::ISDIR) => return Err(self.damaged(name, format_args!("is a directory"))),
             Err(error) => return Err(self.failure(&format!("delete the key file '{name}' in"), error.into())),
         }
-        self.sync().map_err(|error| self.failure("make a deletion durable in", error))?;
+        self.unsynced.lock().insert(name.clone());
+        self.sync_deletions()?;
         self.check_identity()
     }
 
-    /// The error for a name under which nothing is found.
-    fn not_found(&self) -> StoreError {
-        self.check_identity().err().unwrap_or(StoreError::NotFound)
+    /// The error for a name under which nothing is found, which must not come back.
+    fn not_found(&self, name: &Name) -> StoreError {
+        let synced = if self.unsynced.lock().contains(name) { self.sync_deletions() } else { Ok(()) };
+        match synced.and_then(|()| self.check_identity()) {
+            Ok(()) => StoreError::NotFound,
+            Err(error) => error,
+        }
+    }
+
+    /// Makes all deletions durable.
+    fn sync_deletions(&self) -> Result<(), StoreError> {
+        let before = self.unsynced.lock().clone();
+        self.sync().map_err(|error| self.failure("make a deletion durable in", error))?;
+        self.unsynced.lock().retain(|name| !before.contains(name));
+        Ok(())
     }
 
     /// Whether there is any key. Ends with the first that it finds.
@@ -313,6 +332,9 @@ impl Directory {
 
     fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let failed = |error: Errno| self.failure("list the key directory", error.into());
+        if !self.unsynced.lock().is_empty() {
+            self.sync_deletions()?;
+        }
         let mut names: Vec<Name> = Vec::new();
         // Set once there are too many names: what comes after it is not among the first `limit`.
         let mut last: Option<Name> = None;

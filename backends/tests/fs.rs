@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 use backends::{BackendConfig, StoreError, Value};
 use tempfile::TempDir;
 
-use crate::support::{self, Accident, damaged, file_names, limited, mode, name, run_limited, unavailable, value};
+use crate::services::eventually::until;
+use crate::support::{
+    self, Accident, damaged, file_names, limited, mode, name, run_limited, run_limited_by, unavailable, value,
+};
 
 /// A key directory in a directory of its own, because a marker is written beside it.
 struct Root {
@@ -291,6 +294,48 @@ async fn a_directory_is_marked_when_it_has_keys_and_no_longer_when_the_last_is_d
     support::fs(root.path()).await.create(&name("my-key"), &value("value")).await.unwrap();
     assert!(marker.exists());
     assert_eq!(file_names(root.path()), ["my-key"]);
+}
+
+/// `strace` makes every fsync of the directory fail, until it is ended.
+#[tokio::test]
+async fn a_key_whose_deletion_could_not_be_synced_is_not_reported_as_not_found() {
+    let test = "fs::a_key_whose_deletion_could_not_be_synced_is_not_reported_as_not_found";
+    let Some(path) = limited() else {
+        let found = std::process::Command::new("strace").arg("-V").output();
+        assert!(found.is_ok(), "strace is not installed: ./setup --tests");
+        let root = tempdir().unwrap();
+        fs::write(root.path().join("my-key"), "value").unwrap();
+        let inject = "trace=fsync -e inject=fsync:error=EIO";
+        run_limited_by(
+            &format!("strace -D -f -o /dev/null -P '{}' -e {inject}", root.path().display()),
+            test,
+            root.path(),
+        );
+        return;
+    };
+    let store = support::fs(&path).await;
+    let key = name("my-key");
+    for reason in [
+        unavailable(store.delete(&key).await),
+        unavailable(store.delete(&key).await),
+        unavailable(store.get(&key).await),
+        unavailable(store.list("", None, 10).await),
+    ] {
+        assert!(reason.starts_with("cannot make a deletion durable in '"), "{reason}");
+    }
+    assert!(!path.join("my-key").exists());
+    assert!(matches!(store.get(&name("other")).await, Err(StoreError::NotFound)), "another name is not concerned");
+    let tracer = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim().to_owned()
+    };
+    assert!(std::process::Command::new("kill").args(["-KILL", &tracer()]).status().unwrap().success());
+    let is_ended = || std::future::ready(tracer() == "0");
+    until(Duration::from_secs(20), || "strace does not end".to_owned(), is_ended).await;
+    assert!(matches!(store.get(&key).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.delete(&key).await, Err(StoreError::NotFound)));
+    store.create(&key, &value("new")).await.unwrap();
+    assert_eq!(store.list("", None, 10).await.unwrap(), [key]);
 }
 
 #[tokio::test]
