@@ -209,7 +209,7 @@ impl BackendConfig {
             #[cfg(feature = "aws")]
             config @ Self::Aws(_) => config,
         };
-        match open(&config).await {
+        match open_for(&config, Purpose::Look).await {
             Err(error) if error.is_absent_store() => Ok(None),
             opened => opened.map(Some),
         }
@@ -235,11 +235,24 @@ impl BackendConfig {
 /// [`StoreError::Unavailable`], [`StoreError::NotReady`] or [`StoreError::Unreachable`], with what failed, where, and
 /// what to do.
 pub async fn open(config: &BackendConfig) -> Result<Arc<dyn Store>, StoreError> {
+    open_for(config, Purpose::Use).await
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// To read and write keys, for as long as one wants.
+    Use,
+    /// To read keys and to leave everything as it is.
+    Look,
+}
+
+async fn open_for(config: &BackendConfig, purpose: Purpose) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config {
         BackendConfig::Memory => Arc::new(memory::Memory::default()),
-        BackendConfig::Fs { path } => Arc::new(fs::Fs::open(path).await?),
+        BackendConfig::Fs { path } => Arc::new(fs::Fs::open(path, purpose).await?),
         #[cfg(feature = "sqlite")]
-        BackendConfig::Sqlite { path } => Arc::new(crate::sqlite::Sqlite::open(path).await?),
+        BackendConfig::Sqlite { path } => Arc::new(crate::sqlite::Sqlite::open(path, purpose).await?),
         #[cfg(feature = "postgres")]
         BackendConfig::Postgres(config) => Arc::new(crate::postgres::Postgres::open(config).await?),
         #[cfg(feature = "vault")]

@@ -83,6 +83,22 @@ impl StoreError {
         }
     }
 
+    /// The same error for one more caller; its causes become part of the reason.
+    pub(crate) fn again(&self) -> Self {
+        let with_causes = |reason: &str| match self.source() {
+            Some(source) if !reason.contains(&source.to_string()) => format!("{reason}: {}", chain(source)),
+            _ => reason.to_owned(),
+        };
+        match self {
+            Self::Unreachable { reason, .. } => Self::unreachable(with_causes(reason)),
+            Self::NotReady { reason, .. } => Self::not_ready(with_causes(reason)),
+            Self::Unavailable { reason, .. } => Self::unavailable(with_causes(reason)),
+            Self::AlreadyExists | Self::NotFound | Self::Damaged { .. } | Self::Withheld { .. } => {
+                Self::unavailable(self.to_string())
+            }
+        }
+    }
+
     /// Whether the error is about the store and not about the key: the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -14,11 +14,14 @@
 //! Several servers may share a directory over NFS. Mount it with `lookupcache=positive` (nfs(5)); otherwise a name
 //! created on one machine may be "not found" on another one for as long as that one caches attributes.
 //!
-//! The file system must be case-sensitive, as names are.
+//! A name whose deletion was not synced is not "not found" until a sync has succeeded: a power cut could bring it back.
+//!
+//! The file system must be case-sensitive, as names are; that is tried when the directory is opened.
 //!
 //! Not here: the temporary files (`fs/temporary.rs`); the meaning of a value: only the caller knows whether an empty or
 //! truncated file is damaged.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
@@ -27,12 +30,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::config::Purpose;
+use crate::marker::Marker;
 use crate::path::{Identity, advice, create_directory};
 use crate::{Name, Store, StoreError, Value};
 
@@ -51,15 +57,30 @@ pub(crate) struct Fs {
     directory: Arc<Directory>,
     /// At most one listing per CPU at a time: each reads the whole directory, and more of them would only use memory.
     listings: Arc<Semaphore>,
+    marker: Marker,
 }
 
 impl Fs {
     /// Opens the directory, creates it when absent, and removes what killed processes left behind in it.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = path.to_owned();
+    pub(crate) async fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(|error| failure(path, "find the key directory", error))?;
+        let marker = Marker::beside("key directory", &path);
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let listings = Arc::new(Semaphore::new(cpus));
-        blocking(move || Ok(Self { directory: Arc::new(Directory::open(&path)?), listings })).await
+        let of_absent = marker.clone();
+        let (directory, is_new) = blocking(move || Directory::open(path, &of_absent)).await?;
+        let store = Self { directory: Arc::new(directory), listings, marker };
+        match purpose {
+            Purpose::Use => store.run(Directory::refuse_one_case).await?,
+            Purpose::Look => {}
+        }
+        store.marker.opened(purpose, store.run(Directory::has_keys).await?, is_new).await?;
+        Ok(store)
+    }
+
+    /// Whether there is certainly no key.
+    async fn is_empty(&self) -> bool {
+        self.run(Directory::has_keys).await.is_ok_and(|has_keys| !has_keys)
     }
 
     /// Runs file system calls on a thread that may block. A call that has started is finished, even if its caller is
@@ -78,7 +99,9 @@ impl Store for Fs {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
         let (name, value) = (name.clone(), value.copy());
-        self.run(move |directory| directory.create(&name, value.as_bytes())).await
+        self.run(move |directory| directory.create(&name, value.as_bytes())).await?;
+        self.marker.created(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
@@ -88,7 +111,9 @@ impl Store for Fs {
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
         let name = name.clone();
-        self.run(move |directory| directory.delete(&name)).await
+        self.run(move |directory| directory.delete(&name)).await?;
+        self.marker.deleted(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
@@ -131,13 +156,19 @@ struct Directory {
     path: PathBuf,
     handle: File,
     identity: Identity,
+    /// Names whose deletion may not be durable, because the directory could not be synced.
+    unsynced: Mutex<BTreeSet<Name>>,
 }
 
 impl Directory {
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let path = std::path::absolute(path).map_err(|error| failure(path, "find the key directory", error))?;
+    /// Opens the directory at an absolute path, or creates it; returns whether it is new.
+    fn open(path: PathBuf, marker: &Marker) -> Result<(Self, bool), StoreError> {
         let failed = |error| failure(&path, "open the key directory", error);
-        if create_directory(&path).map_err(failed)? {
+        if matches!(path.try_exists(), Ok(false)) {
+            marker.refuse_loss("is missing")?;
+        }
+        let is_new = create_directory(&path).map_err(failed)?;
+        if is_new {
             warn!(
                 path = %path.display(),
                 "created a new, empty key directory; if it should already contain keys, check that its volume is \
@@ -148,10 +179,25 @@ impl Directory {
         let handle = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let handle = File::from(handle);
         let identity = Identity::of(&handle.metadata().map_err(failed)?);
-        let directory = Self { path, handle, identity };
+        let directory = Self { path, handle, identity, unsynced: Mutex::default() };
         directory.ping()?;
         temporary::remove_leftovers(&directory.handle, &directory.path);
-        Ok(directory)
+        Ok((directory, is_new))
+    }
+
+    /// Refuses a file system on which the keys `a` and `A` would be one file. Where nothing can be created, neither can
+    /// keys.
+    fn refuse_one_case(&self) -> Result<(), StoreError> {
+        let Ok(temporary) = Temporary::write(&self.handle, b"") else { return Ok(()) };
+        let found = temporary.has_a_name_in_capitals();
+        if found.map_err(|error| self.failure("look up a file in the key directory", error.into()))? {
+            return Err(StoreError::unavailable(format!(
+                "the file system of '{}' takes names that differ only in case for one name, so two keys would be one \
+                 file; move the directory to a file system that is case-sensitive",
+                self.path.display()
+            )));
+        }
+        Ok(())
     }
 
     fn create(&self, name: &Name, value: &[u8]) -> Result<(), StoreError> {
@@ -199,10 +245,7 @@ impl Directory {
                     }
                     // It was created after the attempt to open it: try again.
                     Some(_) if error == Errno::NOENT => {}
-                    None if error == Errno::NOENT => {
-                        self.check_identity()?;
-                        return Err(StoreError::NotFound);
-                    }
+                    None if error == Errno::NOENT => return Err(self.not_found(name)),
                     _ => return Err(self.failure(&format!("read the key file '{name}' in"), error.into())),
                 },
             }
@@ -245,19 +288,53 @@ impl Directory {
         self.check_identity()?;
         match rustix::fs::unlinkat(&self.handle, name.as_str(), AtFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOENT) => {
-                self.check_identity()?;
-                return Err(StoreError::NotFound);
-            }
+            Err(Errno::NOENT) => return Err(self.not_found(name)),
             Err(Errno::ISDIR) => return Err(self.damaged(name, format_args!("is a directory"))),
             Err(error) => return Err(self.failure(&format!("delete the key file '{name}' in"), error.into())),
         }
-        self.sync().map_err(|error| self.failure("make a deletion durable in", error))?;
+        self.unsynced.lock().insert(name.clone());
+        self.sync_deletions()?;
         self.check_identity()
+    }
+
+    /// The error for a name under which nothing is found, which must not come back.
+    fn not_found(&self, name: &Name) -> StoreError {
+        let synced = if self.unsynced.lock().contains(name) { self.sync_deletions() } else { Ok(()) };
+        match synced.and_then(|()| self.check_identity()) {
+            Ok(()) => StoreError::NotFound,
+            Err(error) => error,
+        }
+    }
+
+    /// Makes all deletions durable.
+    fn sync_deletions(&self) -> Result<(), StoreError> {
+        let before = self.unsynced.lock().clone();
+        self.sync().map_err(|error| self.failure("make a deletion durable in", error))?;
+        self.unsynced.lock().retain(|name| !before.contains(name));
+        Ok(())
+    }
+
+    /// Whether there is any key. Ends with the first that it finds.
+    fn has_keys(&self) -> Result<bool, StoreError> {
+        let failed = |error: Errno| self.failure("list the key directory", error.into());
+        for entry in Dir::read_from(&self.handle).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_str().ok().and_then(|text| Name::parse(text).ok());
+            if let Some(name) = name
+                && self.is_listed(&name, entry.file_type())?
+            {
+                return Ok(true);
+            }
+        }
+        self.check_identity()?;
+        Ok(false)
     }
 
     fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
         let failed = |error: Errno| self.failure("list the key directory", error.into());
+        if !self.unsynced.lock().is_empty() {
+            self.sync_deletions()?;
+        }
         let mut names: Vec<Name> = Vec::new();
         // Set once there are too many names: what comes after it is not among the first `limit`.
         let mut last: Option<Name> = None;

@@ -16,7 +16,7 @@
 //! | `pending.rs` | a store that is opened once its service is ready |
 //! | `trash.rs` | a store around a store, in which deleted values stay for a while |
 //! | `tls_failure.rs` | failed TLS handshakes in plain words |
-//! | `path.rs` | what the two backends that use files share |
+//! | `path.rs`, `marker.rs` | what the two backends that use files share |
 //! | `deadline.rs` | how the backends that use a network end what takes too long |
 //! | `faulty.rs` | a store that delays, fails and freezes, for tests (feature `conformance`) |
 //! | `conformance.rs` | the contract as code: the suite that every backend passes (feature `conformance`) |
@@ -45,6 +45,7 @@ mod error;
 #[cfg(feature = "conformance")]
 pub mod faulty;
 mod fs;
+mod marker;
 mod memory;
 mod name;
 mod named_file;

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 /// Identifies a file or directory. A path may later lead to another one, because a volume is unmounted or a directory
 /// replaced. The inode number of a file is not reused as long as the file is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +52,31 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<bool> {
     let parent = parent(path);
     create_directory(parent)?;
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o700))?,
+        Ok(()) => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let created = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+            give_to_owner_of(&created, &std::fs::metadata(parent)?)?;
+        }
         // Another process was faster. (A dangling symbolic link ends up here, too, and is an error.)
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         Err(error) => return Err(error),
     }
     sync_directory(parent)?;
     Ok(true)
+}
+
+/// Gives a file or directory that was just created the owner and the group of the directory that it is in, if this
+/// process is the superuser's: what a command creates as root is for the server, which runs as somebody else.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn give_to_owner_of(created: &File, directory: &Metadata) -> io::Result<()> {
+    let is_ours = directory.uid() == 0 && directory.gid() == 0;
+    if is_ours || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(created, Some(directory.uid()), Some(directory.gid()))
 }
 
 /// Makes the entries of a directory durable.

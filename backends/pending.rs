@@ -1,13 +1,12 @@
 //! A store that could not be opened yet: the first [`Store::ping`] that finds it ready opens it. Until then every
 //! operation fails with the reason of the last attempt.
 
-use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::{BackendConfig, Change, Name, Store, StoreError, Value, chain, open};
+use crate::{BackendConfig, Change, Name, Store, StoreError, Value, open};
 
 /// How many changes a receiver may lag behind before it misses some.
 const BACKLOG: usize = 1024;
@@ -42,7 +41,7 @@ impl Pending {
     /// # Errors
     /// The reason why it is not open.
     fn opened(&self) -> Result<&Arc<dyn Store>, StoreError> {
-        self.store.get().ok_or_else(|| again(&self.reason.lock()))
+        self.store.get().ok_or_else(|| self.reason.lock().again())
     }
 
     /// Tries to open the store, unless another call has done so.
@@ -60,7 +59,7 @@ impl Pending {
                 Ok(self.store.get_or_init(|| store))
             }
             Err(error) => {
-                *self.reason.lock() = again(&error);
+                *self.reason.lock() = error.again();
                 Err(error)
             }
         }
@@ -87,22 +86,6 @@ impl Pending {
                     }
                 }
             })),
-        }
-    }
-}
-
-/// The same error for one more caller; its causes become part of the reason.
-fn again(error: &StoreError) -> StoreError {
-    let with_causes = |reason: &str| match error.source() {
-        Some(source) if !reason.contains(&source.to_string()) => format!("{reason}: {}", chain(source)),
-        _ => reason.to_owned(),
-    };
-    match error {
-        StoreError::Unreachable { reason, .. } => StoreError::unreachable(with_causes(reason)),
-        StoreError::NotReady { reason, .. } => StoreError::not_ready(with_causes(reason)),
-        StoreError::Unavailable { reason, .. } => StoreError::unavailable(with_causes(reason)),
-        StoreError::AlreadyExists | StoreError::NotFound | StoreError::Damaged { .. } | StoreError::Withheld { .. } => {
-            StoreError::unavailable(error.to_string())
         }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! # Durability
 //! `synchronous=FULL` syncs the log before a commit becomes visible to anyone, so whatever was read survives a power
-//! cut. The file itself is created, and its directory synced, before SQLite opens it. Deleted values are overwritten
-//! with zeros; in the log they remain until it is reused.
+//! cut. The file itself is created, and its directory synced, before SQLite opens it. Before a change is acknowledged,
+//! the log is written into the file and emptied: whoever copies the file alone copies every key. Only a reader of another
+//! process that does not end can delay that; then it is tried again in the background, and the log holds the change,
+//! durably, until it succeeds. Deleted values are overwritten with zeros.
 //!
 //! # Certainty
 //! SQLite treats an absent or empty file as a new database. Here that happens only if nothing suggests that there was
 //! one before, and once the database is open, SQLite never creates a file. Every connection is to the same file that
 //! was opened first; and before "not found" and "already exists", and after every change, the path must still lead to
-//! it.
+//! it, and that of the log to its log. A log that belongs to something else is not read at start.
 //!
 //! # Locks
 //! POSIX locks end when *any* descriptor of the file is closed in the process, so only SQLite opens an existing
@@ -18,55 +20,43 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlSafeStr, query, query_scalar};
-use tokio::sync::Mutex;
 
+use crate::config::Purpose;
 use crate::{Name, Store, StoreError, Value};
 
+mod failure;
 mod file;
+mod log;
+mod writer;
+
+use failure::{explain, failure, is_busy};
 use file::DatabaseFile;
+use writer::{Change, LOCK_TIMEOUT, RETRY_INTERVAL, Writer};
 
-/// One for the writer, the others for readers, which never wait for it. Each connection has a thread.
-const CONNECTIONS: u32 = 4;
-
-/// How long to wait for a lock of another process.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The time between two attempts to get a lock that SQLite does not wait for.
-const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// For readers, which never wait for the writer. Each connection has a thread.
+const READERS: u32 = 3;
 
 /// How long to wait for a free connection: longer than a connection can be busy waiting for a lock.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Primary result codes. Source: <https://www.sqlite.org/rescode.html>
-mod code {
-    pub(super) const PERM: u32 = 3;
-    pub(super) const BUSY: u32 = 5;
-    pub(super) const LOCKED: u32 = 6;
-    pub(super) const READONLY: u32 = 8;
-    pub(super) const CORRUPT: u32 = 11;
-    pub(super) const FULL: u32 = 13;
-    pub(super) const CANTOPEN: u32 = 14;
-    pub(super) const NOTADB: u32 = 26;
-}
 
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     file: DatabaseFile,
-    pool: SqlitePool,
-    /// Held while writing: SQLite allows one writer at a time, and its own way of waiting is neither fair nor fast.
-    writer: Mutex<()>,
+    readers: SqlitePool,
+    writer: Arc<Writer>,
 }
 
 impl Sqlite {
     /// Opens the database, creates it when absent, and updates its schema.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let file = tokio::task::spawn_blocking(move || DatabaseFile::locate(&path)).await.map_err(|error| {
             let reason = "looking for the key database was aborted".to_owned();
@@ -80,12 +70,14 @@ impl Sqlite {
             .pragma("cell_size_check", "ON")
             .pragma("trusted_schema", "OFF")
             .disable_statement_logging();
-        let first = prepare(&file, &options).await?;
+        log::refuse_foreign(&file, &options).await?;
+        let (first, is_new) = prepare(&file, &options).await?;
+        let file = file.with_log()?;
         let checked = file.clone();
-        let pool = SqlitePoolOptions::new()
+        let readers = SqlitePoolOptions::new()
             // All of them are opened now and kept: later the path may lead to another file.
-            .min_connections(CONNECTIONS)
-            .max_connections(CONNECTIONS)
+            .min_connections(READERS)
+            .max_connections(READERS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -98,15 +90,33 @@ impl Sqlite {
             .connect_with(options)
             .await
             .map_err(|error| failure(&file, "open", error))?;
-        let store = Self { file, pool, writer: Mutex::new(()) };
-        // Closed only now: without any connection, SQLite would checkpoint and delete the log for nothing.
-        first.close().await.map_err(|error| failure(&store.file, "open", error))?;
+        let writer = Writer::new(file.clone(), first).await?;
+        let store = Self { file, readers, writer };
         store.ping().await?;
+        store.file.marker.opened(purpose, store.has_keys().await?, is_new).await?;
         Ok(store)
     }
 
-    async fn failure(&self, doing: &str, error: sqlx::Error) -> StoreError {
-        self.file.check_identity().await.err().unwrap_or_else(|| failure(&self.file, doing, error))
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        let select = query_scalar::<_, bool>("SELECT EXISTS (SELECT 1 FROM keys)").fetch_one(&self.readers).await;
+        match select {
+            Ok(has_keys) => Ok(has_keys),
+            Err(error) => Err(explain(&self.file, "read", error).await),
+        }
+    }
+
+    /// Whether there is certainly no key.
+    async fn is_empty(&self) -> bool {
+        self.has_keys().await.is_ok_and(|has_keys| !has_keys)
+    }
+
+    /// Makes a change, and returns whether there was something to change.
+    async fn change(&self, change: Change) -> Result<bool, StoreError> {
+        // The connections would still reach a file that was moved away.
+        self.file.check_identity().await?;
+        let changed = self.writer.apply(change).await?;
+        self.file.check_identity().await?;
+        Ok(changed)
     }
 }
 
@@ -114,24 +124,17 @@ impl Sqlite {
 impl Store for Sqlite {
     async fn create(&self, name: &Name, value: &Value) -> Result<(), StoreError> {
         value.check_len()?;
-        self.file.check_identity().await?;
-        let insert = query("INSERT INTO keys (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
-            .bind(name.as_str())
-            .bind(value.as_bytes());
-        let turn = self.writer.lock().await;
-        let done = insert.execute(&self.pool).await;
-        drop(turn);
-        let rows = match done {
-            Ok(done) => done.rows_affected(),
-            Err(error) => return Err(self.failure("write", error).await),
-        };
-        self.file.check_identity().await?;
-        if rows == 1 { Ok(()) } else { Err(StoreError::AlreadyExists) }
+        let is_new = self.change(Change::Create(name.clone(), value.copy())).await?;
+        if !is_new {
+            return Err(StoreError::AlreadyExists);
+        }
+        self.file.marker.created(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
         let select = query_scalar::<_, Vec<u8>>("SELECT value FROM keys WHERE name = ?").bind(name.as_str());
-        match select.fetch_optional(&self.pool).await {
+        match select.fetch_optional(&self.readers).await {
             Ok(Some(bytes)) if bytes.len() > Value::MAX_LEN => {
                 let reason = format!("'{name}' in '{}' has {} bytes", self.file.path.display(), bytes.len());
                 Err(StoreError::Damaged { reason })
@@ -141,23 +144,17 @@ impl Store for Sqlite {
                 self.file.check_identity().await?;
                 Err(StoreError::NotFound)
             }
-            Err(error) => Err(self.failure("read", error).await),
+            Err(error) => Err(explain(&self.file, "read", error).await),
         }
     }
 
     async fn delete(&self, name: &Name) -> Result<(), StoreError> {
-        // The connections would still reach a file that was moved away.
-        self.file.check_identity().await?;
-        let delete = query("DELETE FROM keys WHERE name = ?").bind(name.as_str());
-        let turn = self.writer.lock().await;
-        let done = delete.execute(&self.pool).await;
-        drop(turn);
-        let rows = match done {
-            Ok(done) => done.rows_affected(),
-            Err(error) => return Err(self.failure("write", error).await),
-        };
-        self.file.check_identity().await?;
-        if rows == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+        let was_there = self.change(Change::Delete(name.clone())).await?;
+        if !was_there {
+            return Err(StoreError::NotFound);
+        }
+        self.file.marker.deleted(|| self.is_empty()).await;
+        Ok(())
     }
 
     async fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> Result<Vec<Name>, StoreError> {
@@ -171,9 +168,9 @@ impl Store for Sqlite {
         .bind(prefix)
         .bind(end)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let names = match select.fetch_all(&self.pool).await {
+        let names = match select.fetch_all(&self.readers).await {
             Ok(names) => names,
-            Err(error) => return Err(self.failure("list", error).await),
+            Err(error) => return Err(explain(&self.file, "list", error).await),
         };
         self.file.check_identity().await?;
         // The schema does not allow rows that would be left out here, so a short page still means the end.
@@ -181,10 +178,7 @@ impl Store for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let select = query_scalar::<_, i64>("SELECT count(*) FROM (SELECT 1 FROM keys LIMIT 1)");
-        if let Err(error) = select.fetch_one(&self.pool).await {
-            return Err(self.failure("read", error).await);
-        }
+        self.has_keys().await?;
         self.file.check_identity().await
     }
 
@@ -197,13 +191,14 @@ impl Store for Sqlite {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 
 /// Makes sure that the database is one of Keyway, switches it to WAL mode and updates its schema. One connection does
-/// this before there are others.
-async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+/// this before there are others. Returns whether the database had no schema before, which somebody has been told of.
+async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<(SqliteConnection, bool), StoreError> {
     let failed = |error| failure(file, "open", error);
     let mut connection = options.connect().await.map_err(failed)?;
     file.check_identity().await?;
@@ -217,7 +212,7 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
         match query_scalar::<_, String>("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await {
             Ok(mode) => break mode,
             // SQLite itself does not wait for the lock that switching to WAL mode needs.
-            Err(error) if primary_code(&error) == Some(code::BUSY) && start.elapsed() < LOCK_TIMEOUT => {
+            Err(error) if is_busy(&error) && start.elapsed() < LOCK_TIMEOUT => {
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
             Err(error) => return Err(failed(error)),
@@ -235,7 +230,7 @@ async fn prepare(file: &DatabaseFile, options: &SqliteConnectOptions) -> Result<
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     migrate(file, &mut transaction).await?;
     transaction.commit().await.map_err(failed)?;
-    Ok(connection)
+    Ok((connection, tables.is_empty()))
 }
 
 async fn migrate(file: &DatabaseFile, connection: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -257,32 +252,4 @@ async fn migrate(file: &DatabaseFile, connection: &mut SqliteConnection) -> Resu
         }
     };
     Err(file.unavailable(&what))
-}
-
-/// The only place where errors of the driver become errors of a store.
-fn failure(file: &DatabaseFile, doing: &str, error: sqlx::Error) -> StoreError {
-    let advice = match (&error, primary_code(&error)) {
-        (_, Some(code::BUSY | code::LOCKED)) => "another process holds a lock on it; stop that process",
-        (_, Some(code::PERM | code::READONLY)) => {
-            "it is read-only; give the user that runs this program write access to the file and its directory"
-        }
-        (_, Some(code::FULL)) => "free some disk space",
-        (_, Some(code::CANTOPEN)) => {
-            "give the user that runs this program read and write access to the file and its directory, and mount it \
-             writable"
-        }
-        (_, Some(code::CORRUPT)) => "it is damaged; restore it from a backup",
-        (_, Some(code::NOTADB)) => "it is not a SQLite database; configure another path, or restore it from a backup",
-        (sqlx::Error::PoolTimedOut, _) => "all connections are busy; check whether the disk is slow",
-        (sqlx::Error::PoolClosed, _) => "it was closed because the server is stopping",
-        _ => "check the file system and the system log",
-    };
-    let reason = format!("cannot {doing} the key database '{}': {error}; {advice}", file.path.display());
-    StoreError::unavailable(reason).caused_by(error)
-}
-
-/// The low byte of an extended result code.
-fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
 }

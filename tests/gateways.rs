@@ -26,7 +26,7 @@ const CLIENTS: usize = 8;
 async fn of_two_gateways_on_fs_one_creates_a_name() {
     let _turn = heavy();
     let dir = tempfile::tempdir().unwrap();
-    race("fs", &format!("fs: {{path: {}}}", dir.path().display())).await;
+    race("fs", &format!("fs: {{path: {}/keys}}", dir.path().display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
 use tracing::warn;
+
+use crate::path::give_to_owner_of;
 
 /// A key name never begins with a dot, and no other program uses these names.
 const PREFIX: &str = ".keyway-";
@@ -37,6 +40,7 @@ impl<'a> Temporary<'a> {
         let temporary = Self { directory, name };
         let mut file = File::from(file);
         file.set_permissions(Permissions::from_mode(0o600))?;
+        give_to_owner_of(&file, &directory.metadata()?)?;
         file.write_all(value)?;
         file.sync_all()?;
         Ok(temporary)
@@ -45,6 +49,11 @@ impl<'a> Temporary<'a> {
     /// Gives the file a second name, if that is not taken.
     pub(super) fn link(&self, name: &str) -> rustix::io::Result<()> {
         rustix::fs::linkat(self.directory, &self.name, self.directory, name, AtFlags::empty())
+    }
+
+    /// Whether the file system takes names that differ only in case for one name.
+    pub(super) fn has_a_name_in_capitals(&self) -> rustix::io::Result<bool> {
+        is_one_file(self.directory, &self.name, &self.name.to_uppercase())
     }
 
     /// Leaves the file in place.
@@ -59,6 +68,15 @@ impl Drop for Temporary<'_> {
             // If that fails, a later start removes the file.
             let _ = rustix::fs::unlinkat(self.directory, &self.name, AtFlags::empty());
         }
+    }
+}
+
+fn is_one_file(directory: &File, name: &str, other: &str) -> rustix::io::Result<bool> {
+    let look_up = |name| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    match look_up(other) {
+        Ok(other) => Ok(look_up(name)?.st_ino == other.st_ino),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -109,6 +127,22 @@ mod tests {
         for other in [".keyway-1-a-0", ".keyway-notes.tmp", ".keyway-.tmp", "keyway-1.tmp", ".nfs0000001", ".tmp"] {
             assert!(!is_temporary(other), "{other}");
         }
+    }
+
+    /// A second link under the other name is what such a file system shows.
+    #[test]
+    fn a_name_that_is_found_in_capitals_too_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = File::open(directory.path()).unwrap();
+        let temporary = Temporary::write(&handle, b"").unwrap();
+        assert!(!temporary.has_a_name_in_capitals().unwrap());
+        let capitals = temporary.name.to_uppercase();
+        assert!(capitals != temporary.name);
+        std::fs::write(directory.path().join(&capitals), "").unwrap();
+        assert!(!temporary.has_a_name_in_capitals().unwrap(), "another file");
+        std::fs::remove_file(directory.path().join(&capitals)).unwrap();
+        temporary.link(&capitals).unwrap();
+        assert!(temporary.has_a_name_in_capitals().unwrap());
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
             "PostgreSQL runs with fsync = off: a power failure can lose keys and data encrypted under them; turn it on"
         );
     }
+    let mut is_new = false;
     let is_current = match found.version(connection, &place.schema).await.map_err(failed)? {
         Some(version) if version > NEWEST => return Err(newer(place, version)),
         // A table without a version was created by hand, from the SQL that the error below shows.
@@ -53,9 +54,13 @@ pub(super) async fn prepare(connection: &mut PgConnection, place: &Place, migrat
                 place.refused("has no key table yet, and it is read-only; configure the address of the primary")
             );
         }
-        create(connection, place, &found).await?;
+        is_new = create(connection, place, &found).await?;
     }
-    verify(connection, place, &found.role).await
+    verify(connection, place, &found.role).await?;
+    if !is_new {
+        warn_if_empty(connection, place).await?;
+    }
+    Ok(())
 }
 
 /// What exists in the database.
@@ -117,8 +122,8 @@ impl Found {
     }
 }
 
-/// Creates what is absent, while no other gateway does.
-async fn create(connection: &mut PgConnection, place: &Place, before: &Found) -> Result<(), StoreError> {
+/// Creates what is absent, while no other gateway does. Returns whether the table is new.
+async fn create(connection: &mut PgConnection, place: &Place, before: &Found) -> Result<bool, StoreError> {
     let schema = &place.schema;
     let failed = |error| explain(place, before, Failure::Query(error));
     let begin = format!(
@@ -165,6 +170,19 @@ async fn create(connection: &mut PgConnection, place: &Place, before: &Found) ->
             "created a new, empty key table; if it should already contain keys, check the configured database and \
              schema"
         );
+    }
+    Ok(!found.has_table)
+}
+
+/// A table without keys may be that of a wrong database, or one that lost them.
+async fn warn_if_empty(connection: &mut PgConnection, place: &Place) -> Result<(), StoreError> {
+    let schema = &place.schema;
+    let row = one(connection, format!("SELECT EXISTS (SELECT FROM \"{schema}\".keys)")).await;
+    let has_keys: bool = row
+        .and_then(|row| row.try_get(0).map_err(Failure::Query))
+        .map_err(|failure| place.error("read the key table", failure))?;
+    if !has_keys {
+        warn!(schema, "the key table contains no keys; if it should, check the configured host, database and schema");
     }
     Ok(())
 }

@@ -57,7 +57,8 @@ async fn the_contract_can_be_checked_on_a_single_thread() {
 async fn all_backends_return_the_same_results() {
     for seed in 1..=3 {
         let root = tempfile::tempdir().unwrap();
-        let stores = vec![memory().await, fs(root.path()).await, sqlite(&root.path().join("keys.db")).await];
+        let stores =
+            vec![memory().await, fs(&root.path().join("keys")).await, sqlite(&root.path().join("keys.db")).await];
         conformance::differential(stores, seed, 1_000).await;
     }
 }
@@ -67,7 +68,8 @@ async fn all_backends_return_the_same_results() {
 async fn two_stores_on_one_place_share_their_keys() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("keys.db");
-    let pairs = [(fs(root.path()).await, fs(root.path()).await), tokio::join!(sqlite(&path), sqlite(&path))];
+    let keys = root.path().join("keys");
+    let pairs = [(fs(&keys).await, fs(&keys).await), tokio::join!(sqlite(&path), sqlite(&path))];
     for (one, other) in pairs {
         let names: Vec<_> = (0..40).map(|number| crate::support::name(&format!("key-{number}"))).collect();
         for name in &names {

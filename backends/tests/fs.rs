@@ -2,13 +2,35 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use backends::{BackendConfig, StoreError, Value};
-use tempfile::tempdir;
+use tempfile::TempDir;
 
-use crate::support::{self, Accident, damaged, file_names, limited, mode, name, run_limited, unavailable, value};
+use crate::services::eventually::until;
+use crate::support::{
+    self, Accident, damaged, file_names, limited, mode, name, run_limited, run_limited_by, unavailable, value,
+};
+
+/// A key directory in a directory of its own, because a marker is written beside it.
+struct Root {
+    outer: TempDir,
+    path: PathBuf,
+}
+
+impl Root {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn tempdir() -> std::io::Result<Root> {
+    let outer = tempfile::tempdir()?;
+    let path = outer.path().join("keys");
+    fs::create_dir(&path)?;
+    Ok(Root { outer, path })
+}
 
 async fn open_error(path: &Path) -> String {
     unavailable(backends::open(&BackendConfig::Fs { path: path.to_owned() }).await)
@@ -223,4 +245,113 @@ async fn a_path_that_is_not_a_directory_is_an_error_at_start() {
         assert!(reason.contains(path.to_str().unwrap()), "{reason}");
     }
     open_error(Path::new("")).await;
+}
+
+#[tokio::test]
+async fn an_empty_or_missing_directory_that_contained_keys_is_an_error_at_start() {
+    let root = tempdir().unwrap();
+    let (marker, volume) = (root.outer.path().join(".keys.keyway"), root.outer.path().join("volume"));
+    let store = support::fs(root.path()).await;
+    assert!(!marker.exists(), "an empty directory has none");
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    assert_eq!(mode(&marker), 0o600);
+    // As when the volume is not mounted.
+    fs::rename(root.path(), &volume).unwrap();
+    let missing = open_error(root.path()).await;
+    assert!(missing.contains("is missing, but contained keys before (marker '"), "{missing}");
+    assert!(!root.path().exists());
+    fs::create_dir(root.path()).unwrap();
+    let empty = open_error(root.path()).await;
+    assert!(empty.contains("is empty, but contained keys before") && empty.contains("delete the marker"), "{empty}");
+    assert!(empty.contains(marker.to_str().unwrap()), "{empty}");
+    fs::remove_dir(root.path()).unwrap();
+    fs::rename(&volume, root.path()).unwrap();
+    assert_eq!(support::fs(root.path()).await.get(&name("my-key")).await.unwrap(), value("value"));
+    // Reading only, as a backup does, leaves no marker.
+    fs::remove_file(&marker).unwrap();
+    let config = BackendConfig::Fs { path: root.path().to_owned() };
+    assert!(config.open_existing().await.unwrap().is_some() && !marker.exists());
+    support::fs(root.path()).await;
+    // On purpose.
+    fs::remove_file(root.path().join("my-key")).unwrap();
+    open_error(root.path()).await;
+    fs::remove_file(&marker).unwrap();
+    support::fs(root.path()).await.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_is_marked_when_it_has_keys_and_no_longer_when_the_last_is_deleted() {
+    let root = tempdir().unwrap();
+    let marker = root.outer.path().join(".keys.keyway");
+    fs::write(root.path().join("of-kes"), "value").unwrap();
+    let store = support::fs(root.path()).await;
+    assert!(marker.exists());
+    store.create(&name("my-key"), &value("value")).await.unwrap();
+    store.delete(&name("my-key")).await.unwrap();
+    assert!(marker.exists());
+    store.delete(&name("of-kes")).await.unwrap();
+    assert!(!marker.exists());
+    support::fs(root.path()).await.create(&name("my-key"), &value("value")).await.unwrap();
+    assert!(marker.exists());
+    assert_eq!(file_names(root.path()), ["my-key"]);
+}
+
+/// `strace` makes every fsync of the directory fail, until it is ended.
+#[tokio::test]
+async fn a_key_whose_deletion_could_not_be_synced_is_not_reported_as_not_found() {
+    let test = "fs::a_key_whose_deletion_could_not_be_synced_is_not_reported_as_not_found";
+    let Some(path) = limited() else {
+        let found = std::process::Command::new("strace").arg("-V").output();
+        assert!(found.is_ok(), "strace is not installed: ./setup --tests");
+        let root = tempdir().unwrap();
+        fs::write(root.path().join("my-key"), "value").unwrap();
+        let inject = "trace=fsync -e inject=fsync:error=EIO";
+        run_limited_by(
+            &format!("strace -D -f -o /dev/null -P '{}' -e {inject}", root.path().display()),
+            test,
+            root.path(),
+        );
+        return;
+    };
+    let store = support::fs(&path).await;
+    let key = name("my-key");
+    for reason in [
+        unavailable(store.delete(&key).await),
+        unavailable(store.delete(&key).await),
+        unavailable(store.get(&key).await),
+        unavailable(store.list("", None, 10).await),
+    ] {
+        assert!(reason.starts_with("cannot make a deletion durable in '"), "{reason}");
+    }
+    assert!(!path.join("my-key").exists());
+    assert!(matches!(store.get(&name("other")).await, Err(StoreError::NotFound)), "another name is not concerned");
+    let tracer = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim().to_owned()
+    };
+    assert!(std::process::Command::new("kill").args(["-KILL", &tracer()]).status().unwrap().success());
+    let is_ended = || std::future::ready(tracer() == "0");
+    until(Duration::from_secs(20), || "strace does not end".to_owned(), is_ended).await;
+    assert!(matches!(store.get(&key).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.delete(&key).await, Err(StoreError::NotFound)));
+    store.create(&key, &value("new")).await.unwrap();
+    assert_eq!(store.list("", None, 10).await.unwrap(), [key]);
+}
+
+#[tokio::test]
+async fn what_root_creates_in_a_directory_of_another_user_belongs_to_that_user() {
+    let root = tempdir().unwrap();
+    if !support::is_root("fs::what_root_creates_in_a_directory_of_another_user_belongs_to_that_user") {
+        return;
+    }
+    let new = root.path().join("deep/keys");
+    for path in [root.path(), &new] {
+        std::os::unix::fs::chown(root.path(), Some(1234), Some(2345)).unwrap();
+        support::fs(path).await.create(&name("my-key"), &value("value")).await.unwrap();
+        let marker = path.parent().unwrap().join(".keys.keyway");
+        for created in [path.to_owned(), path.join("my-key"), marker] {
+            let metadata = fs::metadata(&created).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (1234, 2345), "{}", created.display());
+        }
+    }
 }

@@ -64,9 +64,14 @@ pub(crate) fn limited() -> Option<std::path::PathBuf> {
 /// Runs the calling test again, as the only one in a process with the limits set by the shell code `limit`, and checks
 /// that it passes there. Limits need no special rights, unlike a mount.
 pub(crate) fn run_limited(limit: &str, test: &str, directory: &Path) {
+    run_limited_by(&format!("{limit}; exec"), test, directory);
+}
+
+/// The same with shell code that runs what comes after it.
+pub(crate) fn run_limited_by(limit: &str, test: &str, directory: &Path) {
     let output = Command::new("sh")
         .arg("-c")
-        .arg(format!(r#"{limit}; exec "$0" --exact {test} --nocapture"#))
+        .arg(format!(r#"{limit} "$0" --exact {test} --nocapture"#))
         .arg(std::env::current_exe().unwrap())
         .env(LIMITED, directory)
         .output()
@@ -135,4 +140,14 @@ impl tracing::field::Visit for Fields<'_> {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
         writeln!(self.0.0.lock().unwrap(), "{} {field}={value:?}", self.1).unwrap();
     }
+}
+
+/// Whether the tests run as root. If not, the test is named as one that did not run.
+#[expect(clippy::print_stderr, reason = "what is skipped must be seen")]
+pub(crate) fn is_root(test: &str) -> bool {
+    let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
+    if !is_root {
+        eprintln!("NOT RUN, because it needs root: {test}");
+    }
+    is_root
 }

@@ -46,8 +46,10 @@ const DERIVED_ROOT: &str = "Automatically generated root access key and secret k
 #[tokio::test(flavor = "multi_thread")]
 async fn minio_starts_on_a_key_of_the_time_before_hmacs() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(KEY), stored_key("json-oldest")).unwrap();
-    let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display())).await;
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    fs::write(keys.join(KEY), stored_key("json-oldest")).unwrap();
+    let gateway = Gateway::on(&format!("fs: {{path: {}}}", keys.display())).await;
     let mut rootless = Minio::start_with(&gateway.kms(), &ROOTLESS);
     rootless.wait();
     assert!(!rootless.log().contains(DERIVED_ROOT), "{}", rootless.log());
@@ -58,7 +60,7 @@ async fn minio_starts_on_a_key_of_the_time_before_hmacs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_minio_servers_that_start_at_once_on_an_empty_store_agree_on_one_default_key() {
     let dir = tempfile::tempdir().unwrap();
-    let keystore = format!("fs: {{path: {}}}", dir.path().display());
+    let keystore = format!("fs: {{path: {}/keys}}", dir.path().display());
     let one = Gateway::on(&keystore).await;
     let other = one.twin(&keystore).await;
     // Both learn late that there is no key, so that each creates it before the other has.

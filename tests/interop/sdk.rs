@@ -86,9 +86,11 @@ async fn every_call_of_the_sdk_works_over_both_protocols_with_api_keys_and_certi
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_is_the_value_that_the_sdk_compares_it_to() {
     let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
     // A key of the time before HMAC keys.
-    fs::write(dir.path().join("without-hmac"), stored_key("json-oldest")).unwrap();
-    let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display()));
+    fs::write(keys.join("without-hmac"), stored_key("json-oldest")).unwrap();
+    let gateway = Gateway::on(&format!("fs: {{path: {}}}", keys.display()));
     Package::Sdk.test("TestEveryErrorIsTheSDKsOwnValue", gateway.environment());
 }
 
@@ -130,13 +132,15 @@ async fn the_sdk_reports_a_store_that_is_unavailable() {
 async fn iterators_of_the_sdk_see_thirty_thousand_keys_once_and_in_order() {
     let _turn = heavy();
     let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
     let key = stored_key("protobuf");
     // As long as names may be, so that they do not fit into one answer.
     let names = (0..KEYS).map(|number| format!("list-{number:05}-{}", "x".repeat(69)));
     for name in names.chain(["a-before".to_owned(), "z-after".to_owned()]) {
-        fs::write(dir.path().join(name), &key).unwrap();
+        fs::write(keys.join(name), &key).unwrap();
     }
-    let gateway = Gateway::on(&format!("fs: {{path: {}}}", dir.path().display()));
+    let gateway = Gateway::on(&format!("fs: {{path: {}}}", keys.display()));
     Package::Sdk
         .test("TestIteratorsSeeEveryKeyOnceAndInOrder", gateway.environment_with("KEYWAY_KEYS", KEYS.to_string()));
 }

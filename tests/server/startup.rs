@@ -59,6 +59,41 @@ async fn a_database_that_is_not_reachable_is_waited_for_and_reports_changes_late
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_keys_is_named_in_a_warning_whatever_made_it() {
+    let postgres = Postgres::start();
+    let schema = unique();
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    for (keystore, first, second) in [
+        (
+            format!("fs: {{path: {}}}", keys.display()),
+            "the key directory contains no keys",
+            "the key directory contains no keys",
+        ),
+        (
+            "sqlite: {path: @dir@/keys.db}".to_owned(),
+            "created a new, empty key database",
+            "the key database contains no keys",
+        ),
+        (
+            stores::postgres(postgres.address(), &schema),
+            "created a new, empty key table",
+            "the key table contains no keys",
+        ),
+    ] {
+        let mut server = Server::on(&keystore);
+        server.logged(&format!("WARN {first}")).await;
+        server.restart();
+        server.logged(&format!("WARN {second}")).await;
+        assert_eq!(server.put("/v1/key/create/my-key", None).await.status, 200);
+        server.restart();
+        server.assert_serves().await;
+        assert!(!server.log().contains(second), "{}", server.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_startup_fail_and_for_what_waiting_does_not_heal_the_start_ends() {
     let port = four_free();
     let vault = stores::start(Vault::OpenBao).await;
