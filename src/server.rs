@@ -3,7 +3,8 @@
 //!
 //! | file | what it does with a request |
 //! |---|---|
-//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, timeouts; uses `header_deadline.rs`, `read_ahead.rs`, `activity.rs` and `pass_writes_on.rs` |
+//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, timeouts; uses `header_deadline.rs`, `read_ahead.rs`, `activity.rs`, `stalls.rs` and `pass_writes_on.rs` |
+//! | `answer.rs` | the answer, which is open until the client has taken it |
 //! | `record.rs` | counts the request as active once its head has arrived, and records its outcome once |
 //! | `router.rs` | route, access, limits and body, then the handler |
 //! | `access.rs` | identifies the client and decides about access |
@@ -16,6 +17,7 @@
 mod pass_writes_on;
 pub mod access;
 mod activity;
+mod answer;
 mod body;
 mod connection;
 mod header_deadline;
@@ -25,6 +27,7 @@ mod read_ahead;
 mod record;
 pub mod reload;
 mod router;
+mod stalls;
 pub mod systemd;
 pub mod watch;
 

@@ -19,6 +19,7 @@ use crate::telemetry::stream::Broadcast;
 use limits::Load;
 
 pub mod limits;
+pub mod shares;
 
 /// The state derived from a config. A request keeps the state it started with.
 #[derive(Debug)]

@@ -5,9 +5,11 @@
 //! | `log.rs` | the server's log, on the console and in the error stream |
 //! | `audit.rs` | one event per request |
 //! | `stream.rs` | the streams of `/v1/log/audit` and `/v1/log/error` |
+//! | `rarely.rs` | lines that clients could otherwise repeat without end |
 //! | `metrics.rs`, `metrics/` | counters, gauges and histograms for Prometheus |
 
 pub mod audit;
 pub mod log;
 pub mod metrics;
+pub mod rarely;
 pub mod stream;

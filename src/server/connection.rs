@@ -2,6 +2,7 @@
 //! requests have their own deadline (`body.rs`).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,15 +23,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::activity::Activity;
+use super::activity::{Activity, PATIENCE};
 use super::header_deadline::HeaderDeadline;
 use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::router;
+use super::stalls::Stalls;
 use crate::api::error::ApiError;
-use crate::state::Current;
+use crate::identity::Identity;
+use crate::state::{Current, State};
+use crate::telemetry::rarely::Rarely;
 use crate::tls::peer::Peer;
 
 /// From the first byte to a finished handshake.
@@ -130,13 +134,18 @@ impl Connection {
         let (_, session) = stream.get_ref();
         let peer = Peer::new(self.address, session.peer_certificates());
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let activity = Activity::new();
-        let idle = if self.exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let (current, counted, exceeded_limit) = (self.current, activity.clone(), self.exceeded_limit);
+        let state = self.current.get();
+        let visitor = state.running.load.shares.visitor(peer.identity.as_ref().ok().filter(|it| is_known(&state, it)));
+        let exceeded_limit = self.exceeded_limit.or_else(|| visitor.exceeds_connections(&state.config.limits));
+        drop(state); // a later one may replace it
+        let activity = Activity::new(visitor);
+        let idle = if exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
+        let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone() };
+        let (current, counted) = (self.current, activity.clone());
         let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let open = counted.begin();
-            let record = Arc::new(Record::begin(&current.get(), &peer, &request));
+            let record = Arc::new(Record::begin(&current.get(), &peer, counted.visitor(), &request));
             let mut answer = if let Some(limit) = exceeded_limit {
                 leaving.cancel();
                 reject(&record, ApiError::TooManyConnections(limit))
@@ -151,8 +160,8 @@ impl Connection {
                     Some(response) => response,
                     None => answer.await,
                 };
-                let counted = record.is_counted().then_some(record);
-                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, counted)))
+                let reservation = record.reservation().cloned();
+                Ok::<_, Infallible>(response.map(|body| open.until_taken(body, reservation)))
             }
         });
         if http2 {
@@ -165,16 +174,44 @@ impl Connection {
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping, idle).await
+            drive(connection, &watched, &stopping, idle).await
         } else {
-            let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
+            let stream = HeaderDeadline::new(stream, activity, HEADER_TIMEOUT);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None) // hyper measures from the end of the last request, as `drive` does
                 .max_buf_size(MAX_HEADER)
                 .writev(true)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping, idle).await
+            drive(connection, &watched, &stopping, idle).await
+        }
+    }
+}
+
+/// Whether the config has this identity.
+fn is_known(state: &State, identity: &Identity) -> bool {
+    let policies = &state.policies;
+    policies.is_admin(identity) || policies.of(identity).is_some() || state.config.is_proxy(identity)
+}
+
+/// What is watched while a connection is open.
+struct Watched {
+    current: Arc<Current>,
+    peer: Peer,
+    activity: Activity,
+}
+
+impl Watched {
+    /// Says that the connection is closed because the client takes no answers.
+    fn tell_stalled(&self) {
+        static TOLD: Rarely = Rarely::new();
+        let state = self.current.get();
+        state.running.metrics.stalled.inc();
+        if let Some(unsaid) = TOLD.is_due() {
+            let (ip, answers) = (self.peer.address.ip(), self.activity.waiting());
+            let identity = self.peer.identity.as_ref().map_or("", Identity::as_str);
+            let reason = format!("no bytes taken for {PATIENCE} s, or too many answers not taken");
+            warn!(%ip, identity, answers, reason, unsaid, "closed the connection of a client that does not take its answers");
         }
     }
 }
@@ -186,18 +223,27 @@ fn reject(record: &Record, error: ApiError) -> BoxFuture<'static, Response> {
     std::future::ready(response).boxed()
 }
 
-/// Runs a connection until it ends. Closes it gracefully when the server stops, or after it was idle for too long.
-async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
+/// Runs a connection until it ends. Closes it gracefully when the server stops, or after it was idle for too long, and at
+/// once when the client does not take its answers.
+async fn drive<C>(connection: C, watched: &Watched, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
+    let activity = &watched.activity;
+    let mut stalls = Stalls::new(activity.clone());
+    let limits = || watched.current.get().config.limits;
     let mut closing_since = None;
     loop {
         let limit = if closing_since.is_some() { CLOSE_TIMEOUT } else { idle };
         let end = |since: Option<Instant>| activity.last().max(since.unwrap_or(activity.last())) + limit;
         tokio::select! {
+            biased; // the connection creates the answers that are watched
             result = connection.as_mut() => return result,
+            () = poll_fn(|context| stalls.poll(context, limits)) => {
+                watched.tell_stalled();
+                return Ok(());
+            }
             () = stopping.cancelled(), if closing_since.is_none() => {
                 closing_since = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();

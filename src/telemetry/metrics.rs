@@ -36,6 +36,8 @@ pub struct Metrics {
     response_time: Histogram,
     system: System,
     connections: IntGauge,
+    /// Connections that were closed because the client did not take its answers.
+    pub stalled: IntCounter,
     rejected_credentials: IntCounter,
     reloads: IntCounter,
     failed_reloads: IntCounter,
@@ -131,6 +133,10 @@ impl Metrics {
                 "Rejected tokens, and failed logins and token renewals (Vault only).",
             )?,
             connections: registrar.gauge("keyway_connections", "Open TLS connections.")?,
+            stalled: registrar.counter(
+                "keyway_connections_stalled_total",
+                "Connections closed because the client did not take its answers.",
+            )?,
             keystore: Arc::new(KeystoreMetrics::new(&registry)?),
             registry,
         })

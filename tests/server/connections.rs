@@ -5,6 +5,7 @@ mod http2;
 mod idle;
 mod many;
 mod stop;
+mod untaken;
 
 use std::time::{Duration, Instant};
 
