@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ pub struct State {
     pub policies: Policies,
     /// TLS for new connections.
     pub tls: Arc<ServerConfig>,
+    /// Verifies chains of clients after the handshake, with `tls.auth: on`.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Audit events.
     pub audit: Audit,
     /// What a reload does not replace.

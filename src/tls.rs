@@ -8,6 +8,7 @@ pub mod client_auth;
 pub mod peer;
 mod pem_file;
 pub mod private_key;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,21 +16,22 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::ServerSessionMemoryCache;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 
 use crate::config;
 use certificates::{CertificateError, load_certificates};
 use private_key::PrivateKeyError;
-
-/// Maximum number of sessions that can be resumed without a full handshake, about 1 KiB each.
-const SESSIONS: usize = 10_000;
+use sessions::Sessions;
 
 /// The TLS config of a server.
 #[derive(Debug)]
 pub struct Server {
     /// The config of rustls.
     pub config: Arc<ServerConfig>,
+    /// Verifies the chains of clients after the handshake, with `tls.auth: on`: of resumed sessions, and those that a
+    /// proxy forwards.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Problems that do not prevent its use, such as an expired certificate.
     pub warnings: Vec<String>,
 }
@@ -109,13 +111,16 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
     } else {
         client_auth::any(certificate_required, &provider)
     };
+    let verifier = client_auth::bounded(verifier);
+    let later = tls.auth.then(|| verifier.clone());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
-    Ok(Server { config: Arc::new(config), warnings })
+    config.session_storage = Arc::new(Sessions::default());
+    config.send_tls13_tickets = 1; // the default of two doubles what a handshake costs
+    Ok(Server { config: Arc::new(config), verifier: later, warnings })
 }
 
 /// The certificates in `tls.ca`: a PEM file or a directory of them, in which files without certificates are skipped.

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use tokio::time::Instant;
 
-use super::answer::Answer;
 use crate::config::Limits;
-use crate::state::limits::Reservation;
 use crate::state::shares::Visitor;
 
 /// Seconds after which an answer ends of which the client takes no bytes.
@@ -47,6 +44,12 @@ struct Inner {
 }
 
 impl Activity {
+    /// The activity of a new connection of a stranger.
+    #[cfg(test)]
+    pub(super) fn of_a_stranger() -> Self {
+        Self::new(crate::state::shares::Shares::default().visitor(None))
+    }
+
     pub(super) fn new(visitor: Arc<Visitor>) -> Self {
         Self(Arc::new(Inner {
             opened: Instant::now(),
@@ -131,12 +134,6 @@ struct Waits {
 }
 
 impl Open {
-    /// Keeps the request open, and its memory reserved, until the client has taken this answer.
-    pub(super) fn until_taken(mut self, body: Body, reservation: Option<Reservation>) -> Answer {
-        self.progress();
-        Answer::new(body, self, reservation)
-    }
-
     /// The answer waits for the client from now on.
     pub(super) fn progress(&mut self) {
         let activity = &self.activity;
@@ -176,24 +173,18 @@ impl Drop for Open {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::state::shares::Shares;
-
-    /// The activity of a connection of a stranger.
-    pub(in crate::server) fn activity() -> Activity {
-        Activity::new(Shares::default().visitor(None))
-    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_is_open_until_its_body_is_dropped() {
-        let activity = activity();
+    async fn a_request_is_open_until_it_is_dropped() {
+        let activity = Activity::of_a_stranger();
         assert!(activity.is_idle());
-        let body = activity.begin().until_taken(Body::empty(), None);
+        let request = activity.begin();
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!activity.is_idle());
         let before = activity.last();
-        drop(body);
+        drop(request);
         assert!(activity.is_idle() && activity.last() == before + Duration::from_secs(3));
         assert_eq!((activity.begun(), activity.waiting()), (1, 0));
     }
@@ -203,7 +194,7 @@ pub(super) mod tests {
         let limits = |requests| Limits { connections: 1, requests, requests_per_identity: None, subscribers: 1 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let activity = activity();
+        let activity = Activity::of_a_stranger();
         let mut open = activity.begin();
         open.progress();
         for _ in 0..PATIENCE - 1 {
@@ -215,8 +206,8 @@ pub(super) mod tests {
         open.rest();
         assert!((0..40).all(|_| !activity.second_passed(&limits(100))), "an answer without bytes waits");
 
-        let many: Vec<_> = (0..10).map(|_| activity.begin()).collect();
-        let _many: Vec<_> = many.into_iter().map(|open| open.until_taken(Body::empty(), None)).collect();
+        let mut many: Vec<_> = (0..10).map(|_| activity.begin()).collect();
+        many.iter_mut().for_each(Open::progress);
         let waited = (1..40).find(|_| activity.second_passed(&limits(20)));
         assert_eq!(waited, Some(PATIENCE_OVER_SHARE));
     }

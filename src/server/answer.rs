@@ -29,7 +29,9 @@ pub(super) struct Piece {
 }
 
 impl Answer {
-    pub(super) fn new(body: Body, open: Open, reservation: Option<Reservation>) -> Self {
+    /// Keeps the request open, and its memory reserved, until the client has taken this body.
+    pub(super) fn new(body: Body, mut open: Open, reservation: Option<Reservation>) -> Self {
+        open.progress();
         let length = hyper::body::Body::size_hint(&body).upper().unwrap_or(u64::MAX);
         let reservation = reservation.filter(|_| length > SMALL_BODY as u64);
         Self { body, open: Some(open), reservation }
@@ -89,12 +91,12 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::server::activity::tests::activity;
+    use crate::server::activity::Activity;
 
     #[tokio::test]
     async fn the_last_piece_keeps_the_request_open_until_it_is_written() {
-        let activity = activity();
-        let mut answer = activity.begin().until_taken(Body::from("answer"), None);
+        let activity = Activity::of_a_stranger();
+        let mut answer = Answer::new(Body::from("answer"), activity.begin(), None);
         let mut piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(answer);
         assert!(!activity.is_idle() && activity.waiting() == 1);

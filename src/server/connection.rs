@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::activity::{Activity, PATIENCE};
+use super::answer::Answer;
 use super::header_deadline::HeaderDeadline;
 use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::router;
 use super::stalls::Stalls;
+use super::writes::{WatchedWrites, Writes};
 use crate::api::error::ApiError;
 use crate::identity::Identity;
 use crate::state::{Current, State};
@@ -73,6 +76,9 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
     Content-Length: 60\r\n\r\n{\"message\":\"this port requires HTTPS; use an https:// URL\"}\n";
 
+/// A connection after the handshake.
+type Stream = TlsStream<ReadAhead<WatchedWrites<TcpStream>>>;
+
 /// A connection that was just accepted.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
@@ -113,7 +119,7 @@ impl Connection {
     }
 
     /// The TLS stream, or `None` if the client spoke plain HTTP and got an error for it.
-    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<Stream>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -126,21 +132,25 @@ impl Connection {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             return Ok(None);
         }
-        self.acceptor.accept(ReadAhead::new(stream)).await.map(Some)
+        self.acceptor.accept(ReadAhead::new(WatchedWrites::new(stream))).await.map(Some)
     }
 
     /// Serves requests until one side ends the connection.
-    async fn http(self, stream: TlsStream<ReadAhead<TcpStream>>, stopping: CancellationToken) -> hyper::Result<()> {
-        let (_, session) = stream.get_ref();
-        let peer = Peer::new(self.address, session.peer_certificates());
-        let http2 = session.alpn_protocol() == Some(b"h2");
+    async fn http(self, stream: Stream, stopping: CancellationToken) -> hyper::Result<()> {
+        let (below, session) = stream.get_ref();
+        let writes = below.get_ref().writes().clone();
         let state = self.current.get();
+        let mut peer = Peer::new(self.address, session.peer_certificates());
+        if let (Some(HandshakeKind::Resumed), Some(verifier)) = (session.handshake_kind(), &state.verifier) {
+            peer = peer.verified(&**verifier, session.peer_certificates());
+        }
+        let http2 = session.alpn_protocol() == Some(b"h2");
         let visitor = state.running.load.shares.visitor(peer.identity.as_ref().ok().filter(|it| is_known(&state, it)));
         let exceeded_limit = self.exceeded_limit.or_else(|| visitor.exceeds_connections(&state.config.limits));
         drop(state); // a later one may replace it
         let activity = Activity::new(visitor);
         let idle = if exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone() };
+        let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone(), writes };
         let (current, counted) = (self.current, activity.clone());
         let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
@@ -161,7 +171,7 @@ impl Connection {
                     None => answer.await,
                 };
                 let reservation = record.reservation().cloned();
-                Ok::<_, Infallible>(response.map(|body| open.until_taken(body, reservation)))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, open, reservation)))
             }
         });
         if http2 {
@@ -199,6 +209,7 @@ struct Watched {
     current: Arc<Current>,
     peer: Peer,
     activity: Activity,
+    writes: Writes,
 }
 
 impl Watched {
@@ -231,7 +242,7 @@ where
 {
     let mut connection = pin!(connection);
     let activity = &watched.activity;
-    let mut stalls = Stalls::new(activity.clone());
+    let mut stalls = Stalls::new(activity.clone(), watched.writes.clone());
     let limits = || watched.current.get().config.limits;
     let mut closing_since = None;
     loop {
@@ -288,6 +299,7 @@ fn explain(error: &io::Error) -> String {
             AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
         )) => "the client does not trust tls.cert; give it the CA that signed tls.cert",
         Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => "tls.cert has expired; renew it",
+        Some(Error::InvalidCertificate(CertificateError::Other(reason))) => return reason.0.to_string(),
         _ => return chain(error),
     };
     format!("{error}: {hint}")

@@ -11,11 +11,11 @@ use rustls::server::StoresServerSessions;
 const MAX_SESSIONS: usize = 10_000;
 
 /// The maximum size of all sessions in bytes.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// Sessions by their ID or ticket; the oldest ones make room for new ones.
 #[derive(Default)]
-pub struct Sessions(Mutex<Inner>);
+pub(super) struct Sessions(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn large_sessions_make_room_for_new_ones_and_stay_within_16_mib() {
+    fn large_sessions_make_room_for_new_ones_and_stay_within_8_mib() {
         let sessions = Sessions::default();
         assert!((0..2_000).all(|number| put(&sessions, number, 16 << 10)));
         assert!(sessions.0.lock().bytes <= MAX_BYTES);
-        assert!(!has(&sessions, 0) && has(&sessions, 1_999) && has(&sessions, 1_500));
+        assert!(!has(&sessions, 0) && has(&sessions, 1_999) && has(&sessions, 1_600));
         assert!(!put(&sessions, 0, MAX_BYTES), "a session that is larger than all of the room");
     }
 

@@ -11,9 +11,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{slowest_request, tcp, until_open};
-use crate::support::{Client, Server};
 use crate::support::client::tls_config;
 use crate::support::server::send;
+use crate::support::{Client, Server};
 
 const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -38,7 +38,7 @@ impl Frames {
         Self::open_as(server, &server.admin, &[]).await
     }
 
-    /// The same as `client`, which takes `window` bytes of each answer (SETTINGS_INITIAL_WINDOW_SIZE).
+    /// The same as `client`, which takes `window` bytes of each answer (`SETTINGS_INITIAL_WINDOW_SIZE`).
     pub async fn with_window(server: &Server, client: &Client, window: u32) -> Self {
         Self::open_as(server, client, &[&[0, 4][..], &window.to_be_bytes()].concat()).await
     }
@@ -55,7 +55,9 @@ impl Frames {
         });
         let mut frames = Self { sender, received };
         assert!(
-            frames.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, settings)].concat()).await
+            frames
+                .send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, settings)].concat())
+                .await
         );
         frames
     }

@@ -8,7 +8,7 @@ use futures_util::stream::{StreamExt as _, iter};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{slowest_request, tcp, until_open};
+use super::{memory, slowest_request, tcp, until_open};
 use crate::support::client::tls_config;
 use crate::support::server::program;
 use crate::support::{Program, Raw, Server, Setup, heavy, until};
@@ -93,11 +93,4 @@ async fn connections_over_the_limit_wait_and_are_served_when_others_leave() {
     assert!(!limited.stderr().contains("Too many open files"), "{}", limited.stderr());
     limited.signal(Signal::TERM);
     assert_eq!(limited.end().code, Some(0));
-}
-
-/// Bytes in RAM, but for those of files.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }

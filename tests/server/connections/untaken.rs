@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::http2::{Frames, WINDOW_UPDATE, frame};
-use super::until_open;
+use super::{status, until_open};
 use crate::support::{Client, Raw, Server, Setup, heavy, until};
 
 /// `:method: GET`, indexed in the static table of HPACK.
@@ -12,6 +12,9 @@ const GET: u8 = 0x82;
 /// How long an answer may wait for its client, and how much later that may show.
 const WAIT: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_secs(6);
+
+/// The most memory that a process had at a time.
+const PEAK: &str = "VmHWM:";
 
 /// A server with this limit on requests, a third of what attackers ask.
 fn limited(requests: usize) -> Server {
@@ -86,7 +89,7 @@ async fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
         assert!(frames.send(&frame(WINDOW_UPDATE, 0, 1, &100_u32.to_be_bytes())).await);
         assert!(!frames.is_ended(), "{}", server.log());
     }
-    assert_eq!(server.metric("keyway_connections_stalled_total").await, 0.0);
+    assert!(server.metric("keyway_connections_stalled_total").await < 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +121,7 @@ async fn listings_that_nobody_takes_are_bounded_in_bytes() {
     }
     let listing = server.get("/v1/key/list/").await;
     assert!(listing.body.len() > 900_000, "{}: {} bytes", listing.status, listing.body.len());
-    let before = peak(&server);
+    let before = status(&server, PEAK);
     let mut attackers = Vec::new();
     for _ in 0..2 {
         let mut frames = Frames::with_window(&server, &server.admin, 1).await;
@@ -127,15 +130,8 @@ async fn listings_that_nobody_takes_are_bounded_in_bytes() {
     }
     let ended = async || attackers.iter().all(Frames::is_ended);
     until(Duration::from_secs(40), || "they are still open".to_owned(), ended).await;
-    let grown = peak(&server) - before;
+    let grown = status(&server, PEAK) - before;
     println!("200 listings of 1 MB that nobody takes: {grown} bytes");
     assert!(grown < 130 << 20, "{grown} bytes");
     server.assert_serves().await;
-}
-
-/// The most memory that the process had at a time, in bytes.
-fn peak(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
