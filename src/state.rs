@@ -1,12 +1,13 @@
 //! The state of a server: [`State`], which is derived from the config and replaced as a whole by a reload, and
 //! [`Running`], which stays the same until the process ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -14,7 +15,7 @@ use crate::config::Config;
 use crate::keys::Keys;
 use crate::policy::Policies;
 use crate::telemetry::audit::Audit;
-use crate::telemetry::log::Console;
+use crate::telemetry::console::Console;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::stream::Broadcast;
 use limits::Load;
@@ -69,6 +70,8 @@ pub struct Running {
     pub tasks: TaskTracker,
     /// Cancelled when the server starts to stop, which ends endless responses.
     pub stopping: CancellationToken,
+    /// The state in use, for requests that outlive theirs. Weak, because a state ends with its last request.
+    pub in_use: watch::Sender<Weak<State>>,
 }
 
 /// The state for new requests and connections.
@@ -78,6 +81,7 @@ pub struct Current(ArcSwap<State>);
 impl Current {
     /// Starts with the first state of a server.
     pub fn new(state: Arc<State>) -> Self {
+        state.running.in_use.send_replace(Arc::downgrade(&state));
         Self(ArcSwap::new(state))
     }
 
@@ -88,6 +92,7 @@ impl Current {
 
     /// Replaces the state; requests that use the previous one keep it.
     pub fn replace(&self, state: Arc<State>) {
+        state.running.in_use.send_replace(Arc::downgrade(&state));
         self.0.store(state);
     }
 }

@@ -18,6 +18,7 @@ use crate::state::State;
 use crate::state::limits::Reservation;
 use crate::state::shares::Visitor;
 use crate::telemetry::audit;
+use crate::telemetry::bounded::{MAX_TEXT, bounded};
 use crate::tls::peer::Peer;
 
 /// The status of a request whose client disconnected before the response (nginx's convention). It is not sent.
@@ -107,13 +108,14 @@ impl Record {
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
         let changes = || routes::of(path).is_some_and(Route::mutates);
+        let (short_path, short_reason) = (bounded(path, MAX_TEXT), reason.map(|reason| bounded(reason, MAX_TEXT)));
         self.state.audit.record(code, changes, || audit::Event {
             time: OffsetDateTime::now_utc(),
-            request: audit::Request { ip, path, identity },
+            request: audit::Request { ip, path: &short_path, identity },
             response: audit::Response { code, time },
-            reason,
+            reason: short_reason.as_deref(),
         });
-        let reason = reason.unwrap_or_default();
+        let (path, reason) = (&*short_path, short_reason.as_deref().unwrap_or_default());
         match code {
             400.. if is_expected => debug!(code, path, identity, %ip, reason, "request not served"),
             500.. => error!(code, path, identity, %ip, reason, "request failed"),

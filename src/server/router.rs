@@ -17,6 +17,7 @@ use crate::api::{self, Call};
 use crate::identity::Identity;
 use crate::routes::{self, Access, Api, Argument, Route};
 use crate::state::limits::{Kind, LimitExceeded, MAX_LISTING, Permit};
+use crate::telemetry::bounded::{MAX_TEXT, bounded};
 use crate::telemetry::rarely::Rarely;
 
 /// Answers a request. Requests that change the keystore run in their own task, which continues if the client
@@ -87,7 +88,7 @@ async fn handle(
     state.running.tasks.spawn(async move {
         if let Err(late) = sender.send(handler(api, call).await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
-            warn!(path, outcome, "request finished after its timeout");
+            warn!(path = &*bounded(&path, MAX_TEXT), outcome, "request finished after its timeout");
         }
         drop(permit); // it counts towards the limits until now
     });

@@ -91,6 +91,7 @@ impl Metrics {
         for counters in [audit, errors] {
             registrar.register(counters.sent.clone())?;
             registrar.register(counters.missed.clone())?;
+            registrar.register(counters.lost.clone())?;
         }
         let last_reload = registrar.gauge(
             "keyway_config_last_reload_successful",
@@ -203,6 +204,7 @@ impl Drop for OpenConnection {
 pub struct StreamCounters {
     sent: IntCounter,
     missed: IntCounter,
+    lost: IntCounter,
 }
 
 impl StreamCounters {
@@ -217,7 +219,16 @@ impl StreamCounters {
                 format!("keyway_log_{kind}_events_missed_total"),
                 format!("Events in the {kind} log that slow subscribers missed."),
             )?,
+            lost: IntCounter::new(
+                format!("keyway_log_{kind}_lines_lost_total"),
+                format!("Lines of the {kind} log that a console did not take."),
+            )?,
         })
+    }
+
+    /// The counter of lines that a console did not take.
+    pub fn lost(&self) -> IntCounter {
+        self.lost.clone()
     }
 
     /// A stream that uses these counters.

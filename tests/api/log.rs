@@ -140,14 +140,14 @@ async fn subscribers_that_never_read_slow_nobody() {
             asleep.push(subscribe_and_fall_asleep(&server, &server.admin, path).await);
         }
     }
-    let long = "k".repeat(30_000); // events of this size fill every buffer on the way
+    let long = "k".repeat(30_000); // of which 1 KiB is in the event; enough of them fill every buffer on the way
     let mut awake = Events::audit(&server).await;
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let refused = server.http(Some(&server.app)).delete(server.url(&format!("/v1/key/delete/{long}")));
             tokio::spawn(async move {
                 let mut slowest = Duration::ZERO;
-                for _ in 0..400 {
+                for _ in 0..1_000 {
                     let began = Instant::now();
                     assert_eq!(send(refused.try_clone().unwrap(), None).await.unwrap().status, 403);
                     slowest = slowest.max(began.elapsed());
