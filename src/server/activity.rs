@@ -4,7 +4,7 @@
 //! it. An answer costs a few additions to counters of its own connection: no lock, no allocation, no clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ pub(super) const PATIENCE: u32 = 10;
 const PATIENCE_OVER_SHARE: u32 = 2;
 
 /// Seconds that are told apart: more than [`PATIENCE`].
-const SECONDS: usize = 16;
+const SECONDS: usize = 12;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ struct Inner {
     waiting: AtomicUsize,
     /// Seconds in which answers waited.
     second: AtomicU32,
-    /// Waiting answers by the second of their last progress, modulo [`SECONDS`].
-    by_second: [AtomicU32; SECONDS],
+    /// Waiting answers by the second of their last progress, modulo [`SECONDS`]; HTTP/2 has few hundred at a time.
+    by_second: [AtomicU16; SECONDS],
 }
 
 impl Activity {
@@ -111,7 +111,7 @@ impl Activity {
     }
 
     /// The counter of the answers with progress in this second.
-    fn of(&self, second: u32) -> &AtomicU32 {
+    fn of(&self, second: u32) -> &AtomicU16 {
         let [first, ..] = &self.0.by_second;
         self.0.by_second.get(second as usize % SECONDS).unwrap_or(first)
     }

@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 use super::activity::{Activity, PATIENCE};
 use super::answer::Answer;
 use super::header_deadline::HeaderDeadline;
+use super::newcomers::Newcomer;
 use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::router;
@@ -89,7 +90,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn serve(self, stream: TcpStream, stopping: CancellationToken) {
+    /// Serves the connection to its end; it is a `newcomer` until the handshake is finished.
+    pub(super) async fn serve(self, stream: TcpStream, newcomer: Newcomer, stopping: CancellationToken) {
         let address = self.address;
         if let Err(error) = set_options(&stream) {
             debug!(%address, %error, "cannot set socket options");
@@ -97,8 +99,10 @@ impl Connection {
         let handshake = timeout(HANDSHAKE_TIMEOUT, self.handshake(stream));
         let stream = tokio::select! {
             () = stopping.cancelled() => return,
+            () = newcomer.evicted() => return,
             stream = handshake => stream,
         };
+        drop(newcomer);
         let stream = match stream {
             Ok(Ok(Some(stream))) => stream,
             Ok(Ok(None)) => return,
@@ -148,6 +152,9 @@ impl Connection {
         let visitor = state.running.load.shares.visitor(peer.identity.as_ref().ok().filter(|it| is_known(&state, it)));
         let exceeded_limit = self.exceeded_limit.or_else(|| visitor.exceeds_connections(&state.config.limits));
         drop(state); // a later one may replace it
+        if let Some(limit) = exceeded_limit {
+            tell_exceeded(&peer, limit);
+        }
         let activity = Activity::new(visitor);
         let idle = if exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
         let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone(), writes };
@@ -202,6 +209,15 @@ impl Connection {
 fn is_known(state: &State, identity: &Identity) -> bool {
     let policies = &state.policies;
     policies.is_admin(identity) || policies.of(identity).is_some() || state.config.is_proxy(identity)
+}
+
+/// Says that connections are rejected, now and then.
+fn tell_exceeded(peer: &Peer, limit: usize) {
+    static TOLD: Rarely = Rarely::new();
+    if let Some(unsaid) = TOLD.is_due() {
+        let (ip, identity) = (peer.address.ip(), peer.identity.as_ref().map_or("", Identity::as_str));
+        warn!(%ip, identity, unsaid, "too many connections: the limit is {limit}; further ones are rejected");
+    }
 }
 
 /// What is watched while a connection is open.

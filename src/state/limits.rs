@@ -1,4 +1,5 @@
-//! Limits on concurrent work: requests that exceed them are rejected immediately, before their body is read.
+//! Limits on concurrent work: requests that exceed them are rejected immediately, before their body is read. Each client's
+//! part of them is in `shares.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
