@@ -18,8 +18,8 @@ pub(super) const PATIENCE: u32 = 10;
 /// The same if more answers wait for the client than its share allows.
 const PATIENCE_OVER_SHARE: u32 = 2;
 
-/// Seconds that are told apart: more than [`PATIENCE`].
-const SECONDS: usize = 12;
+/// Seconds that are told apart: more than [`PATIENCE`], and a power of two, so that they wrap around as `u32` does.
+const SECONDS: usize = 16;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
