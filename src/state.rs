@@ -1,11 +1,13 @@
 //! The state of a server: [`State`], which is derived from the config and replaced as a whole by a reload, and
 //! [`Running`], which stays the same until the process ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -13,12 +15,13 @@ use crate::config::Config;
 use crate::keys::Keys;
 use crate::policy::Policies;
 use crate::telemetry::audit::Audit;
-use crate::telemetry::log::Console;
+use crate::telemetry::console::Console;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::stream::Broadcast;
 use limits::Load;
 
 pub mod limits;
+pub mod shares;
 
 /// The state derived from a config. A request keeps the state it started with.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct State {
     pub policies: Policies,
     /// TLS for new connections.
     pub tls: Arc<ServerConfig>,
+    /// Verifies chains of clients after the handshake, with `tls.auth: on`.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Audit events.
     pub audit: Audit,
     /// What a reload does not replace.
@@ -65,6 +70,8 @@ pub struct Running {
     pub tasks: TaskTracker,
     /// Cancelled when the server starts to stop, which ends endless responses.
     pub stopping: CancellationToken,
+    /// The state in use, for requests that outlive theirs. Weak, because a state ends with its last request.
+    pub in_use: watch::Sender<Weak<State>>,
 }
 
 /// The state for new requests and connections.
@@ -74,6 +81,7 @@ pub struct Current(ArcSwap<State>);
 impl Current {
     /// Starts with the first state of a server.
     pub fn new(state: Arc<State>) -> Self {
+        state.running.in_use.send_replace(Arc::downgrade(&state));
         Self(ArcSwap::new(state))
     }
 
@@ -84,6 +92,7 @@ impl Current {
 
     /// Replaces the state; requests that use the previous one keep it.
     pub fn replace(&self, state: Arc<State>) {
+        state.running.in_use.send_replace(Arc::downgrade(&state));
         self.0.store(state);
     }
 }

@@ -10,6 +10,7 @@ pub mod peer;
 pub mod pem_file;
 pub mod private_key;
 pub mod server_certificate;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use rustls::server::ServerSessionMemoryCache;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
@@ -26,15 +26,16 @@ use crate::config::{self, ConfigError, Problem, Source};
 use certificates::{CertificateError, load_certificates};
 use pair::PairProblem;
 use private_key::PrivateKeyError;
-
-/// Maximum number of sessions that can be resumed without a full handshake, about 1 KiB each.
-const SESSIONS: usize = 10_000;
+use sessions::Sessions;
 
 /// The TLS config of a server.
 #[derive(Debug)]
 pub struct Server {
     /// The config of rustls.
     pub config: Arc<ServerConfig>,
+    /// Verifies the chains of clients after the handshake, with `tls.auth: on`: of resumed sessions, and those that a
+    /// proxy forwards.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Problems that do not prevent its use, such as an expired certificate.
     pub warnings: Vec<TlsWarning>,
 }
@@ -190,9 +191,13 @@ pub fn server_config(tls: &config::Tls, certificate_required: bool) -> Result<Se
         None => None,
     };
     let (Some(pair), Some(verifier)) = (pair, verifier) else { return Err(found) };
+    let verifier = client_auth::bounded(verifier);
+    let later = tls.auth.then(|| verifier.clone());
     let config = found.check(rustls_config(pair, verifier, provider));
     match config {
-        Some(config) if found.errors.is_empty() => Ok(Server { config: Arc::new(config), warnings: found.warnings }),
+        Some(config) if found.errors.is_empty() => {
+            Ok(Server { config: Arc::new(config), verifier: later, warnings: found.warnings })
+        }
         _ => Err(found),
     }
 }
@@ -207,7 +212,8 @@ fn rustls_config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    config.session_storage = Arc::new(Sessions::default());
+    config.send_tls13_tickets = 1; // the default of two doubles what a handshake costs
     Ok(config)
 }
 

@@ -198,9 +198,12 @@ impl ApiError {
             Self::Withheld { .. } => StatusCode::CONFLICT,
             Self::Algorithm(_) | Self::KeySize(_) => StatusCode::NOT_ACCEPTABLE,
             Self::HmacNotSupported => StatusCode::NOT_IMPLEMENTED,
-            Self::TooManySubscribers(_) | Self::TooManyRequests(LimitExceeded::RequestsPerIdentity(_)) => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManySubscribers(_)
+            | Self::TooManyRequests(
+                LimitExceeded::RequestsPerIdentity(_)
+                | LimitExceeded::LooksPerConnection(_)
+                | LimitExceeded::LooksPerClient(_),
+            ) => StatusCode::TOO_MANY_REQUESTS,
             Self::Outage { outage, .. } if outage.cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
             Self::NotReady { cause, .. } if cause.is_unreachable() => StatusCode::GATEWAY_TIMEOUT,
             Self::Outage { .. }

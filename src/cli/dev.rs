@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use x509_parser::extensions::GeneralName;
 
 use crate::config::{self, Config};
@@ -49,8 +51,13 @@ impl Dev {
             (temporary.path().to_owned(), Some(temporary))
         };
         let directory = directory.canonicalize()?;
+        check_owner(&directory)?;
+        for companion in ["-wal", "-shm", "-journal"] {
+            is_own(&directory.join(format!("{DATABASE}{companion}")))?; // SQLite follows links
+        }
         let database = directory.join(DATABASE);
-        if !directory.join(API_KEY).exists() && !database.exists() {
+        let (has_key, has_database) = (is_own(&directory.join(API_KEY))?, is_own(&database)?);
+        if !has_key && !has_database {
             write_private(&database, b"")?; // else the store would warn that its database is a new one
         }
         let admin = admin(&directory)?;
@@ -124,7 +131,7 @@ impl Dev {
 /// The admin's API key from an earlier start, or a new one.
 fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
     let file = directory.join(API_KEY);
-    if file.exists() {
+    if is_own(&file)? {
         let text = zeroize::Zeroizing::new(fs::read_to_string(&file)?);
         return ApiKey::parse(text.trim()).with_context(|| {
             format!("{} does not contain a valid API key; delete it to create a new one", file.display())
@@ -140,7 +147,7 @@ fn admin(directory: &Path) -> anyhow::Result<ApiKey> {
 /// Creates the server's certificate, unless there is a valid one for this address.
 fn server_certificate(directory: &Path, ip: IpAddr) -> anyhow::Result<()> {
     let (key_file, cert_file) = (directory.join("server.key"), directory.join("server.cert"));
-    if key_file.exists() && fs::read(&cert_file).is_ok_and(|pem| covers(&pem, ip)) {
+    if is_own(&key_file)? && is_own(&cert_file)? && fs::read(&cert_file).is_ok_and(|pem| covers(&pem, ip)) {
         return Ok(());
     }
     let mut names = vec!["localhost".to_owned()];
@@ -174,11 +181,52 @@ fn covers(pem: &[u8], ip: IpAddr) -> bool {
         && names.is_some_and(|names| names.value.general_names.contains(&GeneralName::IPAddress(&octets)))
 }
 
-/// Writes a file that is readable only by its owner.
+/// Refuses a directory in which others can put files, or replace ours.
+fn check_owner(directory: &Path) -> anyhow::Result<()> {
+    let (found, path) = (fs::metadata(directory)?, directory.display());
+    let (owner, own) = (found.uid(), geteuid().as_raw());
+    anyhow::ensure!(owner == own, "{path} belongs to another user ({owner}, not {own}); use a directory of your own");
+    anyhow::ensure!(
+        found.mode() & 0o002 == 0,
+        "{path} is writable by everyone; use a directory that is not (chmod o-w)"
+    );
+    Ok(())
+}
+
+/// Whether the file exists.
+///
+/// # Errors
+/// If it is not a file of this user alone: a link could lead elsewhere, and another user could read what is written.
+fn is_own(file: &Path) -> anyhow::Result<bool> {
+    match fs::symlink_metadata(file) {
+        Ok(found) => check_own(file, &found).map(|()| true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Refuses links, and files of other users.
+fn check_own(file: &Path, found: &fs::Metadata) -> anyhow::Result<()> {
+    let file = file.display();
+    anyhow::ensure!(found.is_file(), "{file} is not a regular file but a link or something else; remove it");
+    anyhow::ensure!(found.nlink() == 1, "{file} has another name (a hard link); remove it");
+    anyhow::ensure!(found.uid() == geteuid().as_raw(), "{file} belongs to another user; remove it");
+    Ok(())
+}
+
+/// Writes a file that is readable only by its owner. Never through a link, nor into a file of another user.
 fn write_private(file: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let write = || -> std::io::Result<()> {
+    is_own(file)?;
+    let open = || {
+        let no_links = OFlags::NOFOLLOW.bits().cast_signed(); // one may have been created just now
         let mut open = fs::OpenOptions::new();
-        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        open.write(true).create(true).mode(0o600).custom_flags(no_links).open(file)
+    };
+    let mut opened = open().with_context(|| format!("cannot write {}", file.display()))?;
+    check_own(file, &opened.metadata()?)?;
+    let mut write = || -> std::io::Result<()> {
+        let file = &mut opened;
+        file.set_len(0)?;
         file.write_all(content)?;
         file.sync_all()
     };

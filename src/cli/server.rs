@@ -1,12 +1,13 @@
 //! `keyway server`: reads and checks everything, then opens the store, then binds, then serves.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -20,6 +21,7 @@ use crate::server::reload::{self, Reloader, SetupError};
 use crate::server::watch::Watch;
 use crate::server::{self, probe, systemd};
 use crate::state::{Current, Running};
+use crate::telemetry::console::Console;
 use crate::telemetry::log;
 use crate::telemetry::metrics::{Metrics, StreamCounters};
 use crate::{VERSION, process};
@@ -132,8 +134,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyhow::Result<ExitCode> {
     let (audit_counters, error_counters) = (StreamCounters::new("audit")?, StreamCounters::new("error")?);
     let errors = error_counters.broadcast();
-    let (log_console, _flush_log) = log::console(io::stderr());
-    let (audit_console, _flush_audit) = log::console(io::stdout());
+    let (log_console, _flush_log) = Console::new(io::stderr(), None, error_counters.lost())?;
+    // Dropped first, so that the log can say what is lost.
+    let (audit_console, _flush_audit) = Console::new(io::stdout(), Some("audit events"), audit_counters.lost())?;
     let format = config.log.format;
     let log = log::init(log_console, config.log.error, format, errors.clone());
     let running = Running {
@@ -146,6 +149,7 @@ async fn serve(config: Config, sources: &Sources, worker_threads: usize) -> anyh
         worker_threads,
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
+        in_use: watch::Sender::new(Weak::new()),
     };
     match start(config, sources, Arc::new(running), log).await {
         // Who reads a log of JSON cannot read the text that the program prints otherwise.
@@ -177,8 +181,14 @@ async fn start(
     let keystore = state.config.keystore.kind();
     let current = Arc::new(Current::new(state));
 
-    let interrupted = handle_signals(running.stopping.clone())?;
+    // A development server on a terminal is one of its jobs, and ends with it.
+    let ends_on_hangup = sources.dev.is_some() && (io::stdin().is_terminal() || io::stdout().is_terminal());
+    let interrupted = handle_signals(running.stopping.clone(), ends_on_hangup)?;
     let hangup = signal(SignalKind::hangup())?;
+    for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
+        // A process without a handler would end.
+        tokio::spawn(signals::on_each(signal(kind)?, move || info!("{name} ignored: it has no meaning")));
+    }
     let listener = listen(address)?;
     if let Some(probe) = probe {
         let listener = listen(probe)?;
@@ -194,7 +204,7 @@ async fn start(
         let overrides = sources.overrides.clone();
         let reloader = Reloader { file, overrides, current: current.clone(), log, watch };
         tokio::spawn(running.stopping.clone().run_until_cancelled_owned(reloader.run(hangup)));
-    } else {
+    } else if !ends_on_hangup {
         // A process without a handler would end on SIGHUP.
         let ignore = || info!("SIGHUP ignored: a development server has no config file to reload");
         tokio::spawn(signals::on_each(hangup, ignore));
@@ -227,14 +237,17 @@ struct Sources {
     drain: Duration,
 }
 
-/// Stops the server gracefully on the first SIGTERM or SIGINT; the second one cancels the token.
-fn handle_signals(stopping: CancellationToken) -> io::Result<CancellationToken> {
+/// Stops the server gracefully on the first SIGTERM or SIGINT, or SIGHUP if it `ends_on_hangup`; the second one cancels
+/// the token.
+fn handle_signals(stopping: CancellationToken, ends_on_hangup: bool) -> io::Result<CancellationToken> {
     let interrupted = CancellationToken::new();
     let interrupt = interrupted.clone();
     let stop = move || {
         systemd::stopping();
         stopping.cancel();
     };
-    signals::on_stop(&[SignalKind::terminate(), SignalKind::interrupt()], stop, move || interrupt.cancel())?;
+    let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+    kinds.extend(ends_on_hangup.then(SignalKind::hangup));
+    signals::on_stop(&kinds, stop, move || interrupt.cancel())?;
     Ok(interrupted)
 }

@@ -31,7 +31,7 @@ impl Client {
         match (&state.config.tls.proxy, &direct.identity) {
             (Some(proxy), Ok(identity)) if state.config.is_proxy(identity) => Self {
                 ip: forwarded_for(headers).unwrap_or(direct.ip),
-                identity: identity_in_header(headers, &proxy.header),
+                identity: identity_in_header(headers, &proxy.header, state.verifier.as_deref()),
             },
             _ => direct,
         }

@@ -1,18 +1,25 @@
-//! The activity of a connection: open requests, and when the last one ended.
+//! The activity of a connection: open requests, when the last one ended, and answers that the client does not take.
+//!
+//! While answers wait, `stalls.rs` counts seconds; each answer knows the second in which the client last took bytes of
+//! it. An answer costs a few additions to counters of its own connection: no lock, no allocation, no clock.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::server::record::Record;
-use crate::state::limits::Reservation;
+use crate::config::Limits;
+use crate::state::shares::Visitor;
+
+/// Seconds after which an answer ends of which the client takes no bytes.
+pub(super) const PATIENCE: u32 = 10;
+
+/// The same if more answers wait for the client than its share allows.
+const PATIENCE_OVER_SHARE: u32 = 2;
+
+/// Seconds that are told apart: more than [`PATIENCE`], and a power of two, so that they wrap around as `u32` does.
+const SECONDS: usize = 16;
 
 /// Shared between a connection and its requests.
 #[derive(Clone, Debug)]
@@ -21,21 +28,38 @@ pub(super) struct Activity(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     opened: Instant,
+    visitor: Arc<Visitor>,
     /// Requests whose response is not complete.
     open: AtomicUsize,
     /// All requests so far.
     begun: AtomicUsize,
     /// Milliseconds from `opened` to the last start or end of a request.
     last: AtomicU64,
+    /// Answers that wait for the client to take bytes.
+    waiting: AtomicUsize,
+    /// Seconds in which answers waited.
+    second: AtomicU32,
+    /// Waiting answers by the second of their last progress, modulo [`SECONDS`]; HTTP/2 has few hundred at a time.
+    by_second: [AtomicU16; SECONDS],
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    /// The activity of a new connection of a stranger.
+    #[cfg(test)]
+    pub(super) fn of_a_stranger() -> Self {
+        Self::new(crate::state::shares::Shares::default().visitor(None))
+    }
+
+    pub(super) fn new(visitor: Arc<Visitor>) -> Self {
         Self(Arc::new(Inner {
             opened: Instant::now(),
+            visitor,
             open: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             last: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            second: AtomicU32::new(0),
+            by_second: Default::default(),
         }))
     }
 
@@ -44,7 +68,12 @@ impl Activity {
         self.0.open.fetch_add(1, Ordering::AcqRel);
         self.0.begun.fetch_add(1, Ordering::AcqRel);
         self.touch();
-        Open(self.clone())
+        Open { activity: self.clone(), waits: None }
+    }
+
+    /// The client of the connection.
+    pub(super) fn visitor(&self) -> &Arc<Visitor> {
+        &self.0.visitor
     }
 
     /// Whether no request is open.
@@ -67,67 +96,79 @@ impl Activity {
         let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.fetch_max(now, Ordering::AcqRel);
     }
+
+    /// The number of answers that wait for the client.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Acquire)
+    }
+
+    /// A second has passed. Returns whether an answer has waited too long; call it while answers wait.
+    pub(super) fn second_passed(&self, limits: &Limits) -> bool {
+        let now = self.0.second.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        let over_share = self.0.visitor.exceeds_answers(limits);
+        let patience = if over_share { PATIENCE_OVER_SHARE } else { PATIENCE };
+        (patience..=PATIENCE).any(|age| self.of(now.wrapping_sub(age)).load(Ordering::Acquire) > 0)
+    }
+
+    /// The counter of the answers with progress in this second.
+    fn of(&self, second: u32) -> &AtomicU16 {
+        let [first, ..] = &self.0.by_second;
+        self.0.by_second.get(second as usize % SECONDS).unwrap_or(first)
+    }
 }
 
 /// An open request.
 #[derive(Debug)]
-pub(super) struct Open(Activity);
+pub(super) struct Open {
+    activity: Activity,
+    waits: Option<Waits>,
+}
+
+/// An answer that waits for the client.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    /// The second of its last progress.
+    since: u32,
+    /// Whether it counts towards the share of the client.
+    is_counted: bool,
+}
 
 impl Open {
-    /// Keeps the request open, and its record counted, until the body ends.
-    pub(super) fn until_end_of(self, body: Body, record: Option<Arc<Record>>) -> Tracked {
-        Tracked { body, _open: self, record }
+    /// The answer waits for the client from now on.
+    pub(super) fn progress(&mut self) {
+        let activity = &self.activity;
+        let now = activity.0.second.load(Ordering::Acquire);
+        match &mut self.waits {
+            Some(waits) if waits.since == now => {}
+            Some(waits) => {
+                activity.of(now).fetch_add(1, Ordering::AcqRel);
+                activity.of(waits.since).fetch_sub(1, Ordering::AcqRel);
+                waits.since = now;
+            }
+            None => {
+                activity.of(now).fetch_add(1, Ordering::AcqRel);
+                let others = activity.0.waiting.fetch_add(1, Ordering::AcqRel);
+                self.waits = Some(Waits { since: now, is_counted: activity.0.visitor.waits(others) });
+            }
+        }
+    }
+
+    /// The answer does not wait for the client: it has no more bytes at present.
+    pub(super) fn rest(&mut self) {
+        let Some(waits) = self.waits.take() else { return };
+        self.activity.of(waits.since).fetch_sub(1, Ordering::AcqRel);
+        self.activity.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        if waits.is_counted {
+            self.activity.0.visitor.taken();
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.touch();
-    }
-}
-
-/// A response body that keeps its request open.
-#[derive(Debug)]
-pub(super) struct Tracked {
-    body: Body,
-    _open: Open,
-    record: Option<Arc<Record>>,
-}
-
-/// Response bytes that keep their reservation until they are sent: HTTP/2 buffers all of them and then waits for the
-/// client.
-struct Counted {
-    bytes: Bytes,
-    _reservation: Reservation,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl hyper::body::Body for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        let Some(reservation) = self.record.as_ref().and_then(|record| record.reservation()) else { return frame };
-        let counted = |bytes| Bytes::from_owner(Counted { bytes, _reservation: reservation.clone() });
-        frame.map_ok(|frame| frame.map_data(counted))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.rest();
+        self.activity.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.activity.touch();
     }
 }
 
@@ -136,15 +177,38 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_is_open_until_its_body_is_dropped() {
-        let activity = Activity::new();
+    async fn a_request_is_open_until_it_is_dropped() {
+        let activity = Activity::of_a_stranger();
         assert!(activity.is_idle());
-        let body = activity.begin().until_end_of(Body::empty(), None);
+        let request = activity.begin();
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!activity.is_idle());
         let before = activity.last();
-        drop(body);
+        drop(request);
         assert!(activity.is_idle() && activity.last() == before + Duration::from_secs(3));
-        assert_eq!(activity.begun(), 1);
+        assert_eq!((activity.begun(), activity.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn an_answer_waits_10_seconds_from_its_last_progress_and_2_over_the_share() {
+        let limits = |requests| Limits { connections: 1, requests, requests_per_identity: None, subscribers: 1 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let activity = Activity::of_a_stranger();
+        let mut open = activity.begin();
+        open.progress();
+        for _ in 0..PATIENCE - 1 {
+            assert!(!activity.second_passed(&limits(100)));
+        }
+        open.progress();
+        let waited = (1..40).find(|_| activity.second_passed(&limits(100)));
+        assert_eq!(waited, Some(PATIENCE));
+        open.rest();
+        assert!((0..40).all(|_| !activity.second_passed(&limits(100))), "an answer without bytes waits");
+
+        let mut many: Vec<_> = (0..10).map(|_| activity.begin()).collect();
+        many.iter_mut().for_each(Open::progress);
+        let waited = (1..40).find(|_| activity.second_passed(&limits(20)));
+        assert_eq!(waited, Some(PATIENCE_OVER_SHARE));
     }
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::record::Record;
 use crate::api::error::ApiError;
-use crate::state::limits::{Reservation, SMALL_BODY};
+use crate::state::limits::SMALL_BODY;
 
 /// Bytes of an unread body that are read and discarded, so that the client gets the response and not a reset.
 const MAX_DRAIN: usize = 4 << 20;
@@ -99,9 +99,7 @@ impl Unread {
     }
 
     async fn reserve(bytes: usize, deadline: &Deadline, record: &Record) -> Result<(), ApiError> {
-        let reservation = deadline.bound(Reservation::take(&record.state().running.load, bytes)).await;
-        record.set_reservation(reservation.ok_or(ApiError::NoCapacity)?);
-        Ok(())
+        deadline.bound(record.reserve(bytes)).await.ok_or(ApiError::NoCapacity)
     }
 
     /// Reads and discards the rest for a moment: closing a connection on which data still arrives would reset it, and

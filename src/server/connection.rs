@@ -2,6 +2,7 @@
 //! requests have their own deadline (`body.rs`).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,21 +17,28 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::activity::Activity;
+use super::activity::{Activity, PATIENCE};
+use super::answer::Answer;
 use super::header_deadline::HeaderDeadline;
+use super::newcomers::Newcomer;
 use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::router;
+use super::stalls::Stalls;
+use super::writes::{WatchedWrites, Writes};
 use crate::api::error::ApiError;
-use crate::state::Current;
+use crate::identity::Identity;
+use crate::state::{Current, State};
+use crate::telemetry::rarely::Rarely;
 use crate::tls::peer::Peer;
 use backends::tls_failure as failure;
 
@@ -70,6 +78,9 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
     Content-Length: 60\r\n\r\n{\"message\":\"this port requires HTTPS; use an https:// URL\"}\n";
 
+/// A connection after the handshake.
+type Stream = TlsStream<ReadAhead<WatchedWrites<TcpStream>>>;
+
 /// A connection that was just accepted.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
@@ -80,7 +91,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn serve(self, stream: TcpStream, stopping: CancellationToken) {
+    /// Serves the connection to its end; it is a `newcomer` until the handshake is finished.
+    pub(super) async fn serve(self, stream: TcpStream, newcomer: Newcomer, stopping: CancellationToken) {
         let address = self.address;
         if let Err(error) = set_options(&stream) {
             debug!(%address, %error, "cannot set socket options");
@@ -88,8 +100,10 @@ impl Connection {
         let handshake = timeout(HANDSHAKE_TIMEOUT, self.handshake(stream));
         let stream = tokio::select! {
             () = stopping.cancelled() => return,
+            () = newcomer.evicted() => return,
             stream = handshake => stream,
         };
+        drop(newcomer);
         let stream = match stream {
             Ok(Ok(Some(stream))) => stream,
             Ok(Ok(None)) => return,
@@ -110,7 +124,7 @@ impl Connection {
     }
 
     /// The TLS stream, or `None` if the client spoke plain HTTP and got an error for it.
-    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
+    async fn handshake(&self, mut stream: TcpStream) -> io::Result<Option<Stream>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -123,21 +137,33 @@ impl Connection {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
             return Ok(None);
         }
-        self.acceptor.accept(ReadAhead::new(stream)).await.map(Some)
+        self.acceptor.accept(ReadAhead::new(WatchedWrites::new(stream))).await.map(Some)
     }
 
     /// Serves requests until one side ends the connection.
-    async fn http(self, stream: TlsStream<ReadAhead<TcpStream>>, stopping: CancellationToken) -> hyper::Result<()> {
-        let (_, session) = stream.get_ref();
-        let peer = Peer::new(self.address, session.peer_certificates());
+    async fn http(self, stream: Stream, stopping: CancellationToken) -> hyper::Result<()> {
+        let (below, session) = stream.get_ref();
+        let writes = below.get_ref().writes().clone();
+        let state = self.current.get();
+        let mut peer = Peer::new(self.address, session.peer_certificates());
+        if let (Some(HandshakeKind::Resumed), Some(verifier)) = (session.handshake_kind(), &state.verifier) {
+            peer = peer.verified(&**verifier, session.peer_certificates());
+        }
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let activity = Activity::new();
-        let idle = if self.exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let (current, counted, exceeded_limit) = (self.current, activity.clone(), self.exceeded_limit);
+        let visitor = state.running.load.shares.visitor(peer.identity.as_ref().ok().filter(|it| is_known(&state, it)));
+        let exceeded_limit = self.exceeded_limit.or_else(|| visitor.exceeds_connections(&state.config.limits));
+        drop(state); // a later one may replace it
+        if let Some(limit) = exceeded_limit {
+            tell_exceeded(&peer, limit);
+        }
+        let activity = Activity::new(visitor);
+        let idle = if exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
+        let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone(), writes };
+        let (current, counted) = (self.current, activity.clone());
         let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let open = counted.begin();
-            let record = Arc::new(Record::begin(&current.get(), &peer, &request));
+            let record = Arc::new(Record::begin(&current.get(), &peer, counted.visitor(), &request));
             let mut answer = if let Some(limit) = exceeded_limit {
                 leaving.cancel();
                 reject(&record, ApiError::TooManyConnections(limit))
@@ -152,8 +178,8 @@ impl Connection {
                     Some(response) => response,
                     None => answer.await,
                 };
-                let counted = record.is_counted().then_some(record);
-                Ok::<_, Infallible>(response.map(|body| open.until_end_of(body, counted)))
+                let reservation = record.reservation().cloned();
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, open, reservation)))
             }
         });
         if http2 {
@@ -166,16 +192,54 @@ impl Connection {
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping, idle).await
+            drive(connection, &watched, &stopping, idle).await
         } else {
-            let stream = HeaderDeadline::new(stream, activity.clone(), HEADER_TIMEOUT);
+            let stream = HeaderDeadline::new(stream, activity, HEADER_TIMEOUT);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None) // hyper measures from the end of the last request, as `drive` does
                 .max_buf_size(MAX_HEADER)
                 .writev(true)
                 .serve_connection(TokioIo::new(stream), service);
-            drive(connection, &activity, &stopping, idle).await
+            drive(connection, &watched, &stopping, idle).await
+        }
+    }
+}
+
+/// Whether the config has this identity.
+fn is_known(state: &State, identity: &Identity) -> bool {
+    let policies = &state.policies;
+    policies.is_admin(identity) || policies.of(identity).is_some() || state.config.is_proxy(identity)
+}
+
+/// Says that connections are rejected, now and then.
+fn tell_exceeded(peer: &Peer, limit: usize) {
+    static TOLD: Rarely = Rarely::new();
+    if let Some(unsaid) = TOLD.is_due() {
+        let (ip, identity) = (peer.address.ip(), peer.identity.as_ref().map_or("", Identity::as_str));
+        warn!(%ip, identity, unsaid, "too many connections: the limit is {limit}; further ones are rejected");
+    }
+}
+
+/// What is watched while a connection is open.
+struct Watched {
+    current: Arc<Current>,
+    peer: Peer,
+    activity: Activity,
+    writes: Writes,
+}
+
+impl Watched {
+    /// Says that the connection is closed because the client takes no answers.
+    fn tell_stalled(&self) {
+        static TOLD: Rarely = Rarely::new();
+        let state = self.current.get();
+        state.running.metrics.stalled.inc();
+        if let Some(unsaid) = TOLD.is_due() {
+            let (ip, answers) = (self.peer.address.ip(), self.activity.waiting());
+            let identity = self.peer.identity.as_ref().map_or("", Identity::as_str);
+            let reason = format!("no bytes taken for {PATIENCE} s, or too many answers not taken");
+            warn!(%ip, identity, answers, reason, unsaid, "closed the connection of a client that does not take its answers");
         }
     }
 }
@@ -187,18 +251,27 @@ fn reject(record: &Record, error: ApiError) -> BoxFuture<'static, Response> {
     std::future::ready(response).boxed()
 }
 
-/// Runs a connection until it ends. Closes it gracefully when the server stops, or after it was idle for too long.
-async fn drive<C>(connection: C, activity: &Activity, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
+/// Runs a connection until it ends. Closes it gracefully when the server stops, or after it was idle for too long, and at
+/// once when the client does not take its answers.
+async fn drive<C>(connection: C, watched: &Watched, stopping: &CancellationToken, idle: Duration) -> hyper::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
+    let activity = &watched.activity;
+    let mut stalls = Stalls::new(activity.clone(), watched.writes.clone());
+    let limits = || watched.current.get().config.limits;
     let mut closing_since = None;
     loop {
         let limit = if closing_since.is_some() { CLOSE_TIMEOUT } else { idle };
         let end = |since: Option<Instant>| activity.last().max(since.unwrap_or(activity.last())) + limit;
         tokio::select! {
+            biased; // the connection creates the answers that are watched
             result = connection.as_mut() => return result,
+            () = poll_fn(|context| stalls.poll(context, limits)) => {
+                watched.tell_stalled();
+                return Ok(());
+            }
             () = stopping.cancelled(), if closing_since.is_none() => {
                 closing_since = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
@@ -259,6 +332,7 @@ fn explain(error: &io::Error) -> String {
         Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => {
             "tls.cert has expired or is not valid yet, by the clock of the client; run keyway check to see its dates"
         }
+        Some(Error::InvalidCertificate(CertificateError::Other(reason))) => return reason.0.to_string(),
         Some(error) => return failure::text(error),
         None => return chain(error),
     };

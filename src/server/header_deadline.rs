@@ -76,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_incomplete_head_times_out_and_an_idle_connection_does_not() {
         let (mut client, server) = duplex(64);
-        let activity = Activity::new();
+        let activity = Activity::of_a_stranger();
         let mut server = HeaderDeadline::new(server, activity.clone(), Duration::from_secs(5));
         let mut buffer = [0; 64];
 
@@ -94,7 +94,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_complete_head_does_not_time_out() {
         let (mut client, server) = duplex(64);
-        let activity = Activity::new();
+        let activity = Activity::of_a_stranger();
         let mut server = HeaderDeadline::new(server, activity.clone(), Duration::from_secs(5));
         let mut buffer = [0; 64];
         client.write_all(b"head").await.unwrap();

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::newcomers::Newcomers;
 use crate::api::done;
 use crate::api::error::ApiError;
 use crate::api::metrics::text;
@@ -21,13 +22,16 @@ use crate::api::ready::is_ready;
 use crate::state::{Current, State};
 
 /// Concurrent connections; further ones wait in the queue of the system.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 128;
+
+/// Those of them that have not sent a request; the oldest one makes room for a new one.
+const MAX_SILENT: usize = 64;
 
 /// From the first byte of a request's head to its last.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a connection may be open.
-const MAX_AGE: Duration = Duration::from_secs(30);
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// Maximum size of a request's head in bytes.
 const MAX_HEADER: usize = 8 << 10;
@@ -35,9 +39,10 @@ const MAX_HEADER: usize = 8 << 10;
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves probes until the process ends.
+/// Serves probes until the process ends, one per connection.
 pub async fn run(listener: TcpListener, current: Arc<Current>) {
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let silent = Newcomers::default();
     loop {
         let permit = free.clone().acquire_owned().await;
         let Ok((stream, _)) = listener.accept().await else {
@@ -45,17 +50,24 @@ pub async fn run(listener: TcpListener, current: Arc<Current>) {
             continue;
         };
         let current = current.clone();
+        let newcomer = Arc::new(silent.enter(MAX_SILENT).0);
         tokio::spawn(async move {
+            let arrived = newcomer.clone();
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                arrived.arrive();
                 let state = current.get();
                 async move { Ok::<_, Infallible>(answer(&state, request.method(), request.uri().path()).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                .keep_alive(false) // a connection that waits for its next request would keep a place
                 .max_buf_size(MAX_HEADER)
                 .serve_connection(TokioIo::new(stream), service);
-            let _ = timeout(MAX_AGE, connection).await; // a failure concerns only the client
+            tokio::select! {
+                () = newcomer.evicted() => {}
+                _ = timeout(MAX_AGE, connection) => {} // a failure concerns only the client
+            }
             drop(permit);
         });
     }

@@ -28,6 +28,11 @@ impl<S> ReadAhead<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, ahead: BytesMut::new(), more: false }
     }
+
+    /// The stream below.
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {

@@ -15,8 +15,10 @@ use crate::api::error::{ApiError, Reason};
 use crate::identity::Identity;
 use crate::routes::{self, Route};
 use crate::state::State;
-use crate::state::limits::{Permit, Reservation};
+use crate::state::limits::Reservation;
+use crate::state::shares::Visitor;
 use crate::telemetry::audit;
+use crate::telemetry::bounded::{MAX_TEXT, bounded};
 use crate::tls::peer::Peer;
 
 /// The status of a request whose client disconnected before the response (nginx's convention). It is not sent.
@@ -32,15 +34,15 @@ pub(super) struct Record {
     path: Result<String, String>,
     start: Instant,
     recorded: AtomicBool,
-    /// Counts the request towards the limits as long as the record exists.
-    permit: OnceLock<Permit>,
-    /// Reserves memory for its large body, and for the response, for as long.
+    /// The client of the connection, for its share of the limits.
+    visitor: Arc<Visitor>,
+    /// Reserves memory for its large body, and for the response, as long as the record exists.
     reservation: OnceLock<Reservation>,
 }
 
 impl Record {
     /// Starts the record of a request from `peer`.
-    pub(super) fn begin<B>(state: &Arc<State>, peer: &Peer, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(state: &Arc<State>, peer: &Peer, visitor: &Arc<Visitor>, request: &Request<B>) -> Self {
         state.running.metrics.active.inc();
         let path = request.uri().path();
         Self {
@@ -49,23 +51,20 @@ impl Record {
             path: routes::decode(path).ok_or_else(|| path.to_owned()),
             start: Instant::now(),
             recorded: AtomicBool::new(false),
-            permit: OnceLock::new(),
+            visitor: visitor.clone(),
             reservation: OnceLock::new(),
         }
     }
 
-    /// Counts the request towards the limits until the record is dropped.
-    pub(super) fn set_permit(&self, permit: Permit) {
-        let _ = self.permit.set(permit); // a request has one
+    /// The client of the connection.
+    pub(super) fn visitor(&self) -> &Arc<Visitor> {
+        &self.visitor
     }
 
-    /// Whether the request counts towards the limits.
-    pub(super) fn is_counted(&self) -> bool {
-        self.permit.get().is_some()
-    }
-
-    /// Keeps the reservation for the body until the record is dropped.
-    pub(super) fn set_reservation(&self, reservation: Reservation) {
+    /// Waits until memory of this size is free for the body or the response, and reserves it until the record is
+    /// dropped.
+    pub(super) async fn reserve(&self, bytes: usize) {
+        let reservation = Reservation::take(&self.state.running.load, bytes).await;
         let _ = self.reservation.set(reservation); // a request has one
     }
 
@@ -109,13 +108,14 @@ impl Record {
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
         let changes = || routes::of(path).is_some_and(Route::mutates);
+        let (short_path, short_reason) = (bounded(path, MAX_TEXT), reason.map(|reason| bounded(reason, MAX_TEXT)));
         self.state.audit.record(code, changes, || audit::Event {
             time: OffsetDateTime::now_utc(),
-            request: audit::Request { ip, path, identity },
+            request: audit::Request { ip, path: &short_path, identity },
             response: audit::Response { code, time },
-            reason,
+            reason: short_reason.as_deref(),
         });
-        let reason = reason.unwrap_or_default();
+        let (path, reason) = (&*short_path, short_reason.as_deref().unwrap_or_default());
         match code {
             400.. if is_expected => debug!(code, path, identity, %ip, reason, "request not served"),
             500.. => error!(code, path, identity, %ip, reason, "request failed"),

@@ -90,6 +90,7 @@ pub async fn build(config: Config, running: &Arc<Running>, current: Option<&Stat
             OffsetDateTime::now_utc(),
         ),
         tls: tls.config,
+        verifier: tls.verifier,
         audit: Audit::new(running.audit.clone(), running.audit_console.clone(), config.log.audit, config.log.format),
         running: running.clone(),
         store_files,

@@ -14,8 +14,11 @@ use super::body::{Deadline, Unread};
 use super::record::Record;
 use crate::api::error::ApiError;
 use crate::api::{self, Call};
-use crate::routes::{self, Access, Api, Route};
-use crate::state::limits::{Kind, Permit};
+use crate::identity::Identity;
+use crate::routes::{self, Access, Api, Argument, Route};
+use crate::state::limits::{Kind, LimitExceeded, MAX_LISTING, Permit};
+use crate::telemetry::bounded::{MAX_TEXT, bounded};
+use crate::telemetry::rarely::Rarely;
 
 /// Answers a request. Requests that change the keystore run in their own task, which continues if the client
 /// disconnects, so that their audit event has the actual outcome.
@@ -62,11 +65,13 @@ async fn handle(
         Access::Open | Access::Skippable => Kind::Monitoring,
         Access::Certificate | Access::Policy => Kind::Request,
     };
-    // Endless responses have a separate limit.
-    if !route.timeout.is_zero() {
-        record.set_permit(Permit::take(&state.running.load, &state.config.limits, kind, identity.as_ref())?);
-    }
+    // Endless responses have a separate limit. A permit ends with the work: an answer that waits for its client does not
+    // keep others out, and has limits of its own (`activity.rs`).
+    let permit = if route.timeout.is_zero() { None } else { Some(permit(record, kind, identity.as_ref())?) };
     let deadline = Deadline::after(timeout);
+    if route.argument == Argument::Listing {
+        deadline.bound(record.reserve(MAX_LISTING)).await.ok_or(ApiError::NoCapacity)?;
+    }
     let body = body.read(route.max_body, &deadline, record).await?;
     let argument = route.argument_in(path).to_owned();
     let trusted = match route.access {
@@ -78,19 +83,31 @@ async fn handle(
     if !route.mutates() {
         return deadline.bound(handler(route.api, call)).await.ok_or(ApiError::Timeout(timeout))?;
     }
-    let (api, path, in_progress) = (route.api, path.to_owned(), record.clone());
+    let (api, path) = (route.api, path.to_owned());
     let (sender, receiver) = tokio::sync::oneshot::channel();
     state.running.tasks.spawn(async move {
         if let Err(late) = sender.send(handler(api, call).await) {
             let outcome = late.map_or_else(|failure| failure.reason(), |_| "done".to_owned());
-            warn!(path, outcome, "request finished after its timeout");
+            warn!(path = &*bounded(&path, MAX_TEXT), outcome, "request finished after its timeout");
         }
-        drop(in_progress); // it counts towards the limits until now
+        drop(permit); // it counts towards the limits until now
     });
     match deadline.bound(receiver).await {
         Some(answer) => answer.unwrap_or(Err(ApiError::Internal("a handler panicked"))),
         None => Err(ApiError::Timeout(timeout)),
     }
+}
+
+/// Counts a request towards the limits. One that exceeds them is said in the log, now and then.
+fn permit(record: &Record, kind: Kind, identity: Option<&Identity>) -> Result<Permit, LimitExceeded> {
+    static TOLD: Rarely = Rarely::new();
+    let state = record.state();
+    Permit::take(&state.running.load, &state.config.limits, kind, identity, record.visitor()).inspect_err(|limit| {
+        if let Some(unsaid) = TOLD.is_due() {
+            let (ip, identity) = (record.client().ip, identity.map_or("", Identity::as_str));
+            warn!(%ip, identity, unsaid, "{limit}; further requests are rejected");
+        }
+    })
 }
 
 /// The handler of each API.

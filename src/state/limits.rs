@@ -1,4 +1,5 @@
-//! Limits on concurrent work: requests that exceed them are rejected immediately, before their body is read.
+//! Limits on concurrent work: requests that exceed them are rejected immediately, before their body is read. Each client's
+//! part of them is in `shares.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Limits;
 use crate::identity::Identity;
+use crate::state::shares::{LOOKS_PER_CONNECTION, Look, LookRefused, Shares, Visitor};
 
 /// Connections over the limit that are accepted to tell the client the reason. Further ones wait in the queue of the
 /// system.
@@ -26,6 +28,9 @@ pub const BODY_MEMORY: usize = 32 << 20;
 
 /// The maximum size of a body that needs no reservation, in bytes.
 pub const SMALL_BODY: usize = 16 << 10;
+
+/// The maximum size of a listing, in bytes: what the official SDK reads. Reserved before it is made.
+pub const MAX_LISTING: usize = 1 << 20;
 
 /// The maximum duration of a reservation, so that a slow client does not block others: a body of 1 MiB takes less time
 /// at 10 Mbit/s. After that, its memory is no longer counted, like that of a small body.
@@ -44,6 +49,8 @@ pub struct Load {
     connection_ended: Notify,
     /// The free part of [`BODY_MEMORY`].
     body_memory: Arc<Semaphore>,
+    /// What each client uses.
+    pub shares: Shares,
 }
 
 /// Counts a request as open until it is dropped.
@@ -52,6 +59,8 @@ pub struct Permit {
     load: Arc<Load>,
     kind: Kind,
     identity: Option<Identity>,
+    /// Held for its Drop.
+    look: Option<Look>,
 }
 
 /// How a request is counted.
@@ -72,6 +81,21 @@ pub enum LimitExceeded {
     /// `limits.requests_per_identity`, for this client.
     #[error("too many concurrent requests of this identity: the limit is {0}")]
     RequestsPerIdentity(usize),
+    /// Requests of [`Kind::Monitoring`] on one connection.
+    #[error("too many concurrent requests for the state of the server on this connection: the limit is {0}")]
+    LooksPerConnection(usize),
+    /// Requests of [`Kind::Monitoring`] of one client, or of all clients that the config does not have.
+    #[error("too many concurrent requests for the state of the server: the limit for this client is {0}")]
+    LooksPerClient(usize),
+}
+
+impl From<LookRefused> for LimitExceeded {
+    fn from(refused: LookRefused) -> Self {
+        match refused {
+            LookRefused::Connection => Self::LooksPerConnection(LOOKS_PER_CONNECTION),
+            LookRefused::Share(limit) => Self::LooksPerClient(limit),
+        }
+    }
 }
 
 /// Memory reserved for a large body and its response of about the same size. Released when the last clone is dropped,
@@ -84,7 +108,7 @@ pub struct Reservation(#[expect(dead_code, reason = "held for its Drop")] Arc<Dr
 pub struct Slot(Arc<Load>);
 
 impl Permit {
-    /// Counts a request of `identity`, if the limits allow it.
+    /// Counts a request of `identity` on the connection of `visitor`, if the limits allow it.
     ///
     /// # Errors
     /// [`LimitExceeded`]
@@ -93,11 +117,15 @@ impl Permit {
         limits: &Limits,
         kind: Kind,
         identity: Option<&Identity>,
+        visitor: &Arc<Visitor>,
     ) -> Result<Self, LimitExceeded> {
         let before = load.count(kind).fetch_add(1, Ordering::AcqRel);
-        let mut permit = Self { load: load.clone(), kind, identity: None };
+        let mut permit = Self { load: load.clone(), kind, identity: None, look: None };
         if before >= limits.requests {
             return Err(LimitExceeded::Requests(limits.requests));
+        }
+        if kind == Kind::Monitoring {
+            permit.look = Some(visitor.look(limits)?);
         }
         if let (Kind::Request, Some(limit), Some(identity)) = (kind, limits.requests_per_identity, identity) {
             let mut counts = load.by_identity.lock();
@@ -177,6 +205,7 @@ impl Default for Load {
             connections: AtomicUsize::default(),
             connection_ended: Notify::new(),
             body_memory: Arc::new(Semaphore::new(BODY_MEMORY)),
+            shares: Shares::default(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Audit events: one for each request that passes TLS, including rejected and failed ones.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde::ser::Serializer;
 use time::OffsetDateTime;
 
 use crate::config;
-use crate::telemetry::log::Console;
+use crate::telemetry::console::Console;
 use crate::telemetry::stream::Broadcast;
 use crate::wire::timestamp;
 
@@ -25,7 +24,7 @@ pub struct Event<'a> {
     pub request: Request<'a>,
     /// The response.
     pub response: Response,
-    /// Why the request was rejected or failed.
+    /// Why the request was rejected or failed; bounded too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
@@ -35,7 +34,7 @@ pub struct Event<'a> {
 pub struct Request<'a> {
     /// The client's address.
     pub ip: IpAddr,
-    /// The decoded path.
+    /// The decoded path, bounded ([`crate::telemetry::bounded`]).
     pub path: &'a str,
     /// The client's identity; empty if it has none.
     pub identity: &'a str,
@@ -67,7 +66,7 @@ impl Audit {
     }
 
     /// Publishes an event with this status; it is created only if there is a reader. `changes` says whether such a
-    /// request changes keys. Never blocks: slow subscribers and a slow console lose lines instead.
+    /// request changes keys. Never blocks: slow subscribers and a slow console lose lines instead, which are counted.
     pub fn record<'a>(&self, code: u16, changes: impl Fn() -> bool, event: impl Fn() -> Event<'a>) {
         self.events.send(|| line(&event()));
         let is_shown = match self.shown {
@@ -78,10 +77,10 @@ impl Audit {
             return;
         }
         let line = match self.format {
-            config::Format::Json => line(&event()),
-            config::Format::Text => text(&event()).into(),
+            config::Format::Json => line(&event()).into(),
+            config::Format::Text => text(&event()).into_bytes(),
         };
-        let _ = self.console.clone().write_all(&line); // a closed console must not fail a request
+        self.console.put(line);
     }
 }
 

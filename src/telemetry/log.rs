@@ -1,39 +1,20 @@
-//! The server's log: text or JSON on the console; WARN and above also in the error stream.
-//!
-//! Console lines pass through a bounded queue to a separate thread, so that a terminal or pipe that blocks never delays
-//! a request. Lines that do not fit into the queue are dropped.
+//! The server's log: text or JSON on the console (`console.rs`); WARN and above also in the error stream.
 
 use std::fmt::{Debug, Write as _};
-use std::io;
 
 use bytes::Bytes;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{Filtered, Targets};
 use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config;
-use crate::telemetry::stream::Broadcast;
-
-/// Lines in the queue before further ones are dropped; it is allocated at start.
-const BACKLOG: usize = 8192;
-
-/// A writer that never blocks.
-pub type Console = NonBlocking;
-
-/// Writes the queued console lines when it is dropped.
-#[derive(Debug)]
-pub struct Flush(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
-
-/// A console on standard output or standard error. Lines after the drop of the returned [`Flush`] are lost.
-pub fn console<W: io::Write + Send + 'static>(writer: W) -> (Console, Flush) {
-    let (console, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BACKLOG).finish(writer);
-    (console, Flush(guard))
-}
+use crate::telemetry::bounded::bounded;
+use crate::telemetry::console::Console;
+use crate::telemetry::stream::{Broadcast, MAX_LINE};
 
 /// Changes the console log of a running server.
 #[derive(Debug)]
@@ -95,8 +76,8 @@ impl<S: Subscriber> Layer<S> for ErrorStream {
             let mut message = Message::default();
             event.record(&mut message);
             let level = if *event.metadata().level() == Level::ERROR { "ERROR" } else { "WARN" };
-            let mut line =
-                serde_json::json!({ "message": format!("{level} {}{}", message.text, message.fields) }).to_string();
+            let message = format!("{level} {}{}", message.text, message.fields);
+            let mut line = serde_json::json!({ "message": bounded(&message, MAX_LINE) }).to_string();
             line.push('\n');
             Bytes::from(line)
         });

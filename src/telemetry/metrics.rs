@@ -36,6 +36,8 @@ pub struct Metrics {
     response_time: Histogram,
     system: System,
     connections: IntGauge,
+    /// Connections that were closed because the client did not take its answers.
+    pub stalled: IntCounter,
     rejected_credentials: IntCounter,
     reloads: IntCounter,
     failed_reloads: IntCounter,
@@ -89,6 +91,7 @@ impl Metrics {
         for counters in [audit, errors] {
             registrar.register(counters.sent.clone())?;
             registrar.register(counters.missed.clone())?;
+            registrar.register(counters.lost.clone())?;
         }
         let last_reload = registrar.gauge(
             "keyway_config_last_reload_successful",
@@ -131,6 +134,10 @@ impl Metrics {
                 "Rejected tokens, and failed logins and token renewals (Vault only).",
             )?,
             connections: registrar.gauge("keyway_connections", "Open TLS connections.")?,
+            stalled: registrar.counter(
+                "keyway_connections_stalled_total",
+                "Connections closed because the client did not take its answers.",
+            )?,
             keystore: Arc::new(KeystoreMetrics::new(&registry)?),
             registry,
         })
@@ -197,6 +204,7 @@ impl Drop for OpenConnection {
 pub struct StreamCounters {
     sent: IntCounter,
     missed: IntCounter,
+    lost: IntCounter,
 }
 
 impl StreamCounters {
@@ -211,7 +219,16 @@ impl StreamCounters {
                 format!("keyway_log_{kind}_events_missed_total"),
                 format!("Events in the {kind} log that slow subscribers missed."),
             )?,
+            lost: IntCounter::new(
+                format!("keyway_log_{kind}_lines_lost_total"),
+                format!("Lines of the {kind} log that a console did not take."),
+            )?,
         })
+    }
+
+    /// The counter of lines that a console did not take.
+    pub fn lost(&self) -> IntCounter {
+        self.lost.clone()
     }
 
     /// A stream that uses these counters.

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::sync::broadcast;
 
-/// Lines that are buffered for slow subscribers, which miss older ones.
+/// Lines that are buffered for slow subscribers, which miss older ones: 4 MiB, because each has at most [`MAX_LINE`].
 const BACKLOG: usize = 1024;
+
+/// The maximum size of the text in a line, in bytes as escaped by JSON.
+pub const MAX_LINE: usize = 4 << 10;
 
 /// A stream of lines, each ending in a newline.
 #[derive(Clone, Debug)]

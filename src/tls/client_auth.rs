@@ -9,9 +9,22 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use tracing::warn;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// The maximum size of all certificates of a client, in bytes. A chain with RSA keys of 4096 bits has 6 KiB; the protocol
+/// would allow 64 KiB, which are kept as long as the connection and the session.
+const MAX_CHAIN: usize = 16 << 10;
+
+/// A client sent more certificates than [`MAX_CHAIN`].
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the client's certificates have {0} bytes, and at most {MAX_CHAIN} are accepted; send the chain without its root, and no others"
+)]
+struct ChainTooLong(usize);
 
 /// `tls.auth: off`: accepts any certificate, regardless of its issuer and validity; the policy decides by its key.
 pub fn any(required: bool, provider: &CryptoProvider) -> Arc<dyn ClientCertVerifier> {
@@ -41,6 +54,65 @@ pub fn chain(
     roots.add_parsable_certificates(system.certs);
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if required { builder } else { builder.allow_unauthenticated() }.build()
+}
+
+/// Refuses chains that are too long before `verifier` reads them.
+pub fn bounded(verifier: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(Bounded(verifier))
+}
+
+/// A verifier behind a limit on the size of the chain.
+#[derive(Debug)]
+struct Bounded(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Bounded {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let size = leaf.len() + others.iter().map(|other| other.len()).sum::<usize>();
+        if size > MAX_CHAIN {
+            let reason = OtherError(Arc::new(ChainTooLong(size)));
+            return Err(Error::InvalidCertificate(CertificateError::Other(reason)));
+        }
+        self.0.verify_client_cert(leaf, others, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Accepts every certificate, but verifies every signature.

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::identity::Identity;
@@ -40,6 +41,9 @@ pub enum PeerError {
     /// Not a certificate.
     #[error("tls: client certificate is not valid X.509")]
     Invalid,
+    /// `tls.auth` is on, and the chain of a resumed session, or that a proxy forwards, is not or no longer valid.
+    #[error("tls: client certificate is not valid: {0}")]
+    NotVerified(String),
     /// A proxy sent no client certificate, or several.
     #[error("tls: the proxy must send exactly one client certificate in the header '{0}'")]
     NotOneHeader(String),
@@ -52,6 +56,18 @@ impl Peer {
     /// The client of a connection after the handshake.
     pub fn new(address: SocketAddr, certificates: Option<&[CertificateDer<'_>]>) -> Self {
         Self { address, identity: identity(certificates.unwrap_or_default()) }
+    }
+
+    /// This client, without its identity if its chain is not valid now. A handshake that resumes a session does not look
+    /// at the chain again, which may have expired since the first one.
+    #[must_use]
+    pub fn verified(mut self, verifier: &dyn ClientCertVerifier, certificates: Option<&[CertificateDer<'_>]>) -> Self {
+        if self.identity.is_ok()
+            && let Err(error) = verify(verifier, certificates.unwrap_or_default())
+        {
+            self.identity = Err(error);
+        }
+        self
     }
 
     /// A client without an address and an identity.
@@ -79,32 +95,57 @@ fn identity(certificates: &[CertificateDer<'_>]) -> Result<Identity, PeerError> 
     Ok(Identity::of_public_key(leaf.tbs_certificate.subject_pki.raw))
 }
 
-/// The identity of the client for which a proxy forwards a request, from the configured header.
+/// Verifies a chain as the handshake does: issuer, dates and usage.
+fn verify(verifier: &dyn ClientCertVerifier, certificates: &[CertificateDer<'_>]) -> Result<(), PeerError> {
+    let (first, rest) = certificates.split_first().ok_or(PeerError::Missing)?;
+    let outcome = verifier.verify_client_cert(first, rest, UnixTime::now());
+    outcome.map(|_| ()).map_err(|error| PeerError::NotVerified(error.to_string()))
+}
+
+/// The identity of the client for which a proxy forwards a request, from the configured header. With a `verifier`, its
+/// certificate must be valid as that of a client without a proxy.
 ///
 /// # Errors
 /// [`PeerError::NotOneHeader`], [`PeerError::InvalidHeader`], and errors of the certificate.
-pub fn identity_in_header(headers: &HeaderMap, name: &str) -> Result<Identity, PeerError> {
+pub fn identity_in_header(
+    headers: &HeaderMap,
+    name: &str,
+    verifier: Option<&dyn ClientCertVerifier>,
+) -> Result<Identity, PeerError> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(PeerError::NotOneHeader(name.to_owned()));
     };
     let invalid = || PeerError::InvalidHeader(name.to_owned());
-    let certificates = certificates_in(value.to_str().map_err(|_| invalid())?).ok_or_else(invalid)?;
-    identity(&certificates)
+    let plain = plain(value.to_str().map_err(|_| invalid())?);
+    // Parsers differ in which of several sections they read, and some read none that begins in the middle of a line.
+    if plain.windows(BEGIN.len()).filter(|window| *window == BEGIN).count() > 1 {
+        return Err(PeerError::Several);
+    }
+    let certificates = [certificate_in(&plain).ok_or_else(invalid)?];
+    let identity = identity(&certificates)?;
+    verifier.map_or(Ok(()), |verifier| verify(verifier, &certificates))?;
+    Ok(identity)
 }
 
-/// Parses the formats that proxies send: URL-escaped PEM, as nginx's `$ssl_client_escaped_cert`, or base64 DER.
-fn certificates_in(text: &str) -> Option<Vec<CertificateDer<'static>>> {
-    use rustls::pki_types::pem::PemObject as _;
+/// The start of a section of PEM.
+const BEGIN: &[u8] = b"-----BEGIN";
+
+/// The value of a header without its escapes.
+fn plain(text: &str) -> Vec<u8> {
     // Go's `url.QueryEscape`, which KES decodes, escapes a space as a plus; other encoders do not produce this prefix.
     let spaced = text.strip_prefix("-----BEGIN+").map(|_| text.replace('+', " "));
-    let plain = percent_decode_str(spaced.as_deref().unwrap_or(text)).collect::<Vec<u8>>();
-    if plain.starts_with(b"-----BEGIN") {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&plain).collect::<Result<_, _>>().ok()?;
-        return (!certificates.is_empty()).then_some(certificates);
+    percent_decode_str(spaced.as_deref().unwrap_or(text)).collect()
+}
+
+/// The certificate in the formats that proxies send: PEM, as nginx's `$ssl_client_escaped_cert`, or base64 DER.
+fn certificate_in(plain: &[u8]) -> Option<CertificateDer<'static>> {
+    use rustls::pki_types::pem::PemObject as _;
+    if plain.starts_with(BEGIN) {
+        return CertificateDer::from_pem_slice(plain).ok();
     }
     let der = base64::engine::general_purpose::STANDARD.decode(plain.trim_ascii()).ok()?;
-    Some(vec![CertificateDer::from(der)])
+    Some(CertificateDer::from(der))
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PeerError> {
@@ -161,12 +202,16 @@ mod tests {
             for value in values {
                 headers.append("x-tls-client-cert", value.parse().unwrap());
             }
-            identity_in_header(&headers, "X-Tls-Client-Cert")
+            identity_in_header(&headers, "X-Tls-Client-Cert", None)
         };
         assert_eq!(read(&[&escaped]), expected);
         assert_eq!(read(&[&base64]), expected);
         assert!(matches!(read(&[]), Err(PeerError::NotOneHeader(_))));
         assert!(matches!(read(&[&base64, &base64]), Err(PeerError::NotOneHeader(_))));
+        let joined = format!("{}{}", escaped.trim_end_matches("%0A"), escaped);
+        for two in [format!("{escaped}{escaped}"), joined, format!("{escaped}-----BEGIN%20X")] {
+            assert_eq!(read(&[&two]), Err(PeerError::Several), "{two}");
+        }
         for bad in ["", "hello", "-----BEGIN%20CERTIFICATE", "%2D"] {
             assert!(read(&[bad]).is_err(), "{bad}");
         }

@@ -237,3 +237,81 @@ fn a_port_in_use_leaves_nothing_behind() {
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
+
+/// What it says when it refuses a directory.
+fn refused(data: &Path) -> String {
+    let arguments = ["server", "--dev", "--addr", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let ended = crate::support::program::run(arguments);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended.stderr
+}
+
+#[test]
+fn it_writes_no_key_through_a_link_and_reads_none_either() {
+    for name in ["admin.api-key", "admin.key", "admin.cert", "server.key", "server.cert", "keys.db", "keys.db-wal"] {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = elsewhere.path().join("victim");
+        for exists in [false, true] {
+            if exists {
+                std::fs::write(&victim, "mine").unwrap();
+            }
+            let link = dir.path().join(name);
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(&victim, &link).unwrap();
+            let said = refused(dir.path());
+            assert!(said.contains(name) && said.contains("a link"), "{name}: {said}");
+            let content = std::fs::read_to_string(&victim).ok();
+            assert_eq!(content.as_deref(), exists.then_some("mine"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn it_uses_no_directory_of_another_user_and_none_that_everyone_may_write_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let everyone = dir.path().join("everyone");
+    std::fs::create_dir(&everyone).unwrap();
+    std::fs::set_permissions(&everyone, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refused(&everyone).contains("writable by everyone"));
+    assert_eq!(std::fs::read_dir(&everyone).unwrap().count(), 0);
+    let of_another = dir.path().join("of-another");
+    std::fs::create_dir(&of_another).unwrap();
+    // Only root can give a directory away; for others, one of root will do.
+    let given = std::os::unix::fs::chown(&of_another, Some(12_345), None).is_ok();
+    let said = refused(if given { &of_another } else { Path::new("/usr") });
+    assert!(said.contains("belongs to another user"), "{said}");
+    assert_eq!(std::fs::read_dir(&of_another).unwrap().count(), 0);
+}
+
+/// Kills a process that a test has not started itself, if it still runs.
+struct End(String);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", &self.0]).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+#[test]
+fn on_a_terminal_it_ends_with_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!(
+        "echo $$ > {dir}/pid; exec '{program}' server --dev --addr 127.0.0.1:0 --data {dir}/data 2> {dir}/log",
+        dir = dir.path().display(),
+        program = crate::support::server::program().display(),
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--command", &line, "/dev/null"]).env("SHELL", "/bin/sh");
+    let mut terminal = Program::spawn(command);
+    let log = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    terminal.wait_for(|_| log().contains("serving").then_some(()));
+    let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap().trim().to_owned();
+    let _end = End(pid.clone());
+    terminal.signal(Signal::KILL); // closes the terminal
+    let is_gone = || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        (state.is_empty() || state.contains(") Z ")).then_some(())
+    };
+    crate::support::eventually_blocking(std::time::Duration::from_secs(15), log, is_gone);
+    assert!(log().trim_end().ends_with("stopped"), "{}", log());
+}

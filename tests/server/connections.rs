@@ -5,6 +5,7 @@ mod http2;
 mod idle;
 mod many;
 mod stop;
+mod untaken;
 
 use std::time::{Duration, Instant};
 
@@ -52,4 +53,16 @@ pub async fn until_open(server: &Server, count: u32) {
     let missing = || format!("more than {count} connections are still open:\n{}", server.log());
     let is_so = async || server.metric("keyway_connections").await <= f64::from(count) + 1.0;
     until(Duration::from_secs(20), missing, is_so).await;
+}
+
+/// Bytes in RAM, but for those of files.
+pub fn memory(server: &Server) -> u64 {
+    status(server, "RssAnon:")
+}
+
+/// A size in `/proc/PID/status`, in bytes.
+fn status(server: &Server, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }

@@ -75,6 +75,19 @@ async fn while_the_server_drains_ready_says_503_and_live_200() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_the_listener_takes_keep_nobody_out() {
+    let (server, probe) = with_probe("");
+    let silent: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(probe).unwrap()).collect();
+    let start = std::time::Instant::now();
+    for path in ["/live", "/ready", "/metrics"] {
+        assert_eq!(ask(probe, "GET", path).await.status, 200, "{path}");
+    }
+    assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+    drop(silent);
+    server.assert_serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silent_and_broken_probes_keep_nobody_out() {
     let (server, probe) = with_probe("");
     let silent: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(probe).unwrap()).collect();

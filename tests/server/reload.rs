@@ -361,3 +361,19 @@ async fn a_reload_tries_a_refused_login_to_vault_at_once() {
     until(Duration::from_secs(10), || server.log(), async || list().await == 200).await;
     assert_eq!(server.log().matches("cannot log in to Vault again").count(), 1, "{}", server.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_a_reload_takes_the_rights_of_its_subscriber() {
+    let policies = "policy:\n  watch:\n    allow: [/v1/log/*]\n    identities: [\"@ops@\", \"@app@\"]\n".to_owned();
+    let server = Server::with(Setup { policies, ..Setup::default() });
+    let mut ended = Events::subscribe(&server, &server.ops, "/v1/log/audit").await.unwrap();
+    let mut kept = Events::subscribe(&server, &server.app, "/v1/log/audit").await.unwrap();
+    let mut admin = Events::audit(&server).await;
+    reload(&server, "success", |config| config.replace(&format!("\"{}\", ", server.ops.identity()), "")).await;
+    let end = async { while ended.next().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream goes on");
+    server.logged("ended a log stream").await;
+    server.get("/v1/api").await;
+    kept.of("/v1/api").await;
+    admin.of("/v1/api").await;
+}

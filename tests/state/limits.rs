@@ -44,6 +44,7 @@ async fn requests_over_the_limit_of_all_clients_are_answered_with_503_and_the_st
     let refused = server.put("/v1/key/generate/app-key", None).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.message(), "too many concurrent requests: the limit is 5");
+    server.logged("WARN too many concurrent requests: the limit is 5; further requests are rejected").await;
     assert_eq!(refused.headers["retry-after"], "1");
     for path in ["/v1/status", "/v1/ready", "/v1/metrics", "/version"] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
@@ -80,6 +81,7 @@ async fn a_connection_over_the_limit_is_answered_with_503_and_ends() {
     let refused = over.request("GET", "/version", b"").await.unwrap();
     assert_eq!((refused.status, refused.message().as_str()), (503, "too many connections: the limit is 4"));
     assert_eq!(refused.headers["retry-after"], "1");
+    server.logged("WARN too many connections: the limit is 4; further ones are rejected").await;
     assert!(over.rest().await.is_empty(), "the connection goes on");
     let http2 = send(server.http2(Some(&server.admin)).get(server.url("/version")), None).await.unwrap();
     assert_eq!(http2.status, 503);
@@ -174,4 +176,19 @@ async fn a_large_body_without_a_length_needs_room_too() {
     assert!(early.is_err(), "there is room");
     drop(open);
     assert_eq!(chunked.status().await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_have_half_of_the_connections_and_known_clients_are_served() {
+    let server = limited("connections: 8");
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let mut connection = Raw::connect(&server, &server.stranger).await;
+        assert_eq!(connection.request("GET", "/version", b"").await.unwrap().status, 200);
+        strangers.push(connection);
+    }
+    let mut over = Raw::connect(&server, &server.stranger).await;
+    let refused = over.request("GET", "/version", b"").await.unwrap();
+    assert_eq!((refused.status, refused.message().as_str()), (503, "too many connections: the limit is 4"));
+    server.assert_serves().await;
 }

@@ -1,18 +1,23 @@
 //! `tls.auth: on`: chains of client certificates are checked against `tls.ca`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
+use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::version::{TLS12, TLS13};
 use tempfile::TempDir;
 
 use super::{READY_FOR_ALL, VERSIONS, get, hello, hello_as};
+use crate::server::connections::memory;
 use crate::support::program::refusal;
-use crate::support::{Client, Server, Setup, until};
+use crate::support::server::send;
+use crate::support::{Client, Raw, Server, Setup, client, eventually, heavy, until};
 
 /// A certificate authority.
 struct Authority {
@@ -179,6 +184,113 @@ async fn where_an_api_skips_authentication_a_client_without_a_certificate_may_as
     let answer = get(&server, hello(&server, &TLS13, None), "/v1/status").await.unwrap();
     assert_eq!((answer.status, answer.message().as_str()), (400, "tls: client certificate is required"));
     assert!(get(&server, hello_as(&server, &TLS13, &server.admin), "/v1/ready").await.is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_that_expired_after_the_first_handshake_is_refused_when_its_session_is_resumed() {
+    let (dir, root) = (tempfile::tempdir().unwrap(), Authority::new("root"));
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, root.certificate.pem()).unwrap();
+    let server = checking(&file, "");
+    for version in VERSIONS {
+        let end = time::OffsetDateTime::now_utc() + Duration::from_secs(4);
+        let config = Arc::new(hello(&server, version, Some(root.client(|params| params.not_after = end))));
+        let ask = async || {
+            let mut connection = Raw::with(&server, config.clone()).await.unwrap();
+            let answer = connection.request("GET", "/v1/identity/self/describe", b"").await.unwrap();
+            (connection.session().handshake_kind() == Some(HandshakeKind::Resumed), answer)
+        };
+        let (is_resumed, answer) = ask().await;
+        assert_eq!((is_resumed, answer.status), (false, 404), "{}", answer.text()); // accepted, but without a policy
+        let (is_resumed, answer) = ask().await;
+        assert_eq!((is_resumed, answer.status), (true, 404), "{}", answer.text());
+        let refused = eventually(
+            Duration::from_secs(15),
+            || "it is still accepted".to_owned(),
+            async || Some(ask().await).filter(|(_, answer)| answer.status != 404),
+        );
+        let (is_resumed, answer) = refused.await;
+        assert_eq!((is_resumed, answer.status), (true, 400), "{version:?}");
+        assert!(answer.message().starts_with("tls: client certificate is not valid: "), "{}", answer.text());
+        assert!(answer.message().to_lowercase().contains("expired"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_a_proxy_forwards_is_checked_as_that_of_a_client_without_one() {
+    let (dir, root) = (tempfile::tempdir().unwrap(), Authority::new("root"));
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, root.certificate.pem()).unwrap();
+    let (chain, key) = root.client(|_| {});
+    let proxy = keyway::identity::Identity::of_certificate(&chain[0]).unwrap();
+    let tls = format!("auth: on\nca: {}\nproxy:\n  identities: [{proxy}]\n  header: {{cert: X-Cert}}", file.display());
+    let server = Server::with(Setup { tls, ..Setup::default() });
+    let forward = async |certificate: &CertificateDer<'_>| {
+        let config = hello(&server, &TLS13, Some((chain.clone(), key.clone_key())));
+        let request = client::http(config).get(server.url("/v1/identity/self/describe"));
+        let value = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate);
+        send(request.header("X-Cert", value), None).await.unwrap()
+    };
+    let (good, _) = root.client(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    assert_eq!(forward(&good[0]).await.status, 404, "accepted, but without a policy");
+    let (expired, _) = root.client(|params| {
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
+    let (for_servers, _) = root.client(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let (of_another, _) = Authority::new("another").client(|_| {});
+    for refused in [&server.admin.certificates, &expired, &for_servers, &of_another] {
+        let answer = forward(&refused[0]).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.message().starts_with("tls: client certificate is not valid: "), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_more_than_16_kib_is_refused_whatever_tls_auth_says_and_the_log_says_why() {
+    let (dir, root) = (tempfile::tempdir().unwrap(), Authority::new("root"));
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, root.certificate.pem()).unwrap();
+    for server in [Server::start(), checking(&file, "")] {
+        for version in VERSIONS {
+            for (size, is_accepted) in [(15 << 10, true), (60_000, false)] {
+                let (leaf, key) = root.client(|_| {});
+                let config = hello(&server, version, Some((vec![leaf[0].clone(), long(size)], key)));
+                let answer = get(&server, config, "/version").await;
+                assert_eq!(answer.is_ok(), is_accepted, "{size} bytes over {version:?}: {answer:?}");
+            }
+        }
+        server.logged("at most 16384 are accepted").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_clients_with_long_chains_are_bounded_in_bytes() {
+    let _turn = heavy();
+    let server = Server::start();
+    let shake = async |count: usize| {
+        let ca = long(15 << 10);
+        let shakes = (0..count).map(|_| async {
+            let chain = vec![server.admin.certificates[0].clone(), ca.clone()];
+            let config = hello(&server, &TLS13, Some((chain, server.admin.key())));
+            drop(Raw::with(&server, Arc::new(config)).await.unwrap());
+        });
+        futures_util::stream::iter(shakes).buffer_unordered(16).count().await
+    };
+    shake(50).await;
+    let before = memory(&server);
+    shake(2_500).await;
+    let grown = memory(&server).saturating_sub(before);
+    println!("2500 sessions with chains of 15 KiB: {grown} bytes");
+    assert!(grown < 32 << 20, "{grown} bytes");
+    server.assert_serves().await;
+}
+
+/// A CA certificate of about this many bytes.
+fn long(size: usize) -> CertificateDer<'static> {
+    let mut params = Authority::params("long");
+    params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; size - 400]));
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
 }
 
 #[tokio::test]

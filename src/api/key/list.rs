@@ -7,10 +7,7 @@ use serde::Serialize;
 use crate::api::error::ApiError;
 use crate::api::listing::Listing;
 use crate::api::{Call, reply};
-
-/// The maximum response that the official SDK reads: 1 MiB. MinIO reads only the first page, so pages are as large as
-/// possible.
-const MAX_RESPONSE: usize = 1 << 20;
+use crate::state::limits::MAX_LISTING;
 
 #[derive(Serialize)]
 struct Names<'a> {
@@ -19,7 +16,7 @@ struct Names<'a> {
     continue_at: Option<String>,
 }
 
-/// Returns names in byte order.
+/// Returns names in byte order. MinIO reads only the first page, so pages are as large as possible.
 ///
 /// # Errors
 /// [`ApiError::InvalidPattern`].
@@ -30,7 +27,7 @@ pub async fn list(call: Call) -> Result<Response, ApiError> {
     let page = call
         .state
         .keys
-        .list(&listing.prefix, listing.after.as_ref(), MAX_RESPONSE - ENVELOPE)
+        .list(&listing.prefix, listing.after.as_ref(), MAX_LISTING - ENVELOPE)
         .await
         .map_err(|error| ApiError::from_keys(Operation::List, error))?;
     let last = if page.more { page.names.last() } else { None };

@@ -10,5 +10,5 @@ use crate::api::error::ApiError;
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
 pub fn audit(call: &Call) -> Result<Response, ApiError> {
-    super::stream(&call.state, &call.state.running.audit)
+    super::stream(call, "/v1/log/audit", &call.state.running.audit)
 }

@@ -10,5 +10,5 @@ use crate::api::error::ApiError;
 /// # Errors
 /// [`ApiError::TooManySubscribers`].
 pub fn error(call: &Call) -> Result<Response, ApiError> {
-    super::stream(&call.state, &call.state.running.errors)
+    super::stream(call, "/v1/log/error", &call.state.running.errors)
 }

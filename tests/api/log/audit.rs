@@ -136,6 +136,27 @@ async fn a_request_whose_client_leaves_at_once_is_an_event_too() {
 }
 
 #[tokio::test]
+async fn a_long_path_and_its_reason_are_cut_to_1_kib_with_a_mark() {
+    let server = Server::with(Setup { extra: "log:\n  audit: on\n".to_owned(), ..Setup::default() });
+    let mut audit = Events::audit(&server).await;
+    let mut errors = Events::error(&server).await;
+    let name = "k".repeat(30_000);
+    let request = server.http(Some(&server.app)).delete(server.url(&format!("/v1/key/delete/{name}")));
+    assert_eq!(send(request, None).await.unwrap().status, 403);
+    let cut = |text: &str| text.len() < (1 << 10) + 40 && text.ends_with(" bytes)") && text.contains("kkk... (30");
+    let event = audit.find(|event| event["response"]["code"] == 403).await;
+    assert!(cut(event["request"]["path"].as_str().unwrap()), "{event}");
+    let line = errors.find(|line| line["message"].as_str().unwrap().contains("request rejected")).await;
+    assert!(line["message"].as_str().unwrap().len() < 3 << 10, "{line}");
+    let request = server.http(Some(&server.admin)).get(server.url(&format!("/v1/key/describe/{name}")));
+    assert_eq!(send(request, None).await.unwrap().status, 400);
+    let event = audit.find(|event| event["response"]["code"] == 400).await;
+    assert!(cut(event["reason"].as_str().unwrap()), "{event}");
+    server.logged("... (30").await;
+    assert!(server.log().lines().chain(server.output().lines()).all(|line| line.len() < 4 << 10));
+}
+
+#[tokio::test]
 async fn a_path_forges_no_event() {
     let server = Server::start();
     let mut audit = Events::audit(&server).await;

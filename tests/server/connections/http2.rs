@@ -11,19 +11,20 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{slowest_request, tcp, until_open};
-use crate::support::Server;
 use crate::support::client::tls_config;
 use crate::support::server::send;
+use crate::support::{Client, Server};
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 /// A connection to which frames are written; what comes back is collected aside.
 pub struct Frames {
@@ -34,7 +35,16 @@ pub struct Frames {
 impl Frames {
     /// Shakes hands and begins HTTP/2.
     pub async fn open(server: &Server) -> Self {
-        let config = tls_config(&server.certificate, Some(&server.admin), &[b"h2"]);
+        Self::open_as(server, &server.admin, &[]).await
+    }
+
+    /// The same as `client`, which takes `window` bytes of each answer (`SETTINGS_INITIAL_WINDOW_SIZE`).
+    pub async fn with_window(server: &Server, client: &Client, window: u32) -> Self {
+        Self::open_as(server, client, &[&[0, 4][..], &window.to_be_bytes()].concat()).await
+    }
+
+    async fn open_as(server: &Server, client: &Client, settings: &[u8]) -> Self {
+        let config = tls_config(&server.certificate, Some(client), &[b"h2"]);
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(server.address.ip().into(), tcp(server).await).await.unwrap();
         let (mut reader, sender) = tokio::io::split(stream);
@@ -45,18 +55,32 @@ impl Frames {
         });
         let mut frames = Self { sender, received };
         assert!(
-            frames.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()).await
+            frames
+                .send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, settings)].concat())
+                .await
         );
         frames
     }
 
     /// Whether the server still takes bytes.
-    async fn send(&mut self, bytes: &[u8]) -> bool {
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
         let send = async {
             self.sender.write_all(bytes).await?;
             self.sender.flush().await
         };
         matches!(tokio::time::timeout(Duration::from_secs(20), send).await, Ok(Ok(())))
+    }
+
+    /// Sends `count` requests `method path` at once.
+    pub async fn ask(&mut self, count: u32, method: u8, path: &str) -> bool {
+        let headers = [vec![method], get(path).split_off(1)].concat();
+        let requests = (0..count).map(|number| frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &headers));
+        self.send(&requests.collect::<Vec<_>>().concat()).await
+    }
+
+    /// Whether the server has ended the connection.
+    pub fn is_ended(&self) -> bool {
+        self.received.is_finished()
     }
 
     /// The error code with which the server ended the connection, which must be soon.
@@ -77,14 +101,14 @@ impl Frames {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [length[1], length[2], length[3], kind, flags];
     [&head, &stream.to_be_bytes()[..], payload].concat()
 }
 
 /// `GET path` as a header block: indexed fields of the static table, and literals without indexing.
-fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
     [vec![0x82, 0x87], literal(0x04, path), literal(0x01, "localhost")].concat()
 }

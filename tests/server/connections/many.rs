@@ -8,7 +8,7 @@ use futures_util::stream::{StreamExt as _, iter};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{slowest_request, tcp, until_open};
+use super::{memory, slowest_request, tcp, until_open};
 use crate::support::client::tls_config;
 use crate::support::server::program;
 use crate::support::{Program, Raw, Server, Setup, heavy, until};
@@ -79,11 +79,12 @@ async fn connections_over_the_limit_wait_and_are_served_when_others_leave() {
     let mut limited = Program::spawn(command);
     server.address = limited.address();
 
-    // More than files are left for: some of them wait.
-    let connections = iter(0..200).map(|_| tcp(&server)).buffer_unordered(50);
-    let silent: Vec<_> = connections.collect().await;
+    // As many as files are left for, and those that would be refused: further ones wait.
+    let config = Arc::new(tls_config(&server.certificate, Some(&server.admin), &[b"http/1.1"]));
+    let connections = iter(0..96).map(|_| Raw::with(&server, config.clone())).buffer_unordered(8);
+    let silent: Vec<_> = connections.map(Result::unwrap).collect().await;
     let asking = tokio::time::timeout(Duration::from_secs(1), server.get("/version")).await;
-    assert!(asking.is_err(), "200 connections were accepted with 128 files");
+    assert!(asking.is_err(), "97 connections were accepted with 128 files");
     drop(silent);
     let start = Instant::now();
     let missing = || "the connections that left still count".to_owned();
@@ -95,9 +96,15 @@ async fn connections_over_the_limit_wait_and_are_served_when_others_leave() {
     assert_eq!(limited.end().code, Some(0));
 }
 
-/// Bytes in RAM, but for those of files.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_send_nothing_do_not_use_up_the_limit() {
+    let extra = "limits: {connections: 100}\n".to_owned();
+    let server = Server::with(Setup { extra, ..Setup::default() });
+    let silent: Vec<_> = iter(0..300).map(|_| tcp(&server)).buffer_unordered(50).collect().await;
+    let slowest = slowest_request(&server, 10).await;
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    server.logged("without a finished handshake").await;
+    drop(silent);
+    until_open(&server, 0).await;
+    server.assert_serves().await;
 }

@@ -1,15 +1,18 @@
 //! Signals: SIGTERM lets open requests finish, a second one does not, SIGHUP stops nothing.
 
+use std::fs::File;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use super::http2::Frames;
 use super::tcp;
-use crate::support::server::send;
-use crate::support::{Events, Raw, Server, until};
+use crate::support::server::{program, send};
+use crate::support::{Events, Program, Raw, Server, Setup, until};
 
 /// Less than the server lets open requests take.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -136,6 +139,49 @@ async fn a_second_signal_ends_the_server_at_once() {
         assert_ne!(status.code(), Some(0), "a request was cut: that is not a clean end");
         drop(connection);
     }
+}
+
+#[tokio::test]
+async fn sigusr1_and_sigusr2_stop_nothing_and_are_answered_in_the_log() {
+    let mut server = Server::start();
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        server.signal(signal);
+        server.logged(&format!("{name} ignored")).await;
+    }
+    assert!(server.is_running());
+    server.assert_serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_standard_output_loses_events_with_a_count_and_a_line_and_holds_up_no_end() {
+    let extra = "log:\n  audit: on\n".to_owned();
+    let mut server = Server::with(Setup { extra, ..Setup::default() });
+    server.kill();
+    let pipe = server.dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Held open, and never read.
+    let _held = File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" server --config config.yml > pipe"]);
+    command.arg(program()).current_dir(server.dir.path());
+    let mut blocked = Program::spawn(command);
+    server.address = blocked.address();
+    let http = server.http2(Some(&server.admin));
+    let path = format!("/v1/key/describe/{}", "k".repeat(2_000));
+    let lost = async || server.metric("keyway_log_audit_lines_lost_total").await;
+    while lost().await < 100.0 {
+        assert!(blocked.stderr().len() < 1 << 20, "{}", blocked.stderr());
+        let requests = (0..200).map(|_| send(http.get(server.url(&path)), None));
+        assert!(join_all(requests).await.iter().all(|answer| answer.as_ref().unwrap().status == 400));
+    }
+    blocked.wait_for(|program| program.stderr().contains("standard output takes no audit events").then_some(()));
+    assert!(blocked.stderr().matches("standard output takes no audit events").count() < 9, "{}", blocked.stderr());
+    let start = Instant::now();
+    blocked.signal(Signal::TERM);
+    let ended = blocked.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert!(ended.stderr.contains("the last ones are lost"), "{}", ended.stderr);
 }
 
 #[tokio::test]
