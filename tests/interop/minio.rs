@@ -76,7 +76,7 @@ async fn two_minio_servers_that_start_at_once_on_an_empty_store_agree_on_one_def
     other.proxy.set(Mode::Pass);
     first.wait();
     second.wait();
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "one key");
+    assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 1, "one key");
     run("TestServersShareTheirObjects", &[&first, &second], &[]).await;
     run("TestObjectsOfAllKindsAreWritten", &[&first, &second], &[("KEYWAY_BUCKET", "two-servers")]).await;
     run(
