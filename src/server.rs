@@ -3,7 +3,7 @@
 //!
 //! | file | what it does with a request |
 //! |---|---|
-//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, timeouts; uses `header_deadline.rs`, `read_ahead.rs`, `activity.rs`, `stalls.rs`, `writes.rs` and `pass_writes_on.rs` |
+//! | `connection.rs` | one connection: handshake, HTTP/1.1 or HTTP/2, timeouts; uses `header_deadline.rs`, `read_ahead.rs`, `activity.rs`, `watched.rs`, `stalls.rs`, `writes.rs` and `pass_writes_on.rs` |
 //! | `answer.rs` | the answer, which is open until the client has taken it |
 //! | `record.rs` | counts the request as active once its head has arrived, and records its outcome once |
 //! | `router.rs` | route, access, limits and body, then the handler |
@@ -33,6 +33,7 @@ mod router;
 mod stalls;
 pub mod systemd;
 pub mod watch;
+mod watched;
 mod writes;
 
 use std::net::SocketAddr;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use backends::tls_failure as failure;
 use reqwest::Method;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use super::settings::SettingsError;
 use super::variables::{API_KEY, CLIENT_CERT, CLIENT_KEY};
 use crate::identity::Identity;
-use backends::tls_failure as failure;
 
 /// A failed request. `Display` is for users and contains no secrets.
 #[derive(Debug, thiserror::Error)]

@@ -10,23 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
-use backends::chain;
+use backends::{chain, tls_failure as failure};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::activity::{Activity, PATIENCE};
 use super::answer::Answer;
 use super::header_deadline::HeaderDeadline;
 use super::newcomers::Newcomer;
@@ -34,13 +32,10 @@ use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::router;
 use super::stalls::Stalls;
-use super::writes::{WatchedWrites, Writes};
+use super::watched::Watched;
+use super::writes::WatchedWrites;
 use crate::api::error::ApiError;
-use crate::identity::Identity;
-use crate::state::{Current, State};
-use crate::telemetry::rarely::Rarely;
-use crate::tls::peer::Peer;
-use backends::tls_failure as failure;
+use crate::state::Current;
 
 /// From the first byte to a finished handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,27 +138,23 @@ impl Connection {
     /// Serves requests until one side ends the connection.
     async fn http(self, stream: Stream, stopping: CancellationToken) -> hyper::Result<()> {
         let (below, session) = stream.get_ref();
-        let writes = below.get_ref().writes().clone();
-        let state = self.current.get();
-        let mut peer = Peer::new(self.address, session.peer_certificates());
-        if let (Some(HandshakeKind::Resumed), Some(verifier)) = (session.handshake_kind(), &state.verifier) {
-            peer = peer.verified(&**verifier, session.peer_certificates());
-        }
         let http2 = session.alpn_protocol() == Some(b"h2");
-        let visitor = state.running.load.shares.visitor(peer.identity.as_ref().ok().filter(|it| is_known(&state, it)));
-        let exceeded_limit = self.exceeded_limit.or_else(|| visitor.exceeds_connections(&state.config.limits));
-        drop(state); // a later one may replace it
-        if let Some(limit) = exceeded_limit {
-            tell_exceeded(&peer, limit);
-        }
-        let activity = Activity::new(visitor);
-        let idle = if exceeded_limit.is_some() { HANDSHAKE_TIMEOUT } else { IDLE_TIMEOUT };
-        let watched = Watched { current: self.current.clone(), peer: peer.clone(), activity: activity.clone(), writes };
-        let (current, counted) = (self.current, activity.clone());
+        let writes = below.get_ref().writes().clone();
+        let (watched, of_strangers) = Watched::new(self.current, self.address, session, writes);
+        let watched = Arc::new(watched);
+        let exceeded_limit = self.exceeded_limit.or(of_strangers);
+        let idle = if let Some(limit) = exceeded_limit {
+            watched.tell_exceeded(limit);
+            HANDSHAKE_TIMEOUT
+        } else {
+            IDLE_TIMEOUT
+        };
+        let shared = watched.clone();
         let leaving = stopping.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let open = counted.begin();
-            let record = Arc::new(Record::begin(&current.get(), &peer, counted.visitor(), &request));
+            let Watched { current, peer, activity, .. } = &*shared;
+            let open = activity.begin();
+            let record = Arc::new(Record::begin(&current.get(), peer, activity.visitor(), &request));
             let mut answer = if let Some(limit) = exceeded_limit {
                 leaving.cancel();
                 reject(&record, ApiError::TooManyConnections(limit))
@@ -194,7 +185,7 @@ impl Connection {
                 .serve_connection(TokioIo::new(stream), service);
             drive(connection, &watched, &stopping, idle).await
         } else {
-            let stream = HeaderDeadline::new(stream, activity, HEADER_TIMEOUT);
+            let stream = HeaderDeadline::new(stream, watched.activity.clone(), HEADER_TIMEOUT);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None) // hyper measures from the end of the last request, as `drive` does
@@ -202,44 +193,6 @@ impl Connection {
                 .writev(true)
                 .serve_connection(TokioIo::new(stream), service);
             drive(connection, &watched, &stopping, idle).await
-        }
-    }
-}
-
-/// Whether the config has this identity.
-fn is_known(state: &State, identity: &Identity) -> bool {
-    let policies = &state.policies;
-    policies.is_admin(identity) || policies.of(identity).is_some() || state.config.is_proxy(identity)
-}
-
-/// Says that connections are rejected, now and then.
-fn tell_exceeded(peer: &Peer, limit: usize) {
-    static TOLD: Rarely = Rarely::new();
-    if let Some(unsaid) = TOLD.is_due() {
-        let (ip, identity) = (peer.address.ip(), peer.identity.as_ref().map_or("", Identity::as_str));
-        warn!(%ip, identity, unsaid, "too many connections: the limit is {limit}; further ones are rejected");
-    }
-}
-
-/// What is watched while a connection is open.
-struct Watched {
-    current: Arc<Current>,
-    peer: Peer,
-    activity: Activity,
-    writes: Writes,
-}
-
-impl Watched {
-    /// Says that the connection is closed because the client takes no answers.
-    fn tell_stalled(&self) {
-        static TOLD: Rarely = Rarely::new();
-        let state = self.current.get();
-        state.running.metrics.stalled.inc();
-        if let Some(unsaid) = TOLD.is_due() {
-            let (ip, answers) = (self.peer.address.ip(), self.activity.waiting());
-            let identity = self.peer.identity.as_ref().map_or("", Identity::as_str);
-            let reason = format!("no bytes taken for {PATIENCE} s, or too many answers not taken");
-            warn!(%ip, identity, answers, reason, unsaid, "closed the connection of a client that does not take its answers");
         }
     }
 }
@@ -260,7 +213,6 @@ where
     let mut connection = pin!(connection);
     let activity = &watched.activity;
     let mut stalls = Stalls::new(activity.clone(), watched.writes.clone());
-    let limits = || watched.current.get().config.limits;
     let mut closing_since = None;
     loop {
         let limit = if closing_since.is_some() { CLOSE_TIMEOUT } else { idle };
@@ -268,7 +220,7 @@ where
         tokio::select! {
             biased; // the connection creates the answers that are watched
             result = connection.as_mut() => return result,
-            () = poll_fn(|context| stalls.poll(context, limits)) => {
+            () = poll_fn(|context| stalls.poll(context, || watched.limits())) => {
                 watched.tell_stalled();
                 return Ok(());
             }
