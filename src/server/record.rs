@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 use super::access::Client;
 use crate::api::error::{ApiError, Reason};
 use crate::identity::Identity;
-use crate::routes::{self, Route};
+use crate::routes;
 use crate::state::State;
 use crate::state::limits::Reservation;
 use crate::state::shares::Visitor;
@@ -34,6 +34,8 @@ pub(super) struct Record {
     path: Result<String, String>,
     start: Instant,
     recorded: AtomicBool,
+    /// Whether it changes the keystore.
+    mutates: AtomicBool,
     /// The client of the connection, for its share of the limits.
     visitor: Arc<Visitor>,
     /// Reserves memory for its large body, and for the response, as long as the record exists.
@@ -51,6 +53,7 @@ impl Record {
             path: routes::decode(path).ok_or_else(|| path.to_owned()),
             start: Instant::now(),
             recorded: AtomicBool::new(false),
+            mutates: AtomicBool::new(false),
             visitor: visitor.clone(),
             reservation: OnceLock::new(),
         }
@@ -71,6 +74,11 @@ impl Record {
     /// The reservation, if there is one; the response keeps it until it is sent.
     pub(super) fn reservation(&self) -> Option<&Reservation> {
         self.reservation.get()
+    }
+
+    /// The request changes the keystore.
+    pub(super) fn mutates(&self) {
+        self.mutates.store(true, Ordering::Relaxed);
     }
 
     /// The state at the start of the request.
@@ -107,7 +115,7 @@ impl Record {
         let (time, ip) = (self.start.elapsed(), self.client.ip);
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
-        let changes = || routes::of(path).is_some_and(Route::mutates);
+        let changes = || self.mutates.load(Ordering::Relaxed);
         let (short_path, short_reason) = (bounded(path, MAX_TEXT), reason.map(|reason| bounded(reason, MAX_TEXT)));
         self.state.audit.record(code, changes, || audit::Event {
             time: OffsetDateTime::now_utc(),

@@ -320,3 +320,27 @@ fn the_reference_config_contains_every_key_of_every_keystore_and_is_valid() {
         assert_eq!((config.keystore.kind(), config.warnings), (kind, Vec::new()));
     }
 }
+
+#[test]
+fn a_trash_is_a_duration_in_days_too_beside_exactly_one_keystore() {
+    let trash = |text: &str| parsed(&with_store(&format!("  memory: {{}}\n  trash: {text}\n"))).unwrap().trash;
+    let hours = Duration::from_hours;
+    for (text, keep) in
+        [("30d", Some(hours(720))), ("12h", Some(hours(12))), ("1d", Some(hours(24))), ("0s", None), ("0d", None)]
+    {
+        assert_eq!(trash(text), keep, "{text}");
+    }
+    assert_eq!(parsed(&with_store("  memory: {}\n")).unwrap().trash, None);
+    for text in ["30", "x", "-1d", "1.5d", "d"] {
+        rejected(&with_store(&format!("  memory: {{}}\n  trash: {text}\n")), "k.yml:5:10: keystore.trash:", "");
+    }
+    rejected(&with_store("  trash: 30d\n"), "k.yml:3:1: keystore:", "choose one of");
+}
+
+#[test]
+fn protected_names_are_patterns() {
+    let config = with_head("protect: ['minio-*', key]\n").unwrap();
+    assert_eq!(config.protect.iter().map(ToString::to_string).collect::<Vec<_>>(), ["minio-*", "key"]);
+    rejected(&format!("{HEAD}protect: ['a/*']\n"), "k.yml:5:11: protect[0]:", "not a valid key pattern");
+    rejected(&format!("{HEAD}protect: ['']\n"), "k.yml:5:11: protect[0]:", "is empty");
+}
