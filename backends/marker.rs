@@ -47,8 +47,8 @@ impl Marker {
     pub(crate) fn refuse_loss(&self, is: &str) -> Result<(), StoreError> {
         let Some(file) = self.file.as_ref().filter(|file| exists(file)) else { return Ok(()) };
         Err(StoreError::unavailable(format!(
-            "the {} '{}' {is}, but contained keys before (marker '{}'): mount its volume, or restore it from a backup; \
-             if all keys were deleted on purpose, delete the marker",
+            "the {} '{}' {is}, but contained keys before (marker '{}'): mount its volume; to \
+             restore a backup into it, or if all keys were deleted on purpose, delete the marker first",
             self.kind,
             self.store.display(),
             file.display()
