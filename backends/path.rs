@@ -76,7 +76,11 @@ pub(crate) fn give_to_owner_of(created: &File, directory: &Metadata) -> io::Resu
     if is_ours || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    std::os::unix::fs::fchown(created, Some(directory.uid()), Some(directory.gid()))
+    match std::os::unix::fs::fchown(created, Some(directory.uid()), Some(directory.gid())) {
+        // As over NFS with root_squash, or without the capability: it stays with the one who created it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => Ok(()),
+        done => done,
+    }
 }
 
 /// Makes the entries of a directory durable.

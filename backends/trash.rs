@@ -231,6 +231,8 @@ async fn entry_names(store: &dyn Store) -> Result<Vec<(Name, SystemTime)>, Store
 
 /// Deletes entries that are too old, as long as the trash is in use.
 async fn purge_regularly(trash: Weak<Trash>) {
+    // Not at once: a reload that is refused, or corrected a moment later, deletes nothing.
+    tokio::time::sleep(PURGE_INTERVAL).await;
     while let Some(trash) = trash.upgrade() {
         if let Some(keep) = trash.keep {
             match purge(&*trash.store, keep, SystemTime::now()).await {

@@ -272,17 +272,15 @@ impl Inner {
     async fn check_missing(&self, name: &Name, doing: &str) -> Result<(), StoreError> {
         let place = self.place();
         let (path, settings) = place.other_path(name.as_str());
-        match kv::read_at(&self.connection, name.as_str(), path.clone()).await {
-            Ok((Found::Value(_), _)) => Err(StoreError::Withheld {
+        match kv::has_value_at(&self.connection, name.as_str(), &path).await {
+            Ok(true) => Err(StoreError::Withheld {
                 reason: format!(
                     "the key '{name}' is not where {place} has its keys, but at '{path}', where KES puts it with another \
                      version than that of the engine; to use the keys there, set {settings}, or copy them with \
                      `keyway migrate`"
                 ),
             }),
-            Ok(_) => Ok(()),
-            // Whoever may not read there has not put keys there.
-            Err(failure) if failure.is_denied() => Ok(()),
+            Ok(false) => Ok(()),
             Err(failure) => Err(self.failed(failure, doing, name, Right::read(place, name.as_str())).await),
         }
     }

@@ -72,8 +72,8 @@ pub async fn run(listener: TcpListener, current: Arc<Current>, drain: Duration) 
     let running = current.get().running.clone();
     let tasks = TaskTracker::new();
     let files = process::max_open_files();
-    let max_connections = files.saturating_sub(SPARE_FILES.min(files / 2)).max(1);
-    let limit = || current.get().config.limits.connections.min(max_connections);
+    running.load.set_most_connections(files.saturating_sub(SPARE_FILES.min(files / 2)).max(1));
+    let limit = || running.load.connection_limit(&current.get().config.limits);
     let newcomers = Newcomers::default();
     loop {
         let next = async {

@@ -14,7 +14,7 @@ use vaultrs::{api, kv1, kv2};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::vault::auth::Connection;
-use crate::vault::client::quiet;
+use crate::vault::client::{get, quiet};
 use crate::vault::config::{KvVersion, Place};
 use crate::vault::error::{Failure, Version};
 use crate::vault::rights::CLAIMS;
@@ -120,6 +120,32 @@ fn wipe(json: &mut Json) {
 /// Reads the newest version of the value of that name.
 pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, Failure> {
     read_at(connection, name, connection.place.path(name)).await.map(|(found, _)| found)
+}
+
+/// Whether a value of that name is under `path`. It is asked with the token as it is: policies need not allow it, and a
+/// refusal must not cause a login.
+pub(super) async fn has_value_at(connection: &Connection, name: &str, path: &str) -> Result<bool, Failure> {
+    let place = &connection.place;
+    let (folder, pointer) = match place.version {
+        KvVersion::V1 => ("", "/data"),
+        KvVersion::V2 => ("data/", "/data/data"),
+    };
+    let path = format!("{}/{folder}{path}", place.engine);
+    let once = async || get(&connection.session().keys, path.clone()).await;
+    let answer = match once().await {
+        Err(failure) if failure.is_lost() => once().await,
+        done => done,
+    };
+    match answer {
+        Ok(mut body) => {
+            let data = body.pointer_mut(pointer).map(Json::take).unwrap_or_default();
+            Ok(matches!(Stored::find(data, name), Found::Value(_)))
+        }
+        // Whoever may not read there has not put keys there.
+        Err(failure) if failure.is_missing() || failure.is_denied() => Ok(false),
+        Err(Failure::Status { version: Some(_), .. }) => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Reads the newest version of what is under `path`, whose field is `name`; with the time of its deletion by Vault, if it

@@ -32,8 +32,8 @@ check the exit code. The passphrase cannot be given as an argument, as command l
 
 With --every, the command runs until SIGTERM or SIGINT, and --out is a directory, in which it creates files named \
 keyway-YYYYMMDDTHHMMSSZ.age (UTC). The first backup is due an interval after the newest of these files. A failed \
-backup is reported, and the next one follows at its time. Old files are deleted only after a complete backup; other \
-files are never deleted.
+backup is reported, and the next one follows at its time. Old files of such names are deleted only after a complete \
+backup, whatever wrote them: use a directory of its own for each keystore. Other files are never deleted.
 
 --metrics-file is for the textfile collector of node_exporter: keyway_backup_last_success_timestamp_seconds and \
 keyway_backup_keys. A backup that lacks keys does not change it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Limits;
-use crate::state::shares::Visitor;
+use crate::state::shares::{FREE_ANSWERS, Visitor};
 
 /// Seconds after which an answer ends of which the client takes no bytes.
 pub(super) const PATIENCE: u32 = 10;
@@ -105,7 +105,8 @@ impl Activity {
     /// A second has passed. Returns whether an answer has waited too long; call it while answers wait.
     pub(super) fn second_passed(&self, limits: &Limits) -> bool {
         let now = self.0.second.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-        let over_share = self.0.visitor.exceeds_answers(limits);
+        // Not on a connection that is merely slow with a few.
+        let over_share = self.waiting() > FREE_ANSWERS && self.0.visitor.exceeds_answers(limits);
         let patience = if over_share { PATIENCE_OVER_SHARE } else { PATIENCE };
         (patience..=PATIENCE).any(|age| self.of(now.wrapping_sub(age)).load(Ordering::Acquire) > 0)
     }

@@ -36,6 +36,10 @@ use super::watched::Watched;
 use super::writes::WatchedWrites;
 use crate::api::error::ApiError;
 use crate::state::Current;
+use crate::state::limits::MAX_REJECTIONS;
+
+/// How long a stranger over the share of strangers may take to send the request that gets the reason.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From the first byte to a finished handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,12 +146,16 @@ impl Connection {
         let writes = below.get_ref().writes().clone();
         let (watched, of_strangers) = Watched::new(self.current, self.address, session, writes);
         let watched = Arc::new(watched);
-        let exceeded_limit = self.exceeded_limit.or(of_strangers);
-        let idle = if let Some(limit) = exceeded_limit {
+        let exceeded_limit = self.exceeded_limit.or(of_strangers.map(|(limit, _)| limit));
+        if let Some(limit) = exceeded_limit {
             watched.tell_exceeded(limit);
-            HANDSHAKE_TIMEOUT
-        } else {
-            IDLE_TIMEOUT
+        }
+        let idle = match (of_strangers, exceeded_limit) {
+            // Those that are not told the reason would take the places of clients that the config has.
+            (Some((_, excess)), _) if excess > MAX_REJECTIONS => return Ok(()),
+            (Some(_), _) => STRANGER_TIMEOUT,
+            (None, Some(_)) => HANDSHAKE_TIMEOUT,
+            (None, None) => IDLE_TIMEOUT,
         };
         let shared = watched.clone();
         let leaving = stopping.clone();

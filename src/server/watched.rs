@@ -24,14 +24,14 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// The client of a connection after the handshake. Also returns the limit on connections of strangers, if this
-    /// one exceeds it.
+    /// The client of a connection after the handshake. Also returns the limit on connections of strangers and by how
+    /// many it is exceeded, if this one exceeds it.
     pub(super) fn new(
         current: Arc<Current>,
         address: SocketAddr,
         session: &ServerConnection,
         writes: Writes,
-    ) -> (Self, Option<usize>) {
+    ) -> (Self, Option<(usize, usize)>) {
         let state = current.get();
         let mut peer = Peer::new(address, session.peer_certificates());
         if let (Some(HandshakeKind::Resumed), Some(verifier)) = (session.handshake_kind(), &state.verifier) {
@@ -39,7 +39,7 @@ impl Watched {
         }
         let known = peer.identity.as_ref().ok().filter(|identity| is_known(&state, identity));
         let visitor = state.running.load.shares.visitor(known);
-        let exceeded = visitor.exceeds_connections(&state.config.limits);
+        let exceeded = visitor.exceeds_connections(state.running.load.connection_limit(&state.config.limits));
         (Self { current, peer, activity: Activity::new(visitor), writes }, exceeded)
     }
 

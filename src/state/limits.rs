@@ -17,7 +17,7 @@ use crate::state::shares::{LOOKS_PER_CONNECTION, Look, LookRefused, Shares, Visi
 
 /// Connections over the limit that are accepted to tell the client the reason. Further ones wait in the queue of the
 /// system.
-const MAX_REJECTIONS: usize = 32;
+pub const MAX_REJECTIONS: usize = 32;
 
 /// The maximum delay until a raised limit takes effect.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub struct Load {
     /// By identity, if `limits.requests_per_identity` is set; only identities with open requests.
     by_identity: Mutex<HashMap<Identity, usize>>,
     connections: AtomicUsize,
+    /// As many connections as the descriptors of the process allow.
+    most_connections: AtomicUsize,
     /// Notified when a connection ends.
     connection_ended: Notify,
     /// The free part of [`BODY_MEMORY`].
@@ -203,6 +205,7 @@ impl Default for Load {
             monitoring: AtomicUsize::default(),
             by_identity: Mutex::default(),
             connections: AtomicUsize::default(),
+            most_connections: AtomicUsize::new(usize::MAX),
             connection_ended: Notify::new(),
             body_memory: Arc::new(Semaphore::new(BODY_MEMORY)),
             shares: Shares::default(),
@@ -211,6 +214,16 @@ impl Default for Load {
 }
 
 impl Load {
+    /// Sets how many connections the descriptors of the process allow.
+    pub fn set_most_connections(&self, most: usize) {
+        self.most_connections.store(most, Ordering::Relaxed);
+    }
+
+    /// The limit on connections in force: `limits.connections`, or what the descriptors of the process allow.
+    pub fn connection_limit(&self, limits: &Limits) -> usize {
+        limits.connections.min(self.most_connections.load(Ordering::Relaxed))
+    }
+
     fn count(&self, kind: Kind) -> &AtomicUsize {
         match kind {
             Kind::Request => &self.requests,

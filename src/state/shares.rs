@@ -16,7 +16,7 @@ use crate::identity::Identity;
 pub const LOOKS_PER_CONNECTION: usize = 16;
 
 /// Answers that may wait on each connection without counting towards a share: those of a client that is merely slow.
-const FREE_ANSWERS: usize = 4;
+pub const FREE_ANSWERS: usize = 4;
 
 /// The shares of all clients.
 #[derive(Debug, Default)]
@@ -68,12 +68,12 @@ impl Shares {
 }
 
 impl Visitor {
-    /// The limit on connections of strangers, half of all, if this connection exceeds it. Known clients have none of
-    /// their own.
-    pub fn exceeds_connections(&self, limits: &Limits) -> Option<usize> {
-        let limit = (limits.connections / 2).max(1);
-        let is_over = !self.is_known && self.share.connections.load(Ordering::Acquire) > limit;
-        is_over.then_some(limit)
+    /// The limit on connections of strangers, half of `all`, and by how many it is exceeded, if this connection exceeds
+    /// it. Known clients have none of their own.
+    pub fn exceeds_connections(&self, all: usize) -> Option<(usize, usize)> {
+        let limit = (all / 2).max(1);
+        let excess = self.share.connections.load(Ordering::Acquire).saturating_sub(limit);
+        (!self.is_known && excess > 0).then_some((limit, excess))
     }
 
     /// Counts a look.
@@ -165,12 +165,12 @@ mod tests {
     fn strangers_have_half_of_the_connections() {
         let shares = Shares::default();
         let first = [None, None].map(|known| shares.visitor(known));
-        assert!(first.iter().all(|visitor| visitor.exceeds_connections(&LIMITS).is_none()));
-        assert_eq!(shares.visitor(None).exceeds_connections(&LIMITS), Some(2));
+        assert!(first.iter().all(|visitor| visitor.exceeds_connections(LIMITS.connections).is_none()));
+        assert_eq!(shares.visitor(None).exceeds_connections(LIMITS.connections), Some((2, 1)));
         let known = Some(Identity::from_text("a"));
         let many: Vec<_> = (0..9).map(|_| shares.visitor(known.as_ref())).collect();
-        assert!(many.iter().all(|visitor| visitor.exceeds_connections(&LIMITS).is_none()));
+        assert!(many.iter().all(|visitor| visitor.exceeds_connections(LIMITS.connections).is_none()));
         drop(first);
-        assert!(shares.visitor(None).exceeds_connections(&LIMITS).is_none(), "those that left still count");
+        assert!(shares.visitor(None).exceeds_connections(LIMITS.connections).is_none(), "those that left still count");
     }
 }

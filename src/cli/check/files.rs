@@ -113,8 +113,15 @@ fn directory(path: &Path) -> Vec<Finding> {
             vec![Error(format!("{} is not a directory; configure the path of a directory", path.display()))]
         }
         Ok(_) => {
-            let access = denied(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map(Error);
-            access.into_iter().chain(loose(path).map(Warning)).chain(loose_keys(path).map(Warning)).collect()
+            let read = denied(path, Access::READ_OK | Access::EXEC_OK).map(Error);
+            // A server starts on it, as on a mount that is read-only.
+            let write =
+                || denied(path, Access::WRITE_OK).map(|text| Warning(format!("{text}, or keys can only be used")));
+            read.or_else(write)
+                .into_iter()
+                .chain(loose(path).map(Warning))
+                .chain(loose_keys(path).map(Warning))
+                .collect()
         }
     }
 }

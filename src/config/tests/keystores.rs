@@ -334,7 +334,7 @@ fn a_trash_is_a_duration_in_days_too_beside_exactly_one_keystore() {
     for text in ["30", "x", "-1d", "1.5d", "d"] {
         rejected(&with_store(&format!("  memory: {{}}\n  trash: {text}\n")), "k.yml:5:10: keystore.trash:", "");
     }
-    rejected(&with_store("  trash: 30d\n"), "k.yml:3:1: keystore:", "choose one of");
+    rejected(&with_store("  trash: 30d\n"), "k.yml:1:1: keystore:", "choose one of");
 }
 
 #[test]

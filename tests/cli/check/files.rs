@@ -66,6 +66,18 @@ fn check_as_another_user(dir: &Path, keystore: &str) -> Ended {
 }
 
 #[test]
+fn a_directory_of_keys_that_the_user_can_only_read_is_a_warning_because_a_server_starts_on_it() {
+    let dir = dir();
+    let keys = dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    chmod(&keys, 0o755);
+    let ended = check_as_another_user(dir.path(), "fs: {path: @dir@/keys}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warning = ended.stderr.lines().find(|line| line.contains("cannot be written by this user")).unwrap();
+    assert!(warning.starts_with("warning: ") && warning.contains("keys can only be used"), "{warning}");
+}
+
+#[test]
 fn a_keystore_that_the_user_cannot_read_and_write_is_an_error_at_its_line() {
     let dir = dir();
     let path = |name: &str| dir.path().join(name);
