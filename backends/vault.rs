@@ -286,7 +286,7 @@ impl Inner {
     }
 
     async fn get(&self, name: &Name) -> Result<Value, StoreError> {
-        match kv::read_at(&self.connection, name.as_str(), self.place().path(name.as_str())).await {
+        match kv::read_with_deletion(&self.connection, name.as_str()).await {
             Ok((found, deletion)) => {
                 if let Some(deletion) = deletion {
                     self.report_deletion(name, &deletion);
@@ -388,7 +388,7 @@ impl Inner {
         if !taken && !failure.is_denied() && !failure.is_ambiguous() {
             return Err(self.failed(failure, "create", name, create).await);
         }
-        match kv::read_at(&self.connection, name.as_str(), self.place().path(name.as_str())).await {
+        match kv::read_with_deletion(&self.connection, name.as_str()).await {
             Ok((Found::Value(found), deletion)) if failure.is_ambiguous() && found == *stored => done(deletion),
             Ok((Found::Missing, _)) | Err(_) if !taken => Err(self.failed(failure, "create", name, create).await),
             Ok((found, _)) => Err(self.taken(name, &found)),

@@ -159,6 +159,17 @@ impl Connection {
         }
     }
 
+    /// The `data` of what is at a path of the API, asked with the token as it is: policies need not allow it, and a refusal
+    /// must not cause a login. Asked once more if there is no response.
+    pub(super) async fn read_without_login(&self, path: &str) -> Result<Json, Failure> {
+        let once = async || get(&self.session().keys, path.to_owned()).await;
+        let mut response = match once().await {
+            Err(failure) if failure.is_lost() => once().await,
+            done => done,
+        }?;
+        Ok(response.get_mut("data").map(Json::take).unwrap_or_default())
+    }
+
     /// Sends a request that may change something: once more with another token if it is denied, because then nothing
     /// has changed, and never again if its outcome is unknown.
     pub(super) async fn write<T, C, F>(&self, call: C) -> Result<T, Failure>

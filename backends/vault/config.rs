@@ -349,6 +349,14 @@ impl Place {
         format!("keys and tokens are sent to {self} without TLS; configure an https endpoint")
     }
 
+    /// The path of the API, without `/v1/`, of the value at a path within the engine.
+    pub(super) fn value_path(&self, path: &str) -> String {
+        match self.version {
+            KvVersion::V1 => format!("{}/{path}", self.engine),
+            KvVersion::V2 => format!("{}/{DATA}/{path}", self.engine),
+        }
+    }
+
     /// The path of `leaf` within the engine.
     pub(super) fn path(&self, leaf: &str) -> String {
         if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}/{leaf}", self.prefix) }

@@ -14,11 +14,13 @@ use vaultrs::{api, kv1, kv2};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::vault::auth::Connection;
-use crate::vault::client::{get, quiet};
+use crate::vault::client::quiet;
 use crate::vault::config::{KvVersion, Place};
 use crate::vault::error::{Failure, Version};
-use crate::vault::rights::CLAIMS;
 use crate::{Name, Value};
+
+/// The folder, within that of the keys, with the claims of `claim.rs`.
+pub(super) const CLAIMS: &str = ".keyway/claims";
 
 /// What is under a path.
 #[derive(PartialEq, Eq)]
@@ -119,26 +121,18 @@ fn wipe(json: &mut Json) {
 
 /// Reads the newest version of the value of that name.
 pub(super) async fn read(connection: &Connection, name: &str) -> Result<Found, Failure> {
-    read_at(connection, name, connection.place.path(name)).await.map(|(found, _)| found)
+    read_with_deletion(connection, name).await.map(|(found, _)| found)
 }
 
-/// Whether a value of that name is under `path`. It is asked with the token as it is: policies need not allow it, and a
-/// refusal must not cause a login.
+/// Whether a value of that name is under another path of the engine, as far as the policy allows to read it.
 pub(super) async fn has_value_at(connection: &Connection, name: &str, path: &str) -> Result<bool, Failure> {
     let place = &connection.place;
-    let (folder, pointer) = match place.version {
-        KvVersion::V1 => ("", "/data"),
-        KvVersion::V2 => ("data/", "/data/data"),
-    };
-    let path = format!("{}/{folder}{path}", place.engine);
-    let once = async || get(&connection.session().keys, path.clone()).await;
-    let answer = match once().await {
-        Err(failure) if failure.is_lost() => once().await,
-        done => done,
-    };
-    match answer {
-        Ok(mut body) => {
-            let data = body.pointer_mut(pointer).map(Json::take).unwrap_or_default();
+    match connection.read_without_login(&place.value_path(path)).await {
+        Ok(mut data) => {
+            let data = match place.version {
+                KvVersion::V1 => data,
+                KvVersion::V2 => data.get_mut("data").map(Json::take).unwrap_or_default(),
+            };
             Ok(matches!(Stored::find(data, name), Found::Value(_)))
         }
         // Whoever may not read there has not put keys there.
@@ -148,14 +142,13 @@ pub(super) async fn has_value_at(connection: &Connection, name: &str, path: &str
     }
 }
 
-/// Reads the newest version of what is under `path`, whose field is `name`; with the time of its deletion by Vault, if it
-/// has one (KV v2).
-pub(super) async fn read_at(
+/// The same with the time of its deletion by Vault, if it has one (KV v2).
+pub(super) async fn read_with_deletion(
     connection: &Connection,
     name: &str,
-    path: String,
 ) -> Result<(Found, Option<Deletion>), Failure> {
     let place = &connection.place;
+    let path = place.path(name);
     let read = match place.version {
         KvVersion::V1 => {
             let read = connection.read(async |session| {

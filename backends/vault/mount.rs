@@ -24,7 +24,7 @@ impl Mount {
     /// configured, the keys are looked for where KES puts them then.
     pub(super) async fn find(connection: &mut Connection) -> Result<Self, StoreError> {
         let place = &connection.place;
-        let data = match read_data(&mount_path(place), connection).await {
+        let data = match connection.read_without_login(&mount_path(place)).await {
             Ok(data) => Some(data),
             Err(failure) if failure.code().is_some_and(|code| code < 500 && code != 429) => None,
             Err(failure) => return Err(connection.explain(failure, "read the type of the engine").await),
@@ -121,7 +121,7 @@ async fn deletes_after(connection: &Connection) -> Result<Option<String>, Failur
     if connection.place.version == KvVersion::V1 {
         return Ok(None);
     }
-    let settings = read_data(&format!("{}/config", connection.place.engine), connection).await?;
+    let settings = connection.read_without_login(&format!("{}/config", connection.place.engine)).await?;
     let after = settings.get("delete_version_after").and_then(Json::as_str).unwrap_or_default();
     let is_off = after.starts_with('-') || !after.contains(|digit: char| digit.is_ascii_digit() && digit != '0');
     Ok((!is_off).then(|| after.to_owned()))
@@ -141,16 +141,6 @@ fn deletion(place: &Place, after: &str) -> String {
 /// The path of the metadata of the mount. Source: `vault kv` itself reads it to choose its paths.
 fn mount_path(place: &Place) -> String {
     format!("sys/internal/ui/mounts/{}", place.engine)
-}
-
-/// The `data` of a response, without another login if it is denied.
-async fn read_data(path: &str, connection: &Connection) -> Result<Json, Failure> {
-    let once = async || get(&connection.session().keys, path.to_owned()).await;
-    let mut response = match once().await {
-        Err(failure) if failure.is_lost() => once().await,
-        done => done,
-    }?;
-    Ok(response.get_mut("data").map(Json::take).unwrap_or_default())
 }
 
 fn is_v2(data: &Json) -> bool {

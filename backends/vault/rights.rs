@@ -13,13 +13,10 @@ use crate::vault::auth::Connection;
 use crate::vault::client::{get, post};
 use crate::vault::config::{KvVersion, Place};
 use crate::vault::error::Failure;
-use crate::vault::kv;
+use crate::vault::kv::{self, CLAIMS};
 
 /// What a probe reads: a name like any other, so that it needs the same rights as a key. It need not exist.
 const PING: &str = "keyway-ping";
-
-/// The folder, within that of the keys, with the claims of `claim.rs`.
-pub(super) const CLAIMS: &str = ".keyway/claims";
 
 /// A capability on a path of the API, as a policy grants it.
 /// Source: <https://developer.hashicorp.com/vault/docs/concepts/policies#capabilities>
@@ -64,10 +61,7 @@ impl Right {
 
 /// The path of a value in the API, without `/v1/`.
 fn value_path(place: &Place, name: &str) -> String {
-    match place.version {
-        KvVersion::V1 => format!("{}/{}", place.engine, place.path(name)),
-        KvVersion::V2 => format!("{}/data/{}", place.engine, place.path(name)),
-    }
+    place.value_path(&place.path(name))
 }
 
 /// The path of what is listed and deleted.

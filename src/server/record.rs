@@ -76,8 +76,8 @@ impl Record {
         self.reservation.get()
     }
 
-    /// The request changes the keystore.
-    pub(super) fn mutates(&self) {
+    /// Notes that the request changes the keystore.
+    pub(super) fn set_mutates(&self) {
         self.mutates.store(true, Ordering::Relaxed);
     }
 
@@ -115,9 +115,9 @@ impl Record {
         let (time, ip) = (self.start.elapsed(), self.client.ip);
         let identity = self.client.identity.as_ref().map_or("", Identity::as_str);
         self.state.running.metrics.finished(code, time);
-        let changes = || self.mutates.load(Ordering::Relaxed);
+        let is_change = self.mutates.load(Ordering::Relaxed);
         let (short_path, short_reason) = (bounded(path, MAX_TEXT), reason.map(|reason| bounded(reason, MAX_TEXT)));
-        self.state.audit.record(code, changes, || audit::Event {
+        self.state.audit.record(code, is_change, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip, path: &short_path, identity },
             response: audit::Response { code, time },

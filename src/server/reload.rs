@@ -219,8 +219,8 @@ impl Reloader {
         }
         state.running.metrics.reloaded(reason.is_none());
         let (code, time) = (if reason.is_none() { 200 } else { 500 }, start.elapsed());
-        let changes = || false; // of keys
-        state.audit.record(code, changes, || audit::Event {
+        let is_change = false; // of keys
+        state.audit.record(code, is_change, || audit::Event {
             time: OffsetDateTime::now_utc(),
             request: audit::Request { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), path: AUDIT_PATH, identity: "" },
             response: audit::Response { code, time },

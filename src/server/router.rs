@@ -27,7 +27,7 @@ pub(super) async fn answer(record: Arc<Record>, request: Request<Incoming>) -> R
     if !route.is_some_and(Route::mutates) {
         return exchange(route, record, request).await;
     }
-    record.mutates();
+    record.set_mutates();
     let tasks = record.state().running.tasks.clone();
     let task = tasks.spawn(exchange(route, record, request));
     task.await.unwrap_or_else(|_| ApiError::Internal("the task of a request panicked").into_response())

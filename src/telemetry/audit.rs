@@ -65,12 +65,12 @@ impl Audit {
         Self { events, console, shown, format }
     }
 
-    /// Publishes an event with this status; it is created only if there is a reader. `changes` says whether such a
+    /// Publishes an event with this status; it is created only if there is a reader. `is_change` says whether such a
     /// request changes keys. Never blocks: slow subscribers and a slow console lose lines instead, which are counted.
-    pub fn record<'a>(&self, code: u16, changes: impl Fn() -> bool, event: impl Fn() -> Event<'a>) {
+    pub fn record<'a>(&self, code: u16, is_change: bool, event: impl Fn() -> Event<'a>) {
         self.events.send(|| line(&event()));
         let is_shown = match self.shown {
-            config::Audit::Changes => code == 200 && changes(),
+            config::Audit::Changes => code == 200 && is_change,
             config::Audit::From(threshold) => threshold.shows(level(code)),
         };
         if !is_shown {
